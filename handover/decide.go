@@ -1,0 +1,178 @@
+package handover
+
+import (
+	"time"
+
+	"github.com/earlybind/earlybind/port"
+)
+
+// decide compares what is known with what was decided before.
+func (h *Handover) decide(s Settings, now time.Duration) []Decision {
+	phase := h.phase()
+	var out []Decision
+	if h.arm && !h.prepared() && phase <= Arrived {
+		out = append(out, Arm{})
+	}
+	h.arm = false
+	switch phase {
+	case Paused, PostCopy, Arrived:
+		out = append(out, h.commit(s, phase, now)...)
+	case Left:
+		out = append(out, h.aimAll(Goal{Kind: GoalVerify, Host: h.Destination, NovaDone: h.novaPostEnd}, "the guest has left the source")...)
+	case Failing:
+		if !h.asked {
+			h.asked = true
+			out = append(out, AskHosts{Why: "Nova rolls back and no host has said why"})
+		}
+		if h.rollbackEnd {
+			out = append(out, h.aimAll(Goal{Kind: GoalVerify, Host: h.Source, NovaDone: true}, "Nova has rolled back")...)
+		}
+	case Failed:
+		out = append(out, h.restore(s)...)
+	case Contradicted, Lost:
+		if h.alarmed != phase {
+			h.alarmed = phase
+			out = append(out, Alarm{Why: alarms[phase]})
+		}
+		out = append(out, h.aimAll(Goal{Kind: GoalHold}, alarms[phase])...)
+	}
+	return out
+}
+
+var alarms = map[Phase]string{
+	Contradicted: "the guest was reported on both hosts",
+	Lost:         "post-copy has failed: the guest may be on no host",
+}
+
+// prepared tells whether every port was found ready to be committed.
+func (h *Handover) prepared() bool {
+	for _, p := range h.ports {
+		if ok, _ := prepared(p, h.Source, h.Destination); !ok {
+			return false
+		}
+	}
+	return h.armed
+}
+
+// commit aims every port at the destination that its policy allows to go now.
+//
+// A commit needs all of: a phase in which the guest no longer runs on the
+// source and nothing speaks of failure; a sign fresh enough that this is still
+// so; both hosts' publishers, since a failure would go unseen without one; a
+// Neutron in which our call cannot make Nova's fail; and rows that agree.
+func (h *Handover) commit(s Settings, phase Phase, now time.Duration) []Decision {
+	var out []Decision
+	for _, p := range h.ports {
+		if _, aimed := h.goals[p.ID]; aimed {
+			continue
+		}
+		policy, why := policyFor(s.Policy, p)
+		if policy == PolicyResumed && phase == Paused {
+			continue
+		}
+		if reason := h.refuse(s, policy, why, p, now); reason != "" {
+			if !h.observed[p.ID] {
+				h.observed[p.ID] = true
+				out = append(out, Observe{Port: p.ID, Why: reason})
+			}
+			continue
+		}
+		goal := Goal{Kind: GoalCommit, Host: h.Destination}
+		h.goals[p.ID] = goal
+		out = append(out, Aim{Port: p.ID, Goal: goal, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why})
+	}
+	return out
+}
+
+// refuse gives the reason why a port is not committed; empty if it is.
+func (h *Handover) refuse(s Settings, policy Policy, why string, p port.Port, now time.Duration) string {
+	if policy == PolicyObserve {
+		return why
+	}
+	if !s.ConcurrentActivateSafe {
+		return "Neutron is older than 23.0.0, or does not show that it is not: two activates at once could fail Nova's"
+	}
+	if ok, reason := h.publishersKnown(); !ok {
+		return reason
+	}
+	if now > h.deadline {
+		return "the sign is too old, or its age is unknown"
+	}
+	if ok, reason := prepared(p, h.Source, h.Destination); !ok {
+		return reason
+	}
+	return ""
+}
+
+// restore aims the ports at the source that repair covers, and has the others
+// read. Repair by ownership goes by policy: what earlybind may commit, it may
+// have committed, in this process or in one that was killed.
+func (h *Handover) restore(s Settings) []Decision {
+	var out []Decision
+	for _, p := range h.ports {
+		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd}
+		policy, _ := policyFor(s.Policy, p)
+		own := policy != PolicyObserve && s.ConcurrentActivateSafe
+		if s.Repair == RepairAll || s.Repair == RepairOwn && own {
+			goal.Kind = GoalRestore
+		}
+		out = append(out, h.aim(p, goal, "the migration has failed")...)
+	}
+	return out
+}
+
+func (h *Handover) aimAll(g Goal, why string) []Decision {
+	var out []Decision
+	for _, p := range h.ports {
+		out = append(out, h.aim(p, g, why)...)
+	}
+	return out
+}
+
+func (h *Handover) aim(p port.Port, g Goal, why string) []Decision {
+	if h.goals[p.ID] == g {
+		return nil
+	}
+	h.goals[p.ID] = g
+	return []Decision{Aim{Port: p.ID, Goal: g, Why: why}}
+}
+
+// outcome tells whether the handover is over: the guest's place is settled and
+// every port's last goal was reached or given up.
+func (h *Handover) outcome() (Outcome, bool) {
+	phase := h.phase()
+	if phase != Left && phase != Failed && phase != Failing || !h.armed {
+		return "", false
+	}
+	right := true
+	for _, p := range h.ports {
+		done, ok := h.done[p.ID]
+		if !ok || done.Goal != h.goals[p.ID] {
+			return "", false
+		}
+		right = right && done.Right
+	}
+	switch {
+	case !right:
+		return OutcomeWrong, true
+	case phase == Left:
+		return OutcomeMigrated, true
+	default:
+		return OutcomeRestored, true
+	}
+}
+
+// nowOf gives the time that an input carries, on the caller's clock.
+func nowOf(in Input) time.Duration {
+	switch in := in.(type) {
+	case HostSign:
+		return in.Now
+	case NovaSign:
+		return in.Now
+	case Rows:
+		return in.Now
+	case PortDone:
+		return in.Now
+	}
+	return 0
+}

@@ -1,0 +1,23 @@
+// Package handover decides, and does nothing else: no I/O, no clock, no
+// goroutine, no log. The same core serves the live consumer, the replay of
+// recorded streams and simulation.
+//
+// A handover is one live migration of one instance. An [Instance] takes inputs
+// one at a time and answers with decisions:
+//
+//	decisions := instance.Step(input)
+//
+// # Any order, any number of times
+//
+// A handover only collects evidence: flags that are set once, and marks that
+// keep the lowest or highest place in a host's stream ([wire.Order]). Neither
+// depends on the order of arrival, and a duplicate adds nothing. The [Phase] is
+// a function of the evidence, so any interleaving of the same inputs ends in
+// the same phase.
+//
+// # What decides
+//
+// Where the guest is, by the hosts' own events, and what Neutron's rows say.
+// A notification of Nova arms a handover and stops it, but alone it never moves
+// a binding: any compute host can forge one.
+package handover

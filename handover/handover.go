@@ -1,0 +1,137 @@
+package handover
+
+import (
+	"time"
+
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// Handover is one live migration of one instance.
+type Handover struct {
+	RequestID   string // of Nova; empty until a notification has come
+	Source      string
+	Destination string
+
+	evidence
+	ports    []port.Port   // as last read
+	armed    bool          // ports were read
+	arm      bool          // they are to be read (again)
+	deadline time.Duration // until when the freshest sign may lead to a commit
+	goals    map[string]Goal
+	done     map[string]PortDone
+	observed map[string]bool
+	asked    bool  // the hosts were asked because Nova alone spoke of failure
+	alarmed  Phase // the last phase that raised an alarm
+	// heard holds the hosts that have spoken by a publisher; a pair is
+	// committed only when both have.
+	heard map[string]bool
+	// floor is where each host's stream stood when the handover began: what is
+	// not above it belongs to an earlier migration.
+	floor map[string]wire.Order
+}
+
+// Phase reads where the handover stands.
+func (h *Handover) Phase() Phase { return h.phase() }
+
+// learn adds a host's sign to the evidence. The caller has settled which host
+// is which.
+func (h *Handover) learn(s HostSign) {
+	h.heard[s.Host] = true
+	if s.Sign == SignStarted || s.Sign == SignPaused {
+		h.arm = true
+	}
+	switch s.Host {
+	case h.Source:
+		h.learnFromSource(s)
+	case h.Destination:
+		h.learnFromDestination(s)
+	}
+}
+
+func (h *Handover) learnFromSource(s HostSign) {
+	switch s.Sign {
+	case SignPaused:
+		h.paused.set(s.Order)
+		h.freshen(s)
+	case SignPostCopy:
+		h.postCopy = true
+		h.freshen(s)
+	case SignResumed:
+		h.resumed.set(s.Order)
+	case SignRunning:
+		h.running.set(s.Order)
+	case SignLeft:
+		h.left = true
+	case SignStopped:
+		h.died.set(s.Order)
+	case SignAbsent:
+		h.absent = true
+	}
+}
+
+func (h *Handover) learnFromDestination(s HostSign) {
+	switch s.Sign {
+	case SignStarted:
+		h.started.set(s.Order)
+	case SignResumed, SignArrivedPaused, SignRunning:
+		h.arrived.set(s.Order)
+		h.freshen(s)
+	case SignStopped, SignLeft, SignAbsent:
+		h.gone.set(s.Order)
+	case SignMissedEvents:
+		if h.started.known && h.started.Before(s.Order) && !h.arrived.known {
+			h.doubtful = true
+		}
+	}
+}
+
+// freshen moves the commit's deadline; an old sign moves nothing.
+func (h *Handover) freshen(s HostSign) {
+	if s.FreshFor > 0 {
+		h.deadline = max(h.deadline, s.Now+s.FreshFor)
+	}
+}
+
+func (h *Handover) learnFromNova(n NovaSign) {
+	switch n.Step {
+	case wire.NovaPre:
+		h.arm = true
+	case wire.NovaPost:
+		h.novaPost = true
+	case wire.NovaPostDest:
+		h.novaPost = true
+		h.novaPostEnd = h.novaPostEnd || n.Ended
+	case wire.NovaRollback, wire.NovaRollbackDest:
+		h.rollback = true
+		h.rollbackEnd = h.rollbackEnd || n.Ended
+	case wire.NovaPreFailed, wire.NovaRefused:
+		h.rollback = true
+		h.rollbackEnd = true
+	}
+}
+
+// take keeps what Neutron said. The host of the ACTIVE rows is the source where
+// nothing else has told.
+func (h *Handover) take(r Rows) {
+	h.ports, h.armed = r.Ports, true
+	if h.Source != "" {
+		return
+	}
+	for _, p := range r.Ports {
+		if active, ok := p.Active(); ok && active.Host != h.Destination {
+			h.Source = active.Host
+			return
+		}
+	}
+}
+
+// publishersKnown tells whether both hosts have spoken by a publisher.
+func (h *Handover) publishersKnown() (bool, string) {
+	for _, host := range []string{h.Source, h.Destination} {
+		if !h.heard[host] {
+			return false, "no publisher was heard on " + host
+		}
+	}
+	return true, ""
+}

@@ -1,0 +1,78 @@
+package handover
+
+import (
+	"time"
+
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// Input is one of [HostSign], [NovaSign], [Rows], [PortDone] and [Expired].
+type Input interface{ input() }
+
+// Sign is what one host says of one domain.
+type Sign int
+
+// The signs, with the libvirt event that gives them (seen on libvirt 9.0.0 and
+// 11.3.0 for every outcome of a migration) or the state that stands for it.
+const (
+	SignStarted       Sign = iota + 1 // STARTED/MIGRATED, or an incoming domain is listed
+	SignPaused                        // SUSPENDED/MIGRATED, or the state is paused/migration
+	SignPostCopy                      // SUSPENDED/POSTCOPY
+	SignResumed                       // RESUMED, any detail
+	SignArrivedPaused                 // SUSPENDED/PAUSED: a paused guest has arrived
+	SignLeft                          // STOPPED/MIGRATED
+	SignStopped                       // STOPPED, any other detail
+	SignRunning                       // the state is running
+	SignAbsent                        // the host does not list the domain
+	SignMissedEvents                  // the host's libvirt or publisher was away: events may be missing
+)
+
+var signNames = map[Sign]string{
+	SignStarted: "started/migrated", SignPaused: "suspended/migrated", SignPostCopy: "suspended/postcopy",
+	SignResumed: "resumed", SignArrivedPaused: "suspended/paused", SignLeft: "stopped/migrated",
+	SignStopped: "stopped", SignRunning: "reads running", SignAbsent: "absent", SignMissedEvents: "missed events",
+}
+
+func (s Sign) String() string { return signNames[s] }
+
+// HostSign is a sign from a host whose publisher was verified.
+type HostSign struct {
+	Host  string
+	Sign  Sign
+	Order wire.Order
+	// FreshFor is how long from Now the sign may still lead to a commit: zero
+	// if it is too old, was delivered before, or its age is unknown.
+	FreshFor time.Duration
+	Now      time.Duration // the caller's monotonic clock
+}
+
+// NovaSign is what Nova says of a live migration.
+type NovaSign struct {
+	wire.NovaEvent
+	Now time.Duration
+}
+
+// Rows is what Neutron said when asked for the instance's ports: the answer to
+// [Arm].
+type Rows struct {
+	Ports []port.Port
+	Now   time.Duration
+}
+
+// PortDone tells that a port's goal was reached, or given up.
+type PortDone struct {
+	Port  string
+	Goal  Goal
+	Right bool // the rows are right for the goal
+	Now   time.Duration
+}
+
+// Expired tells that nothing was heard for longer than a migration may take.
+type Expired struct{}
+
+func (HostSign) input() {}
+func (NovaSign) input() {}
+func (Rows) input()     {}
+func (PortDone) input() {}
+func (Expired) input()  {}

@@ -1,0 +1,210 @@
+package handover
+
+import (
+	"slices"
+
+	"github.com/earlybind/earlybind/wire"
+)
+
+// Settings are what an operator chose, and what the cloud allows.
+type Settings struct {
+	Policy Policy
+	Repair Repair
+	// ConcurrentActivateSafe: two activates of one port at once never answer
+	// 500 (Neutron 23.0.0 and later). Where it is not, nothing is committed.
+	ConcurrentActivateSafe bool
+}
+
+// rememberedRequests bounds how many ended migrations an instance remembers, to
+// know their late messages.
+const rememberedRequests = 8
+
+// Instance tells the migrations of one instance apart and drives the current
+// one. The zero value is not ready: use [NewInstance].
+type Instance struct {
+	settings Settings
+	current  *Handover
+	ended    []string // request ids
+	latest   map[string]wire.Order
+}
+
+// NewInstance starts with nothing known.
+func NewInstance(s Settings) *Instance {
+	return &Instance{settings: s, latest: map[string]wire.Order{}}
+}
+
+// Current is the handover that goes on, nil if none does.
+func (i *Instance) Current() *Handover { return i.current }
+
+// Step takes one input and answers with what is to be done, in order.
+func (i *Instance) Step(in Input) []Decision {
+	var out []Decision
+	switch in := in.(type) {
+	case HostSign:
+		out = i.hostSign(in)
+	case NovaSign:
+		out = i.novaSign(in)
+	case Rows:
+		if i.current != nil {
+			i.current.take(in)
+		}
+	case PortDone:
+		if i.current != nil && i.current.goals[in.Port] == in.Goal {
+			i.current.done[in.Port] = in
+		}
+	case Expired:
+		if i.current != nil {
+			return i.end(OutcomeExpired)
+		}
+	}
+	if i.current == nil {
+		return out
+	}
+	out = append(out, i.current.decide(i.settings, nowOf(in))...)
+	if outcome, over := i.current.outcome(); over {
+		out = append(out, i.end(outcome)...)
+	}
+	return out
+}
+
+func (i *Instance) hostSign(s HostSign) []Decision {
+	if last, ok := i.latest[s.Host]; ok && !last.Before(s.Order) {
+		// Not rising: it may add to the evidence, but is not news.
+		s.FreshFor = 0
+	}
+	var out []Decision
+	if i.opens(s) {
+		out = i.begin("", "host "+s.Host+": "+s.Sign.String())
+	}
+	if i.latest[s.Host].Before(s.Order) {
+		i.latest[s.Host] = s.Order
+	}
+	h := i.current
+	if h == nil {
+		return out
+	}
+	if floor, ok := h.floor[s.Host]; ok && !floor.Before(s.Order) {
+		return out // of an earlier migration
+	}
+	switch {
+	case s.Sign == SignStarted && h.Destination == "" && s.Host != h.Source:
+		h.Destination = s.Host
+	case s.Sign == SignPaused && h.Source == "" && s.Host != h.Destination:
+		h.Source = s.Host
+	case s.Sign == SignResumed && h.Destination == "" && s.Host != h.Source:
+		h.Destination = s.Host
+	}
+	h.learn(s)
+	return out
+}
+
+// opens tells whether a sign begins a handover of its own: an instance starts
+// by migration somewhere, or is paused by one, and no handover goes on that this
+// could belong to.
+func (i *Instance) opens(s HostSign) bool {
+	if last, ok := i.latest[s.Host]; ok && !last.Before(s.Order) {
+		return false
+	}
+	h := i.current
+	switch s.Sign {
+	case SignStarted:
+		if h == nil {
+			return true
+		}
+		// A further start on the destination, or one on another host than the
+		// two, is another attempt; so is one on the source, which is a
+		// migration back, once this one has come to its end.
+		switch s.Host {
+		case h.Destination:
+			return h.started.known && h.started.Before(s.Order)
+		case h.Source:
+			return h.phase() == Left
+		default:
+			return h.Destination != ""
+		}
+	case SignPaused:
+		return h == nil && s.FreshFor > 0
+	default:
+		return false
+	}
+}
+
+func (i *Instance) novaSign(n NovaSign) []Decision {
+	if n.RequestID != "" && slices.Contains(i.ended, n.RequestID) {
+		return nil
+	}
+	var out []Decision
+	h := i.current
+	switch {
+	case h == nil:
+		if n.Step == wire.NovaRefused || n.Step == wire.NovaPreFailed {
+			return nil // nothing had begun, nothing is to be done
+		}
+		out = i.begin(n.RequestID, "Nova: "+n.Step.String())
+	case h.RequestID == "" && i.adopts(n):
+		h.RequestID = n.RequestID
+	case h.RequestID != n.RequestID:
+		if n.Step != wire.NovaPre {
+			// Of a migration that was never seen to begin, while another goes on.
+			return nil
+		}
+		out = i.begin(n.RequestID, "Nova: "+n.Step.String())
+	}
+	h = i.current
+	if h.Source == "" && n.PayloadHost != "" {
+		h.Source = n.PayloadHost
+	}
+	if n.Step == wire.NovaPre || n.Step == wire.NovaRollbackDest || n.Step == wire.NovaPostDest {
+		if h.Destination == "" && n.PublisherHost != h.Source {
+			h.Destination = n.PublisherHost
+		}
+	}
+	h.learnFromNova(n)
+	return out
+}
+
+// adopts tells whether a notification can belong to the handover that goes on
+// without a request id: the hosts must agree.
+func (i *Instance) adopts(n NovaSign) bool {
+	h := i.current
+	switch n.Step {
+	case wire.NovaPre:
+		return (h.Source == "" || h.Source == n.PayloadHost) && (h.Destination == "" || h.Destination == n.PublisherHost)
+	case wire.NovaPostDest:
+		return h.Destination == "" || h.Destination == n.PublisherHost
+	default:
+		return h.Source == "" || n.PayloadHost == "" || h.Source == n.PayloadHost
+	}
+}
+
+// begin opens a handover and closes the one before.
+func (i *Instance) begin(requestID, why string) []Decision {
+	var out []Decision
+	if i.current != nil {
+		out = i.end(OutcomeSuperseded)
+	}
+	floor := make(map[string]wire.Order, len(i.latest))
+	for host, order := range i.latest {
+		floor[host] = order
+	}
+	i.current = &Handover{
+		RequestID: requestID,
+		goals:     map[string]Goal{},
+		done:      map[string]PortDone{},
+		observed:  map[string]bool{},
+		heard:     map[string]bool{},
+		floor:     floor,
+	}
+	return append(out, Begin{Why: why}, Arm{})
+}
+
+func (i *Instance) end(o Outcome) []Decision {
+	if id := i.current.RequestID; id != "" {
+		i.ended = append(i.ended, id)
+		if len(i.ended) > rememberedRequests {
+			i.ended = i.ended[1:]
+		}
+	}
+	i.current = nil
+	return []Decision{End{Outcome: o}}
+}

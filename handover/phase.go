@@ -1,0 +1,105 @@
+package handover
+
+// Phase is where a handover stands.
+//
+// How evidence leads from phase to phase (rows: what is learnt, columns: the
+// phase; "." = stays). Left is final; everything else can still be corrected by
+// what the hosts say.
+//
+//	                    Watching  Paused    PostCopy  Arrived       Failing       Failed        Contradicted  Lost
+//	paused              Paused    .         .         .             .             .             .             .
+//	post-copy           PostCopy  PostCopy  .         PostCopy      Lost          Lost          Lost          .
+//	source resumed      Failed    Failed    Lost      Contradicted  Failed        .             .             .
+//	source died         Failed    Failed    Lost      Contradicted  Failed        .             .             .
+//	source left         Left      Left      Left      Left          Left          Left          Left          Left
+//	arrived             Arrived   Arrived   .         .             Contradicted  Contradicted  .             .
+//	destination gone    Failed    Failed    Lost      Failed        Failed        .             Failed        .
+//	Nova takes over     Left      Left      Left      Left          .             .             .             .
+//	Nova rolls back     Failing   Failing   Lost      Contradicted  .             .             .             .
+//
+// Which libvirt event or notification teaches what, and how that was learnt, is
+// said where the inputs are read: [HostSign] and [NovaSign].
+type Phase int
+
+// The phases, and what is allowed in them.
+const (
+	// Watching: the guest runs on the source. Arm.
+	Watching Phase = iota
+	// Paused: the guest stands still while an outgoing migration runs; mostly
+	// the switchover. It can still fail. Policy suspended commits.
+	Paused
+	// PostCopy: the source can never run again. Commit, never restore.
+	PostCopy
+	// Arrived: the guest is on the destination, past the point of no return.
+	// Policies suspended and resumed commit.
+	Arrived
+	// Left: success is certain, Nova takes over. Commit nothing, verify.
+	Left
+	// Failing: Nova alone says that the migration failed. Commit nothing, ask
+	// the hosts.
+	Failing
+	// Failed: a host says so. Commit nothing, restore the source.
+	Failed
+	// Contradicted: evidence of a guest on both sides. Flip nothing, alarm.
+	Contradicted
+	// Lost: post-copy failed; the guest may be nowhere. Flip nothing, alarm.
+	Lost
+)
+
+var phaseNames = [...]string{"watching", "paused", "postcopy", "arrived", "left", "failing", "failed", "contradicted", "lost"}
+
+func (p Phase) String() string { return phaseNames[p] }
+
+// evidence is all that was learnt of one handover. Every field is monotone: a
+// mark keeps its extreme, a flag once set stays.
+type evidence struct {
+	paused      lowest  // SUSPENDED/MIGRATED on the source
+	resumed     highest // any RESUMED on the source
+	running     highest // the source's libvirt reads "running"; news only after a pause
+	died        highest // STOPPED on the source, not by migration
+	left        bool    // STOPPED/MIGRATED on the source
+	absent      bool    // the source's libvirt does not know the domain any more
+	postCopy    bool    // SUSPENDED/POSTCOPY on the source
+	started     highest // STARTED/MIGRATED on the destination
+	arrived     highest // RESUMED, or SUSPENDED/PAUSED, on the destination
+	gone        highest // STOPPED on the destination, or its libvirt does not know the domain
+	novaPost    bool    // Nova takes over
+	novaPostEnd bool    // Nova has finished on the destination
+	rollback    bool    // Nova rolls back
+	rollbackEnd bool    // Nova's roll-back has finished
+	// doubtful: the destination's libvirt was away after STARTED, so that its
+	// RESUMED proves nothing (a frozen one was seen to resume the guest 25 s
+	// after the source had: both ran).
+	doubtful bool
+}
+
+// phase reads the evidence; see the table at [Phase].
+func (e evidence) phase() Phase {
+	resumed := e.resumed.known && (!e.paused.known || e.paused.Before(e.resumed.Order)) ||
+		e.running.known && e.paused.known && e.paused.Before(e.running.Order)
+	gone := e.gone.known && e.started.known && e.started.Before(e.gone.Order)
+	arrived := e.arrived.known && !gone && !e.arrived.Before(e.started.Order)
+	failed := resumed || gone || e.died.known
+	left := e.left || e.absent && arrived
+
+	switch {
+	case left, e.novaPost && !failed && !e.rollback:
+		return Left
+	case e.postCopy && (failed || e.rollback):
+		return Lost
+	case arrived && (failed || e.rollback):
+		return Contradicted
+	case failed:
+		return Failed
+	case e.rollback:
+		return Failing
+	case e.postCopy:
+		return PostCopy
+	case arrived && !e.doubtful:
+		return Arrived
+	case e.paused.known:
+		return Paused
+	default:
+		return Watching
+	}
+}

@@ -1,0 +1,149 @@
+// Package broker opens connections to RabbitMQ and says how long to wait
+// between two attempts.
+//
+// A session is one connection with its channels and consumers. It is thrown
+// away whole when any of it fails and opened anew: amqp091-go's own recovery is
+// not used, because a late acknowledgement through a recovered channel settles
+// a message that nobody has handled (delivery tags start again at 1).
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/earlybind/earlybind/internal/config"
+)
+
+const (
+	// heartbeat finds a silent broker after two of them; RabbitMQ suggests
+	// 5 to 20 s.
+	heartbeat   = 10 * time.Second
+	dialTimeout = 10 * time.Second
+)
+
+// Settings are the environment variables that publisher and consumer share
+// (prefix EARLYBIND_).
+type Settings struct {
+	// AMQPUrls are the nodes of one cluster, tried in random order.
+	AMQPUrls       []string      `default:"amqp://localhost:5672/"`
+	AMQPUser       string        `required:"true"`
+	AMQPPassword   config.Secret `required:"true"`
+	AMQPCAFile     string
+	AMQPCertFile   string
+	AMQPKeyFile    string
+	AMQPServerName string
+}
+
+// Validate names every fault at once.
+func (s Settings) Validate() error {
+	var faults []error
+	for i, raw := range s.AMQPUrls {
+		u, err := url.Parse(raw)
+		switch {
+		case err != nil:
+			// url.Error quotes the URL, which may hold a password.
+			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_URLS: entry %d is not a URL", i+1))
+		case u.Scheme != "amqp" && u.Scheme != "amqps" || u.Host == "":
+			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_URLS: entry %d is not amqp://host or amqps://host", i+1))
+		case u.User != nil:
+			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_URLS: entry %d holds credentials; they belong in EARLYBIND_AMQP_USER and EARLYBIND_AMQP_PASSWORD", i+1))
+		}
+	}
+	if (s.AMQPCertFile == "") != (s.AMQPKeyFile == "") {
+		faults = append(faults, errors.New("EARLYBIND_AMQP_CERT_FILE and EARLYBIND_AMQP_KEY_FILE go together"))
+	}
+	return errors.Join(faults...)
+}
+
+// Dial opens one connection under the given name, which shows in RabbitMQ's
+// management. It tries each URL once, in random order, and answers with what
+// went wrong at each of them.
+func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error) {
+	tlsConfig, err := s.tls()
+	if err != nil {
+		return nil, err
+	}
+	urls := slices.Clone(s.AMQPUrls)
+	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
+	var faults []error
+	for _, u := range urls {
+		// A Config of its own per dial: amqp091-go zeroes the credentials of
+		// a used one.
+		conn, err := amqp.DialConfig(u, amqp.Config{
+			SASL:            []amqp.Authentication{&amqp.PlainAuth{Username: s.AMQPUser, Password: s.AMQPPassword.Reveal()}},
+			Heartbeat:       heartbeat,
+			TLSClientConfig: tlsConfig,
+			Properties:      amqp.Table{"connection_name": name, "product": "earlybind"},
+			Dial: func(network, address string) (net.Conn, error) {
+				dialer := net.Dialer{Timeout: dialTimeout}
+				conn, err := dialer.DialContext(ctx, network, address)
+				if err != nil {
+					return nil, err
+				}
+				// amqp091-go lifts the deadline when the handshake is done.
+				return conn, conn.SetDeadline(time.Now().Add(dialTimeout))
+			},
+		})
+		if err == nil {
+			return conn, nil
+		}
+		faults = append(faults, fmt.Errorf("%s: %w", address(u), err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(faults...)
+}
+
+// Backoff gives the delays between attempts: from half a second, doubling to 30 s, each
+// drawn from ±50 % so that a cloud's hosts do not return in step.
+func Backoff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = 500 * time.Millisecond
+	b.Multiplier = 2
+	b.MaxInterval = 30 * time.Second
+	return b
+}
+
+// address is a URL without its credentials.
+func address(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(unreadable URL)"
+	}
+	return u.Host
+}
+
+func (s Settings) tls() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.AMQPServerName}
+	if s.AMQPCAFile != "" {
+		pem, err := os.ReadFile(s.AMQPCAFile)
+		if err != nil {
+			return nil, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: no certificate in %s", s.AMQPCAFile)
+		}
+	}
+	if s.AMQPCertFile != "" {
+		pair, err := tls.LoadX509KeyPair(s.AMQPCertFile, s.AMQPKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("EARLYBIND_AMQP_CERT_FILE: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}

@@ -1,0 +1,166 @@
+// Package config reads a program's settings from the environment.
+//
+// A program declares a struct; [Load] fills it and answers with every fault at
+// once, so that an operator mends them in one go. Around envconfig, which does
+// the parsing, it adds what a service needs and envconfig lacks:
+//
+//   - all faults are reported together, not only the first;
+//   - a value of type [Secret] never shows in an error or a log, and may come
+//     from the file that NAME_FILE names;
+//   - a variable with the prefix that no setting has is refused: a misspelt
+//     setting must not be a silent no-op;
+//   - after parsing, Validate is called where the struct has one.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/kelseyhightower/envconfig"
+)
+
+// Secret is a value that prints as "***" wherever it is printed.
+type Secret string
+
+const redacted = "***"
+
+// String hides the value.
+func (Secret) String() string { return redacted }
+
+// GoString hides the value from %#v.
+func (Secret) GoString() string { return redacted }
+
+// MarshalText hides the value from JSON and every other encoder.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Reveal gives the value itself, for the one call that needs it.
+func (s Secret) Reveal() string { return string(s) }
+
+var secretType = reflect.TypeFor[Secret]()
+
+// Load fills the struct that into points to from variables named
+// PREFIX_FIELD_NAME. The error joins every fault found.
+//
+// Fields are plain (no nested structs but embedded ones); their tags are
+// envconfig's `default` and `required`. A required value must not be empty.
+func Load(prefix string, into any) error {
+	l := loader{prefix: prefix, known: map[string]bool{}}
+	l.fill(reflect.ValueOf(into).Elem())
+	l.refuseUnknown()
+	if len(l.faults) == 0 {
+		if v, ok := into.(interface{ Validate() error }); ok {
+			l.add(v.Validate())
+		}
+	}
+	return errors.Join(l.faults...)
+}
+
+type loader struct {
+	prefix string
+	known  map[string]bool
+	faults []error
+}
+
+func (l *loader) add(err error) {
+	if err != nil {
+		l.faults = append(l.faults, err)
+	}
+}
+
+func (l *loader) fill(s reflect.Value) {
+	for i := range s.NumField() {
+		field := s.Type().Field(i)
+		if field.Anonymous && field.Type.Kind() == reflect.Struct {
+			l.fill(s.Field(i))
+			continue
+		}
+		name := l.prefix + "_" + screamingSnake(field.Name)
+		l.known[name] = true
+		if field.Type == secretType {
+			l.known[name+"_FILE"] = true
+			l.fillSecret(s.Field(i), field, name)
+		} else {
+			l.fillPlain(s.Field(i), field, name)
+		}
+	}
+}
+
+// fillPlain lets envconfig parse one field, as a struct of that field alone, so
+// that one fault does not hide the next.
+func (l *loader) fillPlain(v reflect.Value, field reflect.StructField, name string) {
+	if field.Tag.Get("required") == "true" && strings.TrimSpace(os.Getenv(name)) == "" {
+		l.add(fmt.Errorf("%s is required", name))
+		return
+	}
+	field.Tag += ` split_words:"true"`
+	field.Index, field.Offset = nil, 0
+	one := reflect.New(reflect.StructOf([]reflect.StructField{field}))
+	if err := envconfig.Process(l.prefix, one.Interface()); err != nil {
+		var parse *envconfig.ParseError
+		if !errors.As(err, &parse) {
+			l.add(fmt.Errorf("%s: %w", name, err))
+			return
+		}
+		// ParseError itself prints the value: a secret that was set under the
+		// wrong name would land in the log.
+		l.add(fmt.Errorf("%s is not a valid %s", name, parse.TypeName))
+		return
+	}
+	v.Set(one.Elem().Field(0))
+}
+
+func (l *loader) fillSecret(v reflect.Value, field reflect.StructField, name string) {
+	value, set := os.LookupEnv(name)
+	file, fromFile := os.LookupEnv(name + "_FILE")
+	switch {
+	case set && fromFile:
+		l.add(fmt.Errorf("%s and %s_FILE are both set", name, name))
+		return
+	case fromFile:
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			l.add(fmt.Errorf("%s_FILE: %w", name, err))
+			return
+		}
+		value = strings.TrimRight(string(raw), "\r\n")
+	}
+	if value == "" && field.Tag.Get("required") == "true" {
+		l.add(fmt.Errorf("%s or %s_FILE is required", name, name))
+		return
+	}
+	v.SetString(value)
+}
+
+func (l *loader) refuseUnknown() {
+	var unknown []string
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, l.prefix+"_") && !l.known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		l.add(fmt.Errorf("%s is not a setting of this program", name))
+	}
+}
+
+// screamingSnake names a field's variable as envconfig's split_words does:
+// AMQPUser is AMQP_USER.
+func screamingSnake(field string) string {
+	var b strings.Builder
+	runes := []rune(field)
+	for i, r := range runes {
+		if i > 0 && unicode.IsUpper(r) &&
+			(unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToUpper(r))
+	}
+	return b.String()
+}

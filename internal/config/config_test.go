@@ -1,0 +1,115 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+type shared struct {
+	AMQPUser string `default:"earlybind"`
+}
+
+type settings struct {
+	shared
+	Host     string        `required:"true"`
+	Brokers  []string      `default:"amqp://localhost"`
+	Expiry   time.Duration `default:"10m"`
+	Buffer   int           `default:"10"`
+	Password Secret        `required:"true"`
+}
+
+func (s *settings) Validate() error {
+	if s.Buffer < 1 {
+		return fmt.Errorf("T_BUFFER must be at least 1")
+	}
+	return nil
+}
+
+func TestLoadFillsDefaultsValuesAndSecretsFromFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("T_HOST", "compute1")
+	t.Setenv("T_BROKERS", "amqp://a,amqp://b")
+	t.Setenv("T_PASSWORD_FILE", file)
+	var s settings
+	if err := Load("T", &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Host != "compute1" || len(s.Brokers) != 2 || s.Expiry != 10*time.Minute || s.AMQPUser != "earlybind" || s.Password.Reveal() != "s3cret" {
+		t.Errorf("got %+v, password %q", s, s.Password.Reveal())
+	}
+}
+
+func TestLoadReportsEveryFaultAtOnceAndNoValue(t *testing.T) {
+	t.Setenv("T_EXPIRY", "hunter2")
+	t.Setenv("T_BUFFER", "hunter2")
+	t.Setenv("T_BUFER", "5")
+	t.Setenv("T_PASSWORD_FILE", filepath.Join(t.TempDir(), "missing"))
+	err := Load("T", &settings{})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"T_HOST is required", "T_EXPIRY is not a valid time.Duration", "T_BUFFER is not a valid int", "T_BUFER is not a setting", "T_PASSWORD_FILE"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("lacks %q: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("shows a value: %v", err)
+	}
+}
+
+func TestLoadValidatesWhatItParsed(t *testing.T) {
+	t.Setenv("T_HOST", "compute1")
+	t.Setenv("T_PASSWORD", "x")
+	t.Setenv("T_BUFFER", "0")
+	if err := Load("T", &settings{}); err == nil || !strings.Contains(err.Error(), "T_BUFFER must be at least 1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRequiredRefusesAnEmptyValue(t *testing.T) {
+	t.Setenv("T_HOST", " ")
+	t.Setenv("T_PASSWORD", "")
+	err := Load("T", &settings{})
+	if err == nil || !strings.Contains(err.Error(), "T_HOST is required") || !strings.Contains(err.Error(), "T_PASSWORD or T_PASSWORD_FILE is required") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSecretAndItsFileTogetherAreRefused(t *testing.T) {
+	t.Setenv("T_HOST", "compute1")
+	t.Setenv("T_PASSWORD", "x")
+	t.Setenv("T_PASSWORD_FILE", "y")
+	if err := Load("T", &settings{}); err == nil || !strings.Contains(err.Error(), "both set") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSecretNeverPrints(t *testing.T) {
+	s := settings{Password: "s3cret"}
+	raw, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{fmt.Sprint(s), fmt.Sprintf("%+v %#v %s %q", s, s, s.Password, s.Password), string(raw)} {
+		if strings.Contains(text, "s3cret") {
+			t.Errorf("shows the secret: %s", text)
+		}
+	}
+}
+
+func TestScreamingSnake(t *testing.T) {
+	for field, want := range map[string]string{"Host": "HOST", "AMQPUser": "AMQP_USER", "LibvirtURI": "LIBVIRT_URI", "StateDir": "STATE_DIR"} {
+		if got := screamingSnake(field); got != want {
+			t.Errorf("%s: got %s, want %s", field, got, want)
+		}
+	}
+}

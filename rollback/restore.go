@@ -1,0 +1,132 @@
+package rollback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/earlybind/earlybind/port"
+)
+
+// Neutron is what a roll-back needs of the API.
+type Neutron interface {
+	// Read gives the port with all its rows.
+	Read(ctx context.Context, id string) (port.Port, error)
+	// Activate makes the row on host the ACTIVE one.
+	Activate(ctx context.Context, id, host string) error
+	// SetProfile replaces the profile of the port's ACTIVE row, if the port is
+	// still at that revision.
+	SetProfile(ctx context.Context, id string, profile map[string]any, revision int) error
+	// Create makes a row on host: INACTIVE if the port has an ACTIVE row,
+	// else ACTIVE.
+	Create(ctx context.Context, id, host, vnic string, profile map[string]any) error
+	// Delete removes the row on host, ACTIVE or not.
+	Delete(ctx context.Context, id, host string) error
+}
+
+// Taken is one step as it went, for the audit log.
+type Taken struct {
+	Step
+	Err  error
+	Took time.Duration
+}
+
+// Options are the caller's part in a [Restore].
+type Options struct {
+	// NovaDone gives the situation's NovaDone at the time of each plan.
+	NovaDone func() bool
+	// May is asked immediately before each write: false ends the roll-back
+	// with ErrStopped (ownership lost, another migration shows).
+	May func() bool
+	// Report is told of every step that was taken.
+	Report func(Taken)
+}
+
+// The ends of a roll-back that did not get the rows right.
+var (
+	ErrHandsOff = errors.New("hands off")
+	ErrStopped  = errors.New("stopped")
+)
+
+// pace is how long to wait between two looks: short at first, since Nova's own
+// roll-back deletes the destination's row within 37 to 1160 ms of its start,
+// then growing to at most 5 s.
+func pace() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = 100 * time.Millisecond
+	b.Multiplier = 1.6
+	b.MaxInterval = 5 * time.Second
+	return b
+}
+
+// Restore carries the plan out until the rows are right. It ends with nil when
+// they are, with an error that wraps [ErrHandsOff] or [ErrStopped], or with
+// the context's.
+//
+// A step that fails is not an end: the rows are read again and the plan made
+// anew, since a 500 can come after the row has changed and a 200 before it has.
+func Restore(ctx context.Context, n Neutron, id, source, destination string, o Options) error {
+	wait := pace()
+	var last Step
+	for {
+		p, err := n.Read(ctx, id)
+		if err != nil {
+			o.Report(Taken{Step: Step{Action: Wait, Why: "the rows could not be read"}, Err: err})
+		} else {
+			step := Plan(Situation{Port: p, Source: source, Destination: destination, NovaDone: o.NovaDone()})
+			switch step.Action {
+			case Done:
+				o.Report(Taken{Step: step})
+				return nil
+			case HandsOff:
+				return fmt.Errorf("%w: %s", ErrHandsOff, step.Why)
+			case Wait:
+			default:
+				if !o.May() {
+					return ErrStopped
+				}
+				start := time.Now()
+				err := take(ctx, n, p, step)
+				o.Report(Taken{Step: step, Err: err, Took: time.Since(start)})
+				again := step.Action == last.Action && step.Host == last.Host
+				last = step
+				if err == nil && !again {
+					wait.Reset()
+					continue
+				}
+			}
+		}
+		if err := sleep(ctx, wait.NextBackOff()); err != nil {
+			return err
+		}
+	}
+}
+
+func take(ctx context.Context, n Neutron, p port.Port, s Step) error {
+	switch s.Action {
+	case Activate:
+		return n.Activate(ctx, p.ID, s.Host)
+	case Rebind:
+		return n.SetProfile(ctx, p.ID, s.Profile, p.Revision)
+	case Create:
+		return n.Create(ctx, p.ID, s.Host, s.VNIC, s.Profile)
+	case Delete:
+		return n.Delete(ctx, p.ID, s.Host)
+	default:
+		return fmt.Errorf("not a step: %s", s.Action)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
