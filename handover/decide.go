@@ -18,6 +18,7 @@ func (h *Handover) decide(s Settings, now time.Duration) []Decision {
 	case Paused, PostCopy, Arrived:
 		out = append(out, h.commit(s, phase, now)...)
 	case Left:
+		out = append(out, h.explain(s)...)
 		out = append(out, h.aimAll(Goal{Kind: GoalVerify, Host: h.Destination, NovaDone: h.novaPostEnd}, "the guest has left the source")...)
 	case Failing:
 		if !h.asked {
@@ -79,7 +80,27 @@ func (h *Handover) commit(s Settings, phase Phase, now time.Duration) []Decision
 		}
 		goal := Goal{Kind: GoalCommit, Host: h.Destination}
 		h.goals[p.ID] = goal
-		out = append(out, Aim{Port: p.ID, Goal: goal, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why})
+		out = append(out, Aim{Port: p.ID, Goal: goal, Destination: h.Destination, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why})
+	}
+	return out
+}
+
+// explain tells, of every port that was neither committed nor observed when the
+// guest had left, why it was not activated.
+func (h *Handover) explain(s Settings) []Decision {
+	var out []Decision
+	for _, p := range h.ports {
+		if _, aimed := h.goals[p.ID]; aimed || h.observed[p.ID] {
+			continue
+		}
+		h.observed[p.ID] = true
+		policy, why := policyFor(s.Policy, p)
+		if ok, reason := h.publishersKnown(); policy != PolicyObserve && !ok {
+			why = reason
+		} else if policy != PolicyObserve {
+			why = "the guest had left the source before its arrival was heard of"
+		}
+		out = append(out, Observe{Port: p.ID, Why: why})
 	}
 	return out
 }
@@ -134,7 +155,7 @@ func (h *Handover) aim(p port.Port, g Goal, why string) []Decision {
 		return nil
 	}
 	h.goals[p.ID] = g
-	return []Decision{Aim{Port: p.ID, Goal: g, Why: why}}
+	return []Decision{Aim{Port: p.ID, Goal: g, Destination: h.Destination, Why: why}}
 }
 
 // outcome tells whether the handover is over: the guest's place is settled and

@@ -16,6 +16,8 @@ type Arm struct{}
 type Aim struct {
 	Port string
 	Goal Goal
+	// Destination of the migration, for a goal on the source.
+	Destination string
 	// Deadline, of a commit, on the caller's monotonic clock: not to be sent
 	// later.
 	Deadline time.Duration

@@ -41,6 +41,9 @@ type HostSign struct {
 	Host  string
 	Sign  Sign
 	Order wire.Order
+	// Listed: taken from a list of states, not from an event. It adds to what
+	// is known of a handover's two hosts and names neither.
+	Listed bool
 	// FreshFor is how long from Now the sign may still lead to a commit: zero
 	// if it is too old, was delivered before, or its age is unknown.
 	FreshFor time.Duration

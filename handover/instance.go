@@ -87,6 +87,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		return out // of an earlier migration
 	}
 	switch {
+	case s.Listed && s.Sign != SignStarted:
 	case s.Sign == SignStarted && h.Destination == "" && s.Host != h.Source:
 		h.Destination = s.Host
 	case s.Sign == SignPaused && h.Source == "" && s.Host != h.Destination:

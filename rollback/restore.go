@@ -43,6 +43,8 @@ type Options struct {
 	May func() bool
 	// Report is told of every step that was taken.
 	Report func(Taken)
+	// Wake ends a pause early, since something has changed. May be nil.
+	Wake <-chan struct{}
 }
 
 // The ends of a roll-back that did not get the rows right.
@@ -99,7 +101,7 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 				}
 			}
 		}
-		if err := sleep(ctx, wait.NextBackOff()); err != nil {
+		if err := pause(ctx, wait.NextBackOff(), o.Wake); err != nil {
 			return err
 		}
 	}
@@ -120,13 +122,15 @@ func take(ctx context.Context, n Neutron, p port.Port, s Step) error {
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-t.C:
+		return nil
+	case <-wake:
 		return nil
 	}
 }

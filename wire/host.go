@@ -24,6 +24,7 @@ const (
 const (
 	EventStates        = "libvirt.host.states"      // HostStates
 	EventStatesRequest = "earlybind.states.request" // StatesRequest, on ExchangeRequests
+	EventTick          = "earlybind.consumer.tick"  // Tick
 	domainPrefix       = "libvirt.domain."          // + HostEvent.Event
 	publisherPrefix    = "earlybind-publisher:"
 )
@@ -201,4 +202,22 @@ func NewNotification(publisherID, eventType string, payload any, id string, now 
 		Timestamp:   now.UTC().Format("2006-01-02 15:04:05.000000"),
 		Payload:     raw,
 	}, nil
+}
+
+// Tick is what a consumer sends itself through its own queue to know how long
+// messages have been waiting there, and that it is still the one that is served.
+type Tick struct {
+	Schema  int    `json:"schema"`
+	Replica string `json:"replica"` // unique per start of a process
+	SentNS  int64  `json:"sent_ns"` // the replica's monotonic clock
+}
+
+// RoutingKey is "consumer.tick".
+func (Tick) RoutingKey() string { return "consumer.tick" }
+
+// ParseTick reads the payload of a tick.
+func ParseTick(n Notification) (Tick, error) {
+	var t Tick
+	err := parseOwn(n, &t, func() int { return t.Schema })
+	return t, err
 }

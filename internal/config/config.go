@@ -108,7 +108,11 @@ func (l *loader) fillPlain(v reflect.Value, field reflect.StructField, name stri
 		}
 		// ParseError itself prints the value: a secret that was set under the
 		// wrong name would land in the log.
-		l.add(fmt.Errorf("%s is not a valid %s", name, parse.TypeName))
+		if _, ours := reflect.New(field.Type).Interface().(envconfig.Decoder); ours {
+			l.add(fmt.Errorf("%s: %w", name, parse.Err))
+		} else {
+			l.add(fmt.Errorf("%s is not a valid %s", name, parse.TypeName))
+		}
 		return
 	}
 	v.Set(one.Elem().Field(0))

@@ -1,0 +1,274 @@
+package binding
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
+)
+
+// ClientOpts says where the cloud is and how patient to be. The zero value of every
+// field is its default.
+type ClientOpts struct {
+	// Cloud is the entry of clouds.yaml; default OS_CLOUD. If both are empty, the
+	// OS_* variables of an openrc file are read instead.
+	Cloud string
+
+	// Region overrides OS_REGION_NAME and clouds.yaml.
+	Region string
+
+	// Interface overrides OS_INTERFACE and clouds.yaml: public, internal or admin.
+	Interface string
+
+	// Version makes the user agent "earlybind/<version> gophercloud/...".
+	Version string
+
+	// RequestTimeout bounds one request, answer included; default 30 s. Callers
+	// bound a call tighter by its context.
+	RequestTimeout time.Duration
+
+	// DialTimeout bounds the TCP and, separately, the TLS handshake; default 5 s.
+	DialTimeout time.Duration
+
+	// IdleTimeout is how long an unused connection is kept warm; default 90 s.
+	IdleTimeout time.Duration
+
+	// MaxIdlePerHost is how many unused connections are kept warm; default 32:
+	// the ports of an instance are activated at once, and Go's default of 2 would
+	// make all others connect anew.
+	MaxIdlePerHost int
+}
+
+func (o ClientOpts) withDefaults() ClientOpts {
+	o.Cloud = cmp.Or(o.Cloud, os.Getenv("OS_CLOUD"))
+	o.Interface = cmp.Or(o.Interface, os.Getenv("OS_INTERFACE"), os.Getenv("OS_ENDPOINT_TYPE"))
+	o.Version = cmp.Or(o.Version, "unknown")
+	o.RequestTimeout = cmp.Or(o.RequestTimeout, 30*time.Second)
+	o.DialTimeout = cmp.Or(o.DialTimeout, 5*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 90*time.Second)
+	o.MaxIdlePerHost = cmp.Or(o.MaxIdlePerHost, 32)
+	return o
+}
+
+// NewClient authenticates, finds Neutron in the catalog and returns a client of it.
+// The client is safe for concurrent use and renews its token by itself. Credentials come from clouds.yaml
+// and secure.yaml, or from the OS_* variables; in both cases OS_PASSWORD_FILE and
+// OS_APPLICATION_CREDENTIAL_SECRET_FILE name a file that holds the secret, whose
+// trailing newline is dropped.
+//
+// An [*Error] tells what did not work, and [IsTransient] whether it is worth another
+// try. No error quotes a secret, nor anything that can hold one.
+func NewClient(ctx context.Context, opts ClientOpts) (*gophercloud.ServiceClient, error) {
+	provider, endpoint, err := NewProvider(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	// Gophercloud asks Neutron for its versions here.
+	client, err := openstack.NewNetworkV2(provider, endpoint)
+	if err != nil {
+		err = setupFailed(OpFindNeutron, err)
+		return nil, fmt.Errorf("region %q, interface %q: %w", endpoint.Region, endpoint.Availability, err)
+	}
+	return client, nil
+}
+
+// NewProvider is NewClient without the choice of a service, for those who need
+// another one too. The endpoint options hold the region and the interface.
+func NewProvider(ctx context.Context, opts ClientOpts) (*gophercloud.ProviderClient, gophercloud.EndpointOpts, error) {
+	opts = opts.withDefaults()
+	auth, endpoint, tlsConfig, err := credentials(opts)
+	if err != nil {
+		return nil, endpoint, fmt.Errorf("OpenStack credentials: %w", err)
+	}
+	provider, err := openstack.NewClient(auth.IdentityEndpoint)
+	if err != nil {
+		return nil, endpoint, fmt.Errorf("OpenStack credentials: %w", err)
+	}
+	provider.UserAgent.Prepend("earlybind/" + opts.Version)
+	provider.HTTPClient = http.Client{
+		Timeout:   opts.RequestTimeout,
+		Transport: transport(opts, tlsConfig),
+	}
+	if err := openstack.Authenticate(ctx, provider, auth); err != nil {
+		return nil, endpoint, setupFailed(OpAuthenticate, err)
+	}
+	return provider, endpoint, nil
+}
+
+// transport keeps HTTP/1.1: a connection for each request in flight, which one lost
+// packet does not stall together. It never repeats a PUT or DELETE that may have
+// reached the server.
+func transport(opts ClientOpts, tlsConfig *tls.Config) *http.Transport {
+	dialer := &net.Dialer{Timeout: opts.DialTimeout, KeepAlive: 15 * time.Second}
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         dialer.DialContext,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: opts.DialTimeout,
+		MaxIdleConnsPerHost: opts.MaxIdlePerHost,
+		IdleConnTimeout:     opts.IdleTimeout,
+	}
+}
+
+// credentials reads clouds.yaml or the OS_* variables. The latter are given to the
+// same parser as a cloud without secrets, since gophercloud's AuthOptionsFromEnv
+// does not know OS_USER_DOMAIN_NAME and OS_PROJECT_DOMAIN_NAME, which every openrc
+// file has.
+func credentials(opts ClientOpts) (gophercloud.AuthOptions, gophercloud.EndpointOpts, *tls.Config, error) {
+	var options []clouds.ParseOption
+	if opts.Cloud != "" {
+		options = append(options, clouds.WithCloudName(opts.Cloud))
+	} else {
+		yaml, err := cloudFromEnv()
+		if err != nil {
+			return gophercloud.AuthOptions{}, gophercloud.EndpointOpts{}, nil, err
+		}
+		options = append(options,
+			clouds.WithCloudName(envCloud),
+			clouds.WithCloudsYAML(bytes.NewReader(yaml)),
+			clouds.WithPassword(os.Getenv("OS_PASSWORD")),
+			clouds.WithApplicationCredentialSecret(os.Getenv("OS_APPLICATION_CREDENTIAL_SECRET")),
+		)
+	}
+	for variable, option := range map[string]func(string) clouds.ParseOption{
+		"OS_PASSWORD_FILE":                      clouds.WithPassword,
+		"OS_APPLICATION_CREDENTIAL_SECRET_FILE": clouds.WithApplicationCredentialSecret,
+	} {
+		secret, err := secretFile(variable)
+		if err != nil {
+			return gophercloud.AuthOptions{}, gophercloud.EndpointOpts{}, nil, err
+		}
+		if secret != "" {
+			options = append(options, option(secret))
+		}
+	}
+	if opts.Region != "" {
+		options = append(options, clouds.WithRegion(opts.Region))
+	}
+	if opts.Interface != "" {
+		options = append(options, clouds.WithEndpointType(opts.Interface))
+	}
+
+	auth, endpoint, tlsConfig, err := clouds.Parse(options...)
+	if err != nil {
+		return auth, endpoint, nil, withoutQuotes(err)
+	}
+	if err := checkAuthURL(auth.IdentityEndpoint); err != nil {
+		return auth, endpoint, nil, err
+	}
+	auth.AllowReauth = true
+	return auth, endpoint, tlsConfig, nil
+}
+
+const envCloud = "environment"
+
+// cloudFromEnv is a clouds.yaml with what OS_* says, secrets left out.
+func cloudFromEnv() ([]byte, error) {
+	env := func(names ...string) string {
+		for _, name := range names {
+			if v := os.Getenv(name); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	if env("OS_AUTH_URL") == "" {
+		return nil, errors.New("neither OS_CLOUD nor OS_AUTH_URL is set")
+	}
+	cloud := clouds.Cloud{
+		AuthInfo: &clouds.AuthInfo{
+			AuthURL:                   env("OS_AUTH_URL"),
+			Username:                  env("OS_USERNAME"),
+			UserID:                    env("OS_USER_ID", "OS_USERID"),
+			ProjectName:               env("OS_PROJECT_NAME", "OS_TENANT_NAME"),
+			ProjectID:                 env("OS_PROJECT_ID", "OS_TENANT_ID"),
+			UserDomainName:            env("OS_USER_DOMAIN_NAME"),
+			UserDomainID:              env("OS_USER_DOMAIN_ID"),
+			ProjectDomainName:         env("OS_PROJECT_DOMAIN_NAME"),
+			ProjectDomainID:           env("OS_PROJECT_DOMAIN_ID"),
+			DomainName:                env("OS_DOMAIN_NAME"),
+			DomainID:                  env("OS_DOMAIN_ID"),
+			SystemScope:               env("OS_SYSTEM_SCOPE"),
+			ApplicationCredentialID:   env("OS_APPLICATION_CREDENTIAL_ID"),
+			ApplicationCredentialName: env("OS_APPLICATION_CREDENTIAL_NAME"),
+		},
+	}
+	switch strings.ToLower(env("OS_INSECURE")) {
+	case "1", "true", "yes":
+		verify := false
+		cloud.Verify = &verify
+	}
+	// JSON is YAML.
+	return json.Marshal(clouds.Clouds{Clouds: map[string]clouds.Cloud{envCloud: cloud}})
+}
+
+func secretFile(variable string) (string, error) {
+	path := os.Getenv(variable)
+	if path == "" {
+		return "", nil
+	}
+	secret, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", variable, err)
+	}
+	if s := strings.TrimRight(string(secret), "\r\n"); s != "" {
+		return s, nil
+	}
+	return "", fmt.Errorf("%s: %s is empty", variable, path)
+}
+
+// checkAuthURL refuses a URL that an error would have to quote with a password in
+// it.
+func checkAuthURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return errors.New("the auth URL is not a URL")
+	case u.User != nil:
+		return errors.New("the auth URL holds a user or a password; they belong elsewhere")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return errors.New("the auth URL is not an http or https URL")
+	}
+	return nil
+}
+
+var yamlLine = regexp.MustCompile(`line \d+`)
+
+// withoutQuotes keeps only the line of an error of the YAML parser, which quotes
+// what it could not understand.
+func withoutQuotes(err error) error {
+	if !strings.Contains(err.Error(), "yaml: ") {
+		return err
+	}
+	return fmt.Errorf("clouds.yaml or secure.yaml is not what it should be %s",
+		cmp.Or(yamlLine.FindString(err.Error()), "(no line told)"))
+}
+
+// setupFailed drops the body of the answer: Keystone's can quote the request.
+func setupFailed(op string, err error) error {
+	e := &Error{Op: op}
+	var code gophercloud.ErrUnexpectedResponseCode
+	if errors.As(err, &code) {
+		e.Status = code.Actual
+		e.RequestID = requestID(code.ResponseHeader)
+		e.later = code.Actual >= http.StatusInternalServerError
+		return e
+	}
+	var transport *url.Error
+	e.Err, e.unsent = err, !errors.As(err, &transport)
+	return e
+}

@@ -1,0 +1,331 @@
+package binding
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/gophercloud/gophercloud/v2"
+)
+
+// Operations, as they stand in [Error.Op].
+const (
+	OpList          = "list bindings"
+	OpGet           = "get binding"
+	OpCreate        = "create binding"
+	OpActivate      = "activate binding"
+	OpDelete        = "delete binding"
+	OpListPorts     = "list ports"
+	OpGetPort       = "get port"
+	OpUpdateProfile = "update profile"
+	OpExtensions    = "list extensions"
+	OpProbe         = "probe permission"
+	OpAuthenticate  = "authenticate"
+	OpFindNeutron   = "find neutron"
+)
+
+// What a caller decides on; ask with [errors.Is].
+var (
+	// ErrAlreadyActive: 409 PortBindingAlreadyActive. Someone was first.
+	ErrAlreadyActive = errors.New("the row is ACTIVE already")
+
+	// ErrAlreadyExists: 409 PortBindingAlreadyExists, on create.
+	ErrAlreadyExists = errors.New("the row exists already")
+
+	// ErrNotFound: any 404; what exactly is missing tell the next two.
+	ErrNotFound = errors.New("not found")
+
+	// ErrBindingNotFound: 404 PortBindingNotFound, the port has no row there.
+	ErrBindingNotFound = errors.New("the port has no row for the host")
+
+	// ErrPortNotFound: 404 PortNotFound. The port is not there, or the user may
+	// not see it, or, on update of a port, the port has no ACTIVE row.
+	ErrPortNotFound = errors.New("the port is not found, or has no ACTIVE row")
+
+	// ErrInternal: 500 without a reason. On activate: the port has no ACTIVE row,
+	// or a DELETE or, before Neutron 23.0.0, another activate has come in between;
+	// the row may be ACTIVE nevertheless. Only the rows tell.
+	ErrInternal = errors.New("neutron failed inside, as it does for a port without an ACTIVE row")
+
+	// ErrNotBindable: 500 PortBindingError, on create mostly because the host has
+	// no live agent.
+	ErrNotBindable = errors.New("the row cannot be bound to the host")
+
+	// ErrNotCompute: 400, the device_owner is not an instance. Trunk subports
+	// follow their parent.
+	ErrNotCompute = errors.New("the port does not belong to an instance")
+
+	// ErrForbidden: 403, or 500 PolicyCheckError. From Neutron 2024.1 on writes
+	// need the role service, before that admin.
+	ErrForbidden = errors.New("not allowed")
+
+	// ErrUnauthorized: 401, and a new token could not be had.
+	ErrUnauthorized = errors.New("not authenticated")
+
+	// ErrChanged: 412, the port's revision is not the one given.
+	ErrChanged = errors.New("the port has changed meanwhile")
+
+	// ErrOtherHost: a 200 that lies: activate answered with another row, or with a
+	// row that is not ACTIVE. The port is probably without an ACTIVE row.
+	ErrOtherHost = errors.New("neutron answered 200 for something else")
+
+	// ErrNoAnswer: no complete answer came: no connection, timeout, cancelled.
+	ErrNoAnswer = errors.New("no answer")
+)
+
+// Error is what every call of this package fails with.
+type Error struct {
+	// Op is one of the Op constants.
+	Op string
+
+	// PortID and Host as they were asked for; Host is empty where there is none.
+	PortID, Host string
+
+	// Status is the HTTP status, 0 if no answer came.
+	Status int
+
+	// Type is Neutron's error type, for example PortBindingAlreadyActive; empty
+	// if the answer was not Neutron's.
+	Type string
+
+	// Message is Neutron's message.
+	Message string
+
+	// RequestID is Neutron's id of the request (X-Openstack-Request-Id), by which
+	// it is found in Neutron's log; empty if no answer came.
+	RequestID string
+
+	// Err is the cause, where it may be shown.
+	Err error
+
+	// unsent: nothing was sent, the caller gave something impossible.
+	unsent bool
+	// lied: a 200 that is not to be believed.
+	lied bool
+	// later: the same call can succeed later though its status does not say so.
+	later bool
+}
+
+// Error tells everything in one line.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.PortID != "" {
+		fmt.Fprintf(&b, " port %s", e.PortID)
+	}
+	if e.Host != "" {
+		fmt.Fprintf(&b, " host %s", e.Host)
+	}
+	b.WriteString(":")
+	if e.Status != 0 {
+		fmt.Fprintf(&b, " %d", e.Status)
+	}
+	if e.Type != "" {
+		fmt.Fprintf(&b, " %s", e.Type)
+	}
+	switch {
+	case e.Message != "":
+		fmt.Fprintf(&b, " %s", e.Message)
+	case e.Status == 0 && e.Err != nil:
+		fmt.Fprintf(&b, " %v", e.Err)
+	default:
+		fmt.Fprintf(&b, " %s", http.StatusText(e.Status))
+	}
+	if e.RequestID != "" {
+		fmt.Fprintf(&b, " (%s)", e.RequestID)
+	}
+	return b.String()
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches the Err* variables of this package.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case ErrAlreadyActive:
+		return e.Status == http.StatusConflict && e.Type == "PortBindingAlreadyActive"
+	case ErrAlreadyExists:
+		return e.Status == http.StatusConflict && e.Type == "PortBindingAlreadyExists"
+	case ErrNotFound:
+		return e.Status == http.StatusNotFound
+	case ErrBindingNotFound:
+		return e.Status == http.StatusNotFound && e.Type == "PortBindingNotFound"
+	case ErrPortNotFound:
+		return e.Status == http.StatusNotFound && e.Type == "PortNotFound"
+	case ErrInternal:
+		return e.Status == http.StatusInternalServerError && e.Type == "HTTPInternalServerError"
+	case ErrNotBindable:
+		return e.Status == http.StatusInternalServerError && e.Type == "PortBindingError"
+	case ErrNotCompute:
+		// "... Operation only valid on compute ports.", and in newer branches
+		// "... on compute and shared filesystem ports".
+		return e.Status == http.StatusBadRequest && strings.Contains(e.Message, "only valid on compute")
+	case ErrForbidden:
+		return e.Status == http.StatusForbidden ||
+			e.Status == http.StatusInternalServerError && e.Type == "PolicyCheckError"
+	case ErrUnauthorized:
+		return e.Status == http.StatusUnauthorized
+	case ErrChanged:
+		return e.Status == http.StatusPreconditionFailed
+	case ErrOtherHost:
+		return e.lied
+	case ErrNoAnswer:
+		return e.Status == 0 && !e.unsent
+	}
+	return false
+}
+
+// IsTransient tells whether the very same call may succeed later: no answer came,
+// Keystone was away, or the server is busy. A 500 of Neutron is not transient: the
+// rows have to be read first.
+func IsTransient(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return e.later || errors.Is(e, ErrNoAnswer)
+}
+
+// OutcomeUnknown tells for the error of a write whether it may have happened, or
+// may still happen: it was sent and no answer came, or Neutron or a proxy failed
+// (5xx), or the answer was a 200 that lies. Neutron finishes a request whose client
+// has gone away.
+func OutcomeUnknown(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Op {
+	case OpCreate, OpActivate, OpDelete, OpUpdateProfile:
+	default:
+		return false
+	}
+	if errors.Is(e, ErrNoAnswer) {
+		var dial *net.OpError
+		return !errors.As(e.Err, &dial) || dial.Op != "dial"
+	}
+	return e.lied || e.Status >= http.StatusInternalServerError
+}
+
+// call is one operation: it knows what its errors have to tell.
+type call struct {
+	op, portID, host string
+}
+
+const (
+	needPort = false
+	needHost = true
+)
+
+// require refuses empty parts of a URL: without its port a URL names all ports.
+func (c call) require(host bool) error {
+	switch {
+	case c.portID == "":
+		return c.refuse(missingInput("portID"))
+	case host && c.host == "":
+		return c.refuse(missingInput("host"))
+	}
+	return nil
+}
+
+// refuse makes an *Error of what was not sent.
+func (c call) refuse(err error) error {
+	return &Error{Op: c.op, PortID: c.portID, Host: c.host, Err: err, unsent: true}
+}
+
+// finish fills a result from what gophercloud returned.
+func (c call) finish(r *gophercloud.Result, resp *http.Response, err error) {
+	if resp != nil {
+		r.StatusCode = resp.StatusCode
+		r.Header = resp.Header
+	}
+	if err != nil {
+		r.Err = c.fail(err)
+	}
+}
+
+// believe returns an error if an answer of activate is not about the row that was
+// asked for.
+func (c call) believe(r ActivateResult) error {
+	e := &Error{
+		Op: c.op, PortID: c.portID, Host: c.host,
+		Status: r.StatusCode, RequestID: r.RequestID(), lied: true,
+	}
+	row, err := r.Extract()
+	switch {
+	case err != nil:
+		e.Message, e.Err = "the answer is not a row", err
+	case row.Host != c.host || !row.Active():
+		e.Message = fmt.Sprintf("the answer is the row of host %q, status %q", row.Host, row.Status)
+	default:
+		return nil
+	}
+	return e
+}
+
+// fail makes an *Error of whatever gophercloud returned.
+func (c call) fail(err error) error {
+	e := &Error{Op: c.op, PortID: c.portID, Host: c.host}
+
+	var reauth *gophercloud.ErrUnableToReauthenticate
+	if errors.As(err, &reauth) {
+		return e.reauthFailed(reauth)
+	}
+
+	e.Err = err
+	var code gophercloud.ErrUnexpectedResponseCode
+	if errors.As(err, &code) {
+		e.Status = code.Actual
+		e.RequestID = requestID(code.ResponseHeader)
+		e.Type, e.Message = neutronError(code.Body)
+	}
+	return e
+}
+
+// reauthFailed tells about a token that expired and could not be renewed, without
+// Keystone's answer, which can quote the request.
+func (e *Error) reauthFailed(reauth *gophercloud.ErrUnableToReauthenticate) *Error {
+	e.Status = http.StatusUnauthorized
+	var code gophercloud.ErrUnexpectedResponseCode
+	if errors.As(reauth.ErrOriginal, &code) {
+		e.RequestID = requestID(code.ResponseHeader)
+	}
+	if errors.As(reauth.ErrReauth, &code) {
+		e.Message = fmt.Sprintf("the token was refused, and keystone answered %d (%s)", code.Actual, requestID(code.ResponseHeader))
+		e.later = code.Actual >= http.StatusInternalServerError || code.Actual == http.StatusTooManyRequests
+		return e
+	}
+	e.Message = fmt.Sprintf("the token was refused, and keystone gave no new one: %v", reauth.ErrReauth)
+	e.later = true
+	return e
+}
+
+// neutronError reads {"NeutronError": {"type": ..., "message": ...}}. Some errors,
+// a policy's among them, have a plain string there.
+func neutronError(body []byte) (kind, message string) {
+	var answer struct {
+		NeutronError json.RawMessage
+	}
+	if json.Unmarshal(body, &answer) != nil || answer.NeutronError == nil {
+		return "", ""
+	}
+	var e struct{ Type, Message string }
+	if json.Unmarshal(answer.NeutronError, &e) == nil {
+		return e.Type, e.Message
+	}
+	_ = json.Unmarshal(answer.NeutronError, &message)
+	return "", message
+}
+
+func requestID(h http.Header) string { return h.Get("X-Openstack-Request-Id") }
+
+func missingInput(name string) error { return gophercloud.ErrMissingInput{Argument: name} }

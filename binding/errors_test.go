@@ -1,0 +1,220 @@
+package binding_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/gophercloud/gophercloud/v2"
+	th "github.com/gophercloud/gophercloud/v2/testhelper"
+
+	"github.com/earlybind/earlybind/binding"
+)
+
+var sentinels = map[string]error{
+	"ErrAlreadyActive":   binding.ErrAlreadyActive,
+	"ErrAlreadyExists":   binding.ErrAlreadyExists,
+	"ErrNotFound":        binding.ErrNotFound,
+	"ErrBindingNotFound": binding.ErrBindingNotFound,
+	"ErrPortNotFound":    binding.ErrPortNotFound,
+	"ErrInternal":        binding.ErrInternal,
+	"ErrNotBindable":     binding.ErrNotBindable,
+	"ErrNotCompute":      binding.ErrNotCompute,
+	"ErrForbidden":       binding.ErrForbidden,
+	"ErrUnauthorized":    binding.ErrUnauthorized,
+	"ErrChanged":         binding.ErrChanged,
+	"ErrOtherHost":       binding.ErrOtherHost,
+	"ErrNoAnswer":        binding.ErrNoAnswer,
+}
+
+// Every answer matches exactly the sentinels named, and no other.
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		status    int
+		body      string
+		is        string
+		kind      string
+		transient bool
+		unknown   bool
+	}{
+		{
+			"already active", 409,
+			`{"NeutronError": {"type": "PortBindingAlreadyActive", "message": "Binding for port p on host compute2 is already active.", "detail": ""}}`,
+			"ErrAlreadyActive", "PortBindingAlreadyActive", false, false,
+		},
+		{
+			"exists", 409,
+			`{"NeutronError": {"type": "PortBindingAlreadyExists", "message": "Binding for port p on host compute1 already exists.", "detail": ""}}`,
+			"ErrAlreadyExists", "PortBindingAlreadyExists", false, false,
+		},
+		{
+			"no row", 404,
+			`{"NeutronError": {"type": "PortBindingNotFound", "message": "Binding for port p for host nohost could not be found.", "detail": ""}}`,
+			"ErrNotFound ErrBindingNotFound", "PortBindingNotFound", false, false,
+		},
+		{
+			"no port", 404,
+			`{"NeutronError": {"type": "PortNotFound", "message": "Port p could not be found.", "detail": ""}}`,
+			"ErrNotFound ErrPortNotFound", "PortNotFound", false, false,
+		},
+		{"not Neutron's 404", 404, `<html>not here</html>`, "ErrNotFound", "", false, false},
+		{
+			"no ACTIVE row", 500,
+			`{"NeutronError": {"type": "HTTPInternalServerError", "message": "Request Failed: internal server error while processing your request.", "detail": ""}}`,
+			"ErrInternal", "HTTPInternalServerError", false, true,
+		},
+		{
+			"no live agent", 500,
+			`{"NeutronError": {"type": "PortBindingError", "message": "Binding for port p on host deadhost could not be created or updated.", "detail": ""}}`,
+			"ErrNotBindable", "PortBindingError", false, true,
+		},
+		{
+			"policy check", 500,
+			`{"NeutronError": {"type": "PolicyCheckError", "message": "Failed to check policy tenant_id:%(tenant_id)s because Unable to verify match:%(tenant_id)s as the parent resource: tenant was not found.", "detail": ""}}`,
+			"ErrForbidden", "PolicyCheckError", false, true,
+		},
+		{
+			"forbidden", 403,
+			`{"NeutronError": {"type": "PolicyNotAuthorized", "message": "rule:activate is disallowed by policy", "detail": ""}}`,
+			"ErrForbidden", "PolicyNotAuthorized", false, false,
+		},
+		{
+			"not compute", 400,
+			`{"NeutronError": {"type": "BadRequest", "message": "Bad port request: Invalid port p. Operation only valid on compute ports.", "detail": ""}}`,
+			"ErrNotCompute", "BadRequest", false, false,
+		},
+		{
+			"not compute, newer text", 400,
+			`{"NeutronError": {"type": "BadRequest", "message": "Bad port request: Invalid port p. Operation only valid on compute and shared filesystem ports.", "detail": ""}}`,
+			"ErrNotCompute", "BadRequest", false, false,
+		},
+		{
+			"bad request", 400,
+			`{"NeutronError": {"type": "HTTPBadRequest", "message": "Unrecognized attribute(s) 'x'", "detail": ""}}`,
+			"", "HTTPBadRequest", false, false,
+		},
+		{
+			"changed", 412,
+			`{"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "Constrained to 3, but current revision is 5", "detail": ""}}`,
+			"ErrChanged", "RevisionNumberConstraintFailed", false, false,
+		},
+		{"plain text error", 409, `{"NeutronError": "state invalid"}`, "", "", false, false},
+		{"unauthorized", 401, `{"error": {"code": 401, "title": "Unauthorized"}}`, "ErrUnauthorized", "", false, false},
+		{"too many", 429, ``, "", "", true, false},
+		{"bad gateway", 502, `<html>`, "", "", true, true},
+		{"unavailable", 503, `<html>`, "", "", true, true},
+		{"gateway timeout", 504, `<html>`, "", "", true, true},
+		{"200 without JSON", 200, `<html>`, "ErrNoAnswer", "", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := serve(t, "PUT", "/ports/"+portID+"/bindings/compute2/activate", "", c.status, c.body)
+			_, err := binding.Activate(t.Context(), client, portID, "compute2").Extract()
+
+			var e *binding.Error
+			if !errors.As(err, &e) {
+				t.Fatalf("error: %T %v", err, err)
+			}
+			if e.Op != binding.OpActivate || e.PortID != portID || e.Host != "compute2" || e.Type != c.kind {
+				t.Errorf("error: %+v", e)
+			}
+			for name, sentinel := range sentinels {
+				if want := contains(c.is, name); errors.Is(err, sentinel) != want {
+					t.Errorf("is %s: %v", name, !want)
+				}
+			}
+			if binding.IsTransient(err) != c.transient || binding.OutcomeUnknown(err) != c.unknown {
+				t.Errorf("transient %v, unknown %v", binding.IsTransient(err), binding.OutcomeUnknown(err))
+			}
+			if c.status == 200 {
+				return
+			}
+			if e.Status != c.status || e.RequestID != requestID || !gophercloud.ResponseCodeIs(err, c.status) {
+				t.Errorf("status %d, request id %q", e.Status, e.RequestID)
+			}
+			if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), requestID) {
+				t.Errorf("not one line with the request id: %v", err)
+			}
+		})
+	}
+}
+
+func contains(list, name string) bool {
+	for _, s := range strings.Fields(list) {
+		if s == name {
+			return true
+		}
+	}
+	return false
+}
+
+func TestErrorText(t *testing.T) {
+	const body = `{"NeutronError": {"type": "PortBindingAlreadyActive", "message": "Binding is already active.", "detail": ""}}`
+	c := serve(t, "PUT", "/ports/"+portID+"/bindings/compute2/activate", "", 409, body)
+	err := binding.Activate(t.Context(), c, portID, "compute2").Err
+	th.AssertEquals(t, "activate binding port "+portID+" host compute2: 409 PortBindingAlreadyActive Binding is already active. ("+requestID+")", err.Error())
+
+	c = serve(t, "GET", "/ports/"+portID+"/bindings", "", 503, "")
+	err = binding.List(t.Context(), c, portID).Err
+	th.AssertEquals(t, "list bindings port "+portID+": 503 Service Unavailable ("+requestID+")", err.Error())
+}
+
+// What failed to be read has changed nothing.
+func TestReadsHaveNoUnknownOutcome(t *testing.T) {
+	c := serve(t, "GET", "/ports/"+portID+"/bindings", "", 503, "")
+	err := binding.List(t.Context(), c, portID).Err
+	if binding.OutcomeUnknown(err) || !binding.IsTransient(err) {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestNoAnswer(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer server.Close()
+	defer close(release)
+	ctx, cancel := context.WithCancel(t.Context())
+	client := &gophercloud.ServiceClient{
+		ProviderClient: &gophercloud.ProviderClient{TokenID: "secret-token"},
+		Endpoint:       server.URL + "/",
+	}
+
+	cancel()
+	err := binding.Activate(ctx, client, portID, "compute2").Err
+	if !errors.Is(err, binding.ErrNoAnswer) || !errors.Is(err, context.Canceled) || !binding.OutcomeUnknown(err) {
+		t.Errorf("cancelled: %v", err)
+	}
+
+	client.HTTPClient.Timeout = 1 // ns: over before it began
+	err = binding.Activate(t.Context(), client, portID, "compute2").Err
+	if !errors.Is(err, binding.ErrNoAnswer) || !binding.IsTransient(err) {
+		t.Errorf("timeout: %v", err)
+	}
+	if strings.Contains(err.Error(), "secret-token") {
+		t.Errorf("token in %v", err)
+	}
+}
+
+func TestNoConnectionIsAKnownOutcome(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	client := &gophercloud.ServiceClient{
+		ProviderClient: &gophercloud.ProviderClient{},
+		Endpoint:       server.URL + "/",
+	}
+	err := binding.Delete(t.Context(), client, portID, "compute2").ExtractErr()
+	if !errors.Is(err, binding.ErrNoAnswer) || binding.OutcomeUnknown(err) || !binding.IsTransient(err) {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestOtherErrorsAreNeither(t *testing.T) {
+	for _, err := range []error{nil, errors.New("x"), context.Canceled} {
+		if binding.IsTransient(err) || binding.OutcomeUnknown(err) {
+			t.Errorf("%v", err)
+		}
+	}
+}

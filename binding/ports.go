@@ -1,0 +1,177 @@
+package binding
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
+)
+
+// Status of a port, which is not the status of a row. It proves nothing alone: an
+// agent of another host can set it.
+const (
+	PortActive = "ACTIVE"
+	PortDown   = "DOWN"
+	PortBuild  = "BUILD"
+)
+
+// Port is the side of a port that bindings touch. Its binding:* attributes are
+// those of the ACTIVE row.
+type Port struct {
+	ID          string `json:"id"`
+	NetworkID   string `json:"network_id"`
+	ProjectID   string `json:"project_id"`
+	DeviceID    string `json:"device_id"`
+	DeviceOwner string `json:"device_owner"`
+
+	// Status is the status of the port, not of a row.
+	Status string `json:"status"`
+
+	// RevisionNumber grows with every change of the port or of its rows.
+	RevisionNumber int `json:"revision_number"`
+
+	HostID     string         `json:"binding:host_id"`
+	VIFType    string         `json:"binding:vif_type"`
+	VNICType   string         `json:"binding:vnic_type"`
+	VIFDetails map[string]any `json:"binding:vif_details"`
+	Profile    map[string]any `json:"binding:profile"`
+
+	// HasActiveRow tells whether there was any binding:* attribute. To a user who
+	// may read them, a port without any has no ACTIVE row.
+	HasActiveRow bool `json:"-"`
+
+	// TrunkParent tells whether the port carries a trunk: Neutron shows
+	// trunk_details on such ports only (neutron/services/trunk/plugin.py,
+	// _extend_port_trunk_details).
+	TrunkParent bool `json:"-"`
+}
+
+// UnmarshalJSON keeps the numbers of Profile and VIFDetails as they were sent.
+func (p *Port) UnmarshalJSON(data []byte) error {
+	type plain Port
+	if err := decodeNumbers(data, (*plain)(p)); err != nil {
+		return err
+	}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(data, &keys); err != nil {
+		return err
+	}
+	p.HasActiveRow = false
+	_, p.TrunkParent = keys["trunk_details"]
+	for key := range keys {
+		p.HasActiveRow = p.HasActiveRow || strings.HasPrefix(key, "binding:")
+	}
+	return nil
+}
+
+// Bound tells whether the port's ACTIVE row is bound to its host.
+func (p Port) Bound() bool { return bound(p.HostID, p.VIFType) }
+
+// MigratingTo is the destination of the live migration that the profile of the
+// ACTIVE row tells of, or "".
+func (p Port) MigratingTo() string { return migratingTo(p.Profile) }
+
+// BoundDrivers are the mechanism drivers that bound the ACTIVE row, top level
+// first: vif_details.bound_drivers, which Neutron has had since 2022. Empty if it
+// does not tell.
+func (p Port) BoundDrivers() []string {
+	levels, _ := p.VIFDetails["bound_drivers"].(map[string]any)
+	keys := make([]int, 0, len(levels))
+	for level := range levels {
+		if n, err := strconv.Atoi(level); err == nil {
+			keys = append(keys, n)
+		}
+	}
+	slices.Sort(keys)
+	drivers := make([]string, 0, len(keys))
+	for _, n := range keys {
+		if driver, ok := levels[strconv.Itoa(n)].(string); ok {
+			drivers = append(drivers, driver)
+		}
+	}
+	return drivers
+}
+
+// ListPorts reads the ports of an instance. An unknown instance has none, which is
+// not an error. Trunk subports are not among them: they have no device_id of the
+// instance.
+func ListPorts(ctx context.Context, client *gophercloud.ServiceClient, deviceID string) ([]Port, error) {
+	c := call{op: OpListPorts}
+	if deviceID == "" {
+		return nil, c.refuse(missingInput("deviceID"))
+	}
+	page, err := ports.List(client, ports.ListOpts{DeviceID: deviceID}).AllPages(ctx)
+	if err != nil {
+		return nil, c.fail(err)
+	}
+	var list []Port
+	if err := ports.ExtractPortsInto(page, &list); err != nil {
+		return nil, c.fail(err)
+	}
+	return list, nil
+}
+
+// GetPort reads one port; [ErrPortNotFound] if it is not there.
+func GetPort(ctx context.Context, client *gophercloud.ServiceClient, portID string) (*Port, error) {
+	c := call{op: OpGetPort, portID: portID}
+	if err := c.require(needPort); err != nil {
+		return nil, err
+	}
+	return c.port(ports.Get(ctx, client, url.PathEscape(portID)))
+}
+
+// UpdateProfile writes the profile of the port's ACTIVE row, if the port's revision
+// is still the one given. It binds a row that is unbound, and unbinds and binds one
+// whose profile it changes; either makes the port DOWN until the agent has wired it
+// again. An agent is told of a changed profile, and of a row that was unbound.
+//
+// The port has changed meanwhile: [ErrChanged]. The port has no ACTIVE row:
+// [ErrPortNotFound], although GetPort finds it.
+//
+// Neutron checks the revision when the request first writes, and not again when a
+// collision in its database makes it run a second time (code,
+// neutron/services/revisions/revision_plugin.py _get_constrained_instance_match):
+// it is a good guard and not a lock.
+//
+// neutron/plugins/ml2/plugin.py update_port, _process_port_binding.
+func UpdateProfile(ctx context.Context, client *gophercloud.ServiceClient, portID string, profile map[string]any, revision int) (*Port, error) {
+	c := call{op: OpUpdateProfile, portID: portID}
+	if err := c.require(needPort); err != nil {
+		return nil, err
+	}
+	opts := profileOpts{RevisionNumber: &revision, profile: profile}
+	return c.port(ports.Update(ctx, client, url.PathEscape(portID), opts))
+}
+
+// profileOpts is a ports.UpdateOptsBuilder for the profile alone. Gophercloud's
+// portsbinding.UpdateOptsExt sends null for an empty profile and loses If-Match.
+type profileOpts struct {
+	RevisionNumber *int `h:"If-Match"`
+
+	profile map[string]any
+}
+
+var _ ports.UpdateOptsBuilder = profileOpts{}
+
+// ToPortUpdateMap builds the body of the request.
+func (o profileOpts) ToPortUpdateMap() (map[string]any, error) {
+	profile := o.profile
+	if profile == nil {
+		profile = map[string]any{}
+	}
+	return map[string]any{"port": map[string]any{"binding:profile": profile}}, nil
+}
+
+// port extracts the port of an answer.
+func (c call) port(r interface{ ExtractInto(any) error }) (*Port, error) {
+	var p Port
+	if err := r.ExtractInto(&p); err != nil {
+		return nil, c.fail(err)
+	}
+	return &p, nil
+}

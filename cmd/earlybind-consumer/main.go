@@ -1,0 +1,137 @@
+// Command earlybind-consumer activates the destination's port bindings of live
+// migrations early, and restores the source's when one fails. It is configured
+// by environment variables with the prefix EARLYBIND_ (see package consumer) and,
+// for Neutron, by clouds.yaml or the OS_* variables.
+//
+// Exit codes: 0 stopped by a signal, 1 could not begin, 2 wrong settings.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/rs/zerolog"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/internal/config"
+)
+
+// version is set when a release is linked.
+var version = "dev"
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	showVersion := flag.Bool("version", false, "print the version and exit")
+	flag.Parse()
+	if *showVersion {
+		fmt.Println("earlybind-consumer", version)
+		return 0
+	}
+	if flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "earlybind-consumer takes no arguments; settings are EARLYBIND_* variables")
+		return 2
+	}
+	var settings consumer.Settings
+	if err := config.Load("EARLYBIND", &settings); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	level, err := zerolog.ParseLevel(settings.LogLevel)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	replica := consumer.ReplicaName()
+	log := audit.New(os.Stdout, level, replica)
+	amqp.SetLogger(quiet{})
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	// The first signal drains; from then on a signal has its default effect.
+	context.AfterFunc(ctx, stop)
+
+	cloud, err := meet(ctx, settings, log)
+	if err != nil {
+		if ctx.Err() != nil {
+			return 0
+		}
+		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: "could not begin", Err: err})
+		return 1
+	}
+	c := consumer.New(settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica)
+	if err := c.Run(ctx); err != nil {
+		log.Record(audit.Line{Event: audit.ConsumerLost, Err: err})
+		return 1
+	}
+	return 0
+}
+
+// cloud is the Neutron that was met, and what it allows.
+type cloud struct {
+	client *gophercloud.ServiceClient
+	safe   bool
+}
+
+// meet connects to Neutron and learns what it allows. A Neutron that is away is
+// waited for; one that refuses is an error.
+func meet(ctx context.Context, s consumer.Settings, log audit.Log) (cloud, error) {
+	wait := broker.Backoff()
+	for {
+		c, err := meetOnce(ctx, s, log)
+		if err == nil || !binding.IsTransient(err) {
+			return c, err
+		}
+		delay := wait.NextBackOff()
+		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: "Neutron is away", Err: err, Decided: "to try again", Figures: map[string]int64{"delay_ms": delay.Milliseconds()}})
+		select {
+		case <-ctx.Done():
+			return cloud{}, ctx.Err()
+		case <-time.After(delay):
+		}
+	}
+}
+
+func meetOnce(ctx context.Context, s consumer.Settings, log audit.Log) (cloud, error) {
+	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: s.Cloud, Version: version})
+	if err != nil {
+		return cloud{}, err
+	}
+	if ok, err := binding.HasBindingExtended(ctx, client); err != nil || !ok {
+		return cloud{}, errors.Join(err, errors.New("this Neutron has no extension binding-extended: there is nothing to activate"))
+	}
+	safe := s.NeutronConcurrentActivate == "safe"
+	if s.NeutronConcurrentActivate == "detect" {
+		if safe, err = binding.ConcurrentActivateSafe(ctx, client); err != nil {
+			return cloud{}, err
+		}
+	}
+	line := audit.Line{
+		Event: audit.ConsumerStarted, Outcome: "ready",
+		Saw:     fmt.Sprintf("version %s; Neutron at %s; concurrent activate safe: %t (%s)", version, client.Endpoint, safe, s.NeutronConcurrentActivate),
+		Decided: fmt.Sprintf("policy %s, repair %s", s.Policy, s.Repair),
+	}
+	if err := binding.ProbePermission(ctx, client); errors.Is(err, binding.ErrForbidden) {
+		return cloud{}, fmt.Errorf("this user may not write port bindings: it needs the role service (Neutron 2024.1 and later) or admin (before): %w", err)
+	} else if err != nil {
+		return cloud{}, err
+	}
+	log.Record(line)
+	return cloud{client, safe}, nil
+}
+
+// quiet drops amqp091-go's own log: its errors come back as errors.
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}

@@ -1,0 +1,307 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/port"
+)
+
+const (
+	// holdFor is how long a message is kept unacknowledged for a handover that
+	// goes on: well under RabbitMQ's delivery timeout of 30 minutes. A handover
+	// that lasts longer is found again through its hosts' states.
+	holdFor = 10 * time.Minute
+	// expireAfter is how long a handover may stay silent.
+	expireAfter = 45 * time.Minute
+	// rememberFor is how long an instance without a handover is remembered, so
+	// that late messages of its last one are known for what they are.
+	rememberFor = 10 * time.Minute
+	inboxSize   = 256
+)
+
+// message is an input with where it came from.
+type message struct {
+	input  handover.Input
+	saw    string
+	host   string
+	at     time.Time // on the host's clock, for people
+	settle func()    // acknowledges; may be nil
+}
+
+type heldMessage struct {
+	settle func()
+	since  time.Duration
+}
+
+// actor is one instance: it feeds the core and carries out its decisions.
+type actor struct {
+	instance string
+	tools    *tools
+	inbox    chan message
+	results  chan func() // what workers and arms have found, run by the actor
+	core     *handover.Instance
+
+	// of the handover that goes on
+	about    audit.Handover
+	ctx      context.Context //nolint:containedctx // ends with the handover
+	stop     context.CancelFunc
+	workers  map[string]*worker
+	held     []heldMessage
+	timeline timeline
+	arming   bool // a read is under way
+	armAgain bool // and another is wanted after it
+
+	heardAt time.Duration  // when the instance was last heard of
+	idleAt  atomic.Int64   // since when there has been no handover, on the clock; 0 while there is one
+	wg      sync.WaitGroup // workers and arms
+}
+
+func newActor(instance string, t *tools) *actor {
+	return &actor{
+		instance: instance,
+		tools:    t,
+		inbox:    make(chan message, inboxSize),
+		results:  make(chan func(), inboxSize),
+		heardAt:  t.clock(),
+		core:     handover.NewInstance(t.settings),
+	}
+}
+
+// run takes inputs until the context ends, or until it has had nothing to do
+// for long and closes.
+func (a *actor) run(ctx context.Context) {
+	defer a.wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	minute := time.NewTicker(time.Minute)
+	defer minute.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m, ok := <-a.inbox:
+			if !ok {
+				return
+			}
+			a.take(ctx, m)
+		case result := <-a.results:
+			result()
+		case <-minute.C:
+			a.tidy(ctx)
+		}
+	}
+}
+
+func (a *actor) take(ctx context.Context, m message) {
+	if m.settle != nil {
+		a.held = append(a.held, heldMessage{m.settle, a.tools.clock()})
+	}
+	if m.saw != "" {
+		a.heardAt = a.tools.clock()
+	}
+	before := a.core.Current()
+	decisions := a.core.Step(m.input)
+	if len(decisions) > 1 && decisions[0] == (handover.End{Outcome: handover.OutcomeSuperseded}) {
+		// The line of the old handover, before the new one takes its place.
+		a.carryOut(ctx, decisions[0])
+		decisions = decisions[1:]
+	}
+	a.refresh()
+	if m.saw != "" && (before != nil || a.core.Current() != nil) && a.concerns(m.input) {
+		a.record(audit.Line{Event: audit.EvidenceSeen, Saw: m.saw, Host: m.host, At: m.at})
+	}
+	a.timeline.note(m.input, a.core.Current(), a.tools.clock())
+	for _, d := range decisions {
+		a.carryOut(ctx, d)
+	}
+	if a.core.Current() != nil {
+		a.idleAt.Store(0)
+		return
+	}
+	a.settleHeld(0)
+	a.idleAt.CompareAndSwap(0, int64(a.tools.clock()))
+}
+
+// idle tells for how long there has been no handover.
+func (a *actor) idle() time.Duration {
+	since := a.idleAt.Load()
+	if since == 0 {
+		return 0
+	}
+	return a.tools.clock() - time.Duration(since)
+}
+
+func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
+	switch d := d.(type) {
+	case handover.Begin:
+		a.ctx, a.stop = context.WithCancel(ctx)
+		a.arming, a.armAgain = false, false
+		a.workers = map[string]*worker{}
+		a.timeline = timeline{began: a.tools.clock()}
+		a.refresh()
+		a.record(audit.Line{Event: audit.HandoverBegun, Why: d.Why})
+	case handover.Arm:
+		a.arm(ctx)
+	case handover.Aim:
+		a.record(audit.Line{Event: audit.PortDecided, Port: d.Port, Host: d.Goal.Host, Decided: d.Goal.Kind.String(), Why: d.Why})
+		a.worker(ctx, d.Port).mail.put(d)
+	case handover.Observe:
+		a.record(audit.Line{Event: audit.PortObserved, Port: d.Port, Decided: "observe", Why: d.Why})
+	case handover.AskHosts:
+		a.record(audit.Line{Event: audit.HostsAsked, Why: d.Why})
+		a.tools.ask(d.Why)
+	case handover.Alarm:
+		a.record(audit.Line{Event: audit.HandoverAlarm, Why: d.Why, Decided: "nothing is changed; look where the guest runs: virsh list on both hosts"})
+	case handover.End:
+		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Figures: a.timeline.figures()})
+		a.closeHandover()
+	}
+}
+
+// refresh takes over what is newly known of the handover.
+func (a *actor) refresh() {
+	h := a.core.Current()
+	if h == nil {
+		return
+	}
+	a.about = audit.Handover{Instance: a.instance, RequestID: h.RequestID, Source: h.Source, Destination: h.Destination}
+}
+
+// concerns tells whether an input says something of this handover: lists of
+// domains come from every host.
+func (a *actor) concerns(in handover.Input) bool {
+	sign, ok := in.(handover.HostSign)
+	return !ok || !sign.Listed || sign.Host == a.about.Source || sign.Host == a.about.Destination
+}
+
+func (a *actor) record(l audit.Line) {
+	l.Handover = a.about
+	if h := a.core.Current(); h != nil {
+		l.Phase = h.Phase().String()
+	}
+	a.tools.audit(l)
+}
+
+// arm reads the instance's ports, off this goroutine; one read at a time, and
+// once more if it was asked for meanwhile.
+func (a *actor) arm(ctx context.Context) {
+	if a.arming {
+		a.armAgain = true
+		return
+	}
+	a.arming = true
+	ofHandover, about := a.ctx, a.about
+	a.wg.Go(func() {
+		began := a.tools.clock()
+		wait := broker.Backoff()
+		for {
+			call, cancel := context.WithTimeout(ofHandover, requestTimeout)
+			ports, err := a.tools.neutron.Ports(call, a.instance)
+			cancel()
+			if err == nil {
+				a.post(ofHandover, func() { a.armed(ctx, ports, began) })
+				return
+			}
+			if ofHandover.Err() != nil {
+				return
+			}
+			a.tools.audit(audit.Line{Event: audit.HandoverArmed, Handover: about, Outcome: "failed", Err: err})
+			select {
+			case <-ofHandover.Done():
+				return
+			case <-time.After(wait.NextBackOff()):
+			}
+		}
+	})
+}
+
+func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duration) {
+	a.arming = false
+	saw := ""
+	for _, p := range ports {
+		saw += p.ID + ": driver " + p.Driver + "; " + describe(p) + " "
+	}
+	now := a.tools.clock()
+	a.record(audit.Line{Event: audit.HandoverArmed, Saw: saw, Outcome: "armed", Took: now - began, Figures: map[string]int64{"ports": int64(len(ports))}})
+	a.take(ctx, message{input: handover.Rows{Ports: ports, Now: now}})
+	if a.armAgain && a.core.Current() != nil {
+		a.armAgain = false
+		a.arm(ctx)
+	}
+}
+
+// post has the actor run what a worker or an arm has found, unless the handover
+// that it belongs to has ended meanwhile.
+func (a *actor) post(ofHandover context.Context, result func()) {
+	current := func() {
+		if ofHandover.Err() == nil {
+			result()
+		}
+	}
+	select {
+	case a.results <- current:
+	case <-ofHandover.Done():
+	}
+}
+
+// worker gives the port's worker, started on first use.
+func (a *actor) worker(ctx context.Context, id string) *worker {
+	if w, ok := a.workers[id]; ok {
+		return w
+	}
+	ofHandover, about := a.ctx, a.about
+	w := &worker{
+		port:  id,
+		tools: a.tools,
+		mail:  newMailbox(),
+		report: func(l audit.Line) {
+			l.Handover = about
+			a.tools.audit(l)
+		},
+	}
+	w.done = func(d handover.PortDone) {
+		a.post(ofHandover, func() { a.take(ctx, message{input: d}) })
+	}
+	w.committed = func(sent, answered time.Duration) {
+		a.post(ofHandover, func() { a.timeline.committed(sent, answered) })
+	}
+	a.workers[id] = w
+	a.wg.Go(func() { w.run(ofHandover) })
+	return w
+}
+
+// closeHandover ends the workers; a request that is under way is abandoned.
+func (a *actor) closeHandover() {
+	if a.stop != nil {
+		a.stop()
+	}
+	a.workers = nil
+}
+
+// settleHeld acknowledges what has been held for longer than that.
+func (a *actor) settleHeld(longer time.Duration) {
+	now := a.tools.clock()
+	kept := a.held[:0]
+	for _, h := range a.held {
+		if now-h.since < longer {
+			kept = append(kept, h)
+			continue
+		}
+		h.settle()
+	}
+	a.held = kept
+}
+
+// tidy lets go of what has been kept for too long.
+func (a *actor) tidy(ctx context.Context) {
+	a.settleHeld(holdFor)
+	if a.core.Current() != nil && a.tools.clock()-a.heardAt > expireAfter {
+		a.take(ctx, message{input: handover.Expired{}})
+	}
+}

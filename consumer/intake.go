@@ -1,0 +1,113 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// errRefused marks a host message without its host's own identity.
+var errRefused = errors.New("refused")
+
+// delivered is what matters of one AMQP delivery.
+type delivered struct {
+	exchange string
+	userID   string // validated by the broker; empty if the sender set none
+	body     []byte
+}
+
+// read turns a delivery into one of wire.NovaEvent, wire.HostEvent,
+// wire.HostStates and tick, or nil for what is none of our business.
+//
+// An error that wraps errRefused or wire.ErrUnknownSchema speaks of a sender
+// that is not believed; any other of a message that cannot be understood.
+func (s Settings) read(d delivered) (any, error) {
+	n, err := wire.Decode(d.body)
+	if err != nil {
+		return nil, err
+	}
+	if d.exchange == s.NovaExchange {
+		event, relevant, err := wire.ParseNova(n)
+		if err != nil || !relevant {
+			return nil, err
+		}
+		return event, nil
+	}
+	switch {
+	case n.EventType == wire.EventTick:
+		return wire.ParseTick(n)
+	case n.EventType == wire.EventStates:
+		states, err := wire.ParseHostStates(n)
+		if err != nil {
+			return nil, err
+		}
+		return states, s.identify(d, n, states.Host)
+	case wire.IsHostMessage(n.EventType):
+		event, err := wire.ParseHostEvent(n)
+		if err != nil {
+			return nil, err
+		}
+		return event, s.identify(d, n, event.Host)
+	}
+	return nil, nil
+}
+
+// identify checks that the host itself has sent the message: by the RabbitMQ
+// user, which the broker has compared with the connection's, and by the
+// publisher_id.
+func (s Settings) identify(d delivered, n wire.Notification, host string) error {
+	if want := s.HostUserPrefix + host; d.userID != want {
+		return fmt.Errorf("%w: a message for host %q came from user %q, not %q", errRefused, host, d.userID, want)
+	}
+	if want := wire.PublisherID(host); n.PublisherID != want {
+		return fmt.Errorf("%w: a message for host %q has publisher_id %q", errRefused, host, n.PublisherID)
+	}
+	return nil
+}
+
+// signOf says what a lifecycle event proves of the migration it may be part of;
+// false if nothing.
+//
+// Which event comes in which outcome was recorded on libvirt 9.0.0 and 11.3.0.
+// SUSPENDED/MIGRATED means "paused while an outgoing migration runs", no more;
+// any RESUMED on the source after it means that the migration has failed.
+func signOf(e wire.HostEvent) (handover.Sign, bool) {
+	switch e.Event {
+	case wire.Started:
+		return handover.SignStarted, e.Detail == wire.Migrated
+	case wire.Suspended:
+		switch e.Detail {
+		case wire.Migrated:
+			return handover.SignPaused, true
+		case wire.PostCopy:
+			return handover.SignPostCopy, true
+		case wire.Paused:
+			return handover.SignArrivedPaused, true
+		}
+	case wire.Resumed:
+		return handover.SignResumed, true
+	case wire.Stopped:
+		if e.Detail == wire.Migrated {
+			return handover.SignLeft, true
+		}
+		return handover.SignStopped, true
+	}
+	return 0, false
+}
+
+// signOfState says what a listed domain's state proves.
+func signOfState(d wire.DomainState) (handover.Sign, bool) {
+	switch {
+	case d.Incoming:
+		return handover.SignStarted, true
+	case d.State == "running":
+		return handover.SignRunning, true
+	case d.State == "paused" && d.Reason == "migration":
+		return handover.SignPaused, true
+	case d.State == "shutoff":
+		return handover.SignAbsent, true
+	}
+	return 0, false
+}

@@ -1,0 +1,93 @@
+package consumer
+
+import (
+	"context"
+	"sync"
+
+	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback"
+)
+
+// Neutron is what the consumer needs of the API.
+type Neutron interface {
+	rollback.Neutron
+	// Ports gives the ports of an instance with all their rows.
+	Ports(ctx context.Context, instance string) ([]port.Port, error)
+}
+
+// NewNeutron speaks to a real one.
+func NewNeutron(client *gophercloud.ServiceClient) Neutron { return api{client} }
+
+type api struct{ client *gophercloud.ServiceClient }
+
+func (a api) Ports(ctx context.Context, instance string) ([]port.Port, error) {
+	found, err := binding.ListPorts(ctx, a.client, instance)
+	if err != nil {
+		return nil, err
+	}
+	ports := make([]port.Port, len(found))
+	faults := make([]error, len(found))
+	var wg sync.WaitGroup
+	for i, p := range found {
+		wg.Go(func() { ports[i], faults[i] = a.withRows(ctx, p) })
+	}
+	wg.Wait()
+	for _, err := range faults {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ports, nil
+}
+
+// Read reads the port before its rows: a row that changes in between has
+// changed the revision too, and SetProfile with the older one is refused.
+func (a api) Read(ctx context.Context, id string) (port.Port, error) {
+	found, err := binding.GetPort(ctx, a.client, id)
+	if err != nil {
+		return port.Port{}, err
+	}
+	return a.withRows(ctx, *found)
+}
+
+func (a api) withRows(ctx context.Context, p binding.Port) (port.Port, error) {
+	rows, err := binding.List(ctx, a.client, p.ID).Extract()
+	if err != nil {
+		return port.Port{}, err
+	}
+	result := port.Port{
+		ID: p.ID, Device: p.DeviceID, DeviceOwner: p.DeviceOwner, Status: p.Status, Revision: p.RevisionNumber,
+		TrunkParent: p.TrunkParent,
+	}
+	if drivers := p.BoundDrivers(); len(drivers) > 0 {
+		result.Driver = drivers[0]
+	}
+	for _, r := range rows {
+		result.Rows = append(result.Rows, port.Row{
+			Host: r.Host, Active: r.Active(), VIFType: r.VIFType, VNICType: r.VNICType, Profile: r.Profile,
+		})
+	}
+	return result, nil
+}
+
+func (a api) Activate(ctx context.Context, id, host string) error {
+	_, err := binding.Activate(ctx, a.client, id, host).Extract()
+	return err
+}
+
+func (a api) SetProfile(ctx context.Context, id string, profile map[string]any, revision int) error {
+	_, err := binding.UpdateProfile(ctx, a.client, id, profile, revision)
+	return err
+}
+
+func (a api) Create(ctx context.Context, id, host, vnic string, profile map[string]any) error {
+	_, err := binding.Create(ctx, a.client, id, binding.CreateOpts{Host: host, VNICType: vnic, Profile: profile}).Extract()
+	return err
+}
+
+func (a api) Delete(ctx context.Context, id, host string) error {
+	return binding.Delete(ctx, a.client, id, host).ExtractErr()
+}

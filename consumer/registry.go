@@ -1,0 +1,132 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// registry gives each sign to the actor of its instance. It lives as long as a
+// session and is used by one goroutine.
+type registry struct {
+	ctx    context.Context //nolint:containedctx // the session's
+	tools  *tools
+	actors map[string]*actor
+	latest map[string]wire.Order // per host, of its lists of domains
+	wg     sync.WaitGroup
+}
+
+func newRegistry(ctx context.Context, t *tools) *registry {
+	return &registry{ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{}}
+}
+
+// nova takes a notification in; settle acknowledges it.
+func (r *registry) nova(e wire.NovaEvent, settle func()) {
+	a, ok := r.actors[e.Instance]
+	if !ok {
+		a = r.start(e.Instance)
+	}
+	edge := "start"
+	if e.Ended {
+		edge = "end"
+	}
+	r.tell(a, message{
+		input:  handover.NovaSign{NovaEvent: e, Now: r.tools.clock()},
+		saw:    fmt.Sprintf("Nova: %s.%s", e.Step, edge),
+		host:   e.PublisherHost,
+		settle: settle,
+	})
+}
+
+// event takes a host event in. freshFor is for how long it may lead to a
+// commit.
+func (r *registry) event(e wire.HostEvent, freshFor time.Duration, settle func()) {
+	sign, ok := signOf(e)
+	a, known := r.actors[e.Instance]
+	if !ok || !known && sign != handover.SignStarted && sign != handover.SignPaused {
+		settle() // says nothing of a migration, or of one that is not known to go on
+		return
+	}
+	if !known {
+		a = r.start(e.Instance)
+	}
+	r.tell(a, message{
+		input:  handover.HostSign{Host: e.Host, Sign: sign, Order: e.Order, FreshFor: freshFor, Now: r.tools.clock()},
+		saw:    fmt.Sprintf("libvirt: %s/%s", e.Event, e.Detail),
+		host:   e.Host,
+		at:     e.At,
+		settle: settle,
+	})
+}
+
+// states takes a host's list of domains in: each instance that has an actor
+// learns its state there, or that it is not there; an incoming domain begins a
+// handover.
+func (r *registry) states(s wire.HostStates) {
+	if last, ok := r.latest[s.Host]; ok && !last.Before(s.Order) {
+		return
+	}
+	r.latest[s.Host] = s.Order
+	listed := map[string]bool{}
+	say := func(a *actor, sign handover.Sign) {
+		r.tell(a, message{
+			input: handover.HostSign{Host: s.Host, Sign: sign, Order: s.Order, Listed: true, Now: r.tools.clock()},
+			saw:   "libvirt lists: " + sign.String(),
+			host:  s.Host,
+		})
+	}
+	for _, d := range s.Domains {
+		listed[d.Instance] = true
+		sign, ok := signOfState(d)
+		if !ok {
+			continue
+		}
+		a, known := r.actors[d.Instance]
+		if !known && sign != handover.SignStarted {
+			continue
+		}
+		if !known {
+			a = r.start(d.Instance)
+		}
+		say(a, sign)
+	}
+	for instance, a := range r.actors {
+		if s.Reconnected {
+			say(a, handover.SignMissedEvents)
+		}
+		if !listed[instance] {
+			say(a, handover.SignAbsent)
+		}
+	}
+}
+
+func (r *registry) tell(a *actor, m message) {
+	select {
+	case a.inbox <- m:
+	case <-r.ctx.Done():
+	}
+}
+
+func (r *registry) start(instance string) *actor {
+	a := newActor(instance, r.tools)
+	r.actors[instance] = a
+	r.wg.Go(func() { a.run(r.ctx) })
+	return a
+}
+
+// sweep forgets instances that have had no handover for long.
+func (r *registry) sweep() {
+	for instance, a := range r.actors {
+		if a.idle() > rememberFor {
+			close(a.inbox)
+			delete(r.actors, instance)
+		}
+	}
+}
+
+// wait returns when every actor has ended; the session's context must have.
+func (r *registry) wait() { r.wg.Wait() }

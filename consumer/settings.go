@@ -1,0 +1,67 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/broker"
+)
+
+// Settings are the environment variables of the consumer (prefix EARLYBIND_).
+// docs/settings.md describes them to operators.
+type Settings struct {
+	broker.Settings
+
+	Policy handover.Policy `default:"observe"`
+	Repair handover.Repair `default:"own"`
+	// Cloud is the entry of clouds.yaml; empty: OS_CLOUD, or the OS_* variables.
+	Cloud string
+	// NeutronConcurrentActivate: detect, or what an operator knows better: safe, unsafe.
+	NeutronConcurrentActivate string `default:"detect"`
+
+	NovaExchange       string   `default:"nova"`
+	NotificationTopics []string `default:"notifications,versioned_notifications"`
+	Queue              string   `default:"earlybind"`
+	QueueType          string   `default:"quorum"`
+	// HostUserPrefix before a host's name gives the RabbitMQ user whose host
+	// events are believed for that host.
+	HostUserPrefix string `default:"earlybind-"`
+
+	// CommitWindow is how old the event that leads to a commit may be.
+	CommitWindow time.Duration `default:"5s"`
+	LogLevel     string        `default:"info"`
+}
+
+// Validate names every fault at once.
+func (s *Settings) Validate() error {
+	faults := []error{s.Settings.Validate()}
+	if s.Repair == handover.RepairOff && s.Policy != handover.PolicyObserve {
+		faults = append(faults, errors.New("EARLYBIND_REPAIR=off goes with EARLYBIND_POLICY=observe only: what is committed must be restored when the migration fails"))
+	}
+	faults = append(faults,
+		oneOf("EARLYBIND_QUEUE_TYPE", s.QueueType, "quorum", "classic"),
+		oneOf("EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE", s.NeutronConcurrentActivate, "detect", "safe", "unsafe"))
+	if s.CommitWindow <= 0 || s.CommitWindow > time.Minute {
+		faults = append(faults, errors.New("EARLYBIND_COMMIT_WINDOW must be above 0 and at most 1m"))
+	}
+	if len(s.NotificationTopics) == 0 || s.NovaExchange == "" || s.Queue == "" {
+		faults = append(faults, errors.New("EARLYBIND_NOVA_EXCHANGE, EARLYBIND_NOTIFICATION_TOPICS and EARLYBIND_QUEUE must not be empty"))
+	}
+	if _, err := zerolog.ParseLevel(s.LogLevel); err != nil {
+		faults = append(faults, fmt.Errorf("EARLYBIND_LOG_LEVEL: %w", err))
+	}
+	return errors.Join(faults...)
+}
+
+func oneOf(name, value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s must be one of %v", name, allowed)
+}

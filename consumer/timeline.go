@@ -1,0 +1,72 @@
+package consumer
+
+import (
+	"time"
+
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// timeline keeps when a handover's moments came, on the monotonic clock, for
+// the figures of its last line.
+type timeline struct {
+	began    time.Duration
+	paused   time.Duration // the guest stood still
+	arrived  time.Duration // it was on the destination
+	activate time.Duration // the first activate was sent
+	answered time.Duration // the last activate was answered
+	nova     time.Duration // Nova took over, and activates next what is not ACTIVE
+}
+
+// note keeps the first time of each moment.
+func (t *timeline) note(in handover.Input, h *handover.Handover, now time.Duration) {
+	if h == nil {
+		return
+	}
+	switch in := in.(type) {
+	case handover.HostSign:
+		switch h.Phase() {
+		case handover.Paused, handover.PostCopy:
+			first(&t.paused, now)
+		case handover.Arrived:
+			first(&t.arrived, now)
+		}
+	case handover.NovaSign:
+		if in.Step == wire.NovaPost {
+			first(&t.nova, now)
+		}
+	}
+}
+
+func (t *timeline) committed(sent, answered time.Duration) {
+	first(&t.activate, sent)
+	t.answered = max(t.answered, answered)
+}
+
+// figures are in milliseconds. lead_ms is how much earlier the destination was
+// ACTIVE than Nova began to look; where nothing was activated,
+// would_lead_ms is how much earlier the request could have been sent.
+func (t *timeline) figures() map[string]int64 {
+	f := map[string]int64{}
+	span := func(name string, from, to time.Duration) {
+		if from > 0 && to > 0 {
+			f[name] = (to - from).Milliseconds()
+		}
+	}
+	span("pause_to_arrival_ms", t.paused, t.arrived)
+	span("pause_to_activate_ms", t.paused, t.activate)
+	span("pause_to_nova_ms", t.paused, t.nova)
+	if t.activate > 0 {
+		span("lead_ms", t.answered, t.nova)
+	} else {
+		span("would_lead_suspended_ms", t.paused, t.nova)
+		span("would_lead_resumed_ms", t.arrived, t.nova)
+	}
+	return f
+}
+
+func first(moment *time.Duration, now time.Duration) {
+	if *moment == 0 {
+		*moment = now
+	}
+}
