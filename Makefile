@@ -1,17 +1,66 @@
 # earlybind: `make help` lists what there is to run.
 
 # libvirt is loaded when the publisher starts, not when it is linked: no
-# libvirt is needed to build.
-export GOFLAGS = -tags=libvirt_dlopen
+# libvirt is needed to build. Set here and not on the command line, so that
+# every go command below agrees.
+TAGS = libvirt_dlopen
+export GOFLAGS = -tags=$(TAGS)
+INTEGRATION = GOFLAGS=-tags=$(TAGS),integration
 
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -X main.version=$(VERSION)
 
-.PHONY: help build
+LAB = deploy/lab/lab
+ZED = EARLYBIND_LAB_RELEASE=zed deploy/lab/lab
+
+# Of long runs: how many migrations of each story, which stories, where they are kept.
+N ?= 20
+STORIES ?= b
+RESULTS ?= var/samples.jsonl
+
+.PHONY: help build lab lab-up lab-down tour series test test-unit test-lab test-zed prerequisites
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## both programs, in bin/
+build: prerequisites ## both programs, in bin/
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-consumer ./cmd/earlybind-consumer
 	CGO_ENABLED=1 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-publisher ./cmd/earlybind-publisher
+
+lab: lab-up tour ## start the lab and run the tour: the main job, in five stories
+
+lab-up: build ## start the lab: a cloud of real parts, a guest, and earlybind
+	$(LAB) up
+
+lab-down: ## remove the lab
+	$(LAB) down
+
+tour: ## run the tour in a lab that is up
+	go run ./tests/tour
+
+series: ## N=20 STORIES=bd: many migrations of some stories; appends to RESULTS and goes on where it stopped
+	go run ./tests/tour -scenario $(STORIES) -n $(N) -results $(RESULTS)
+
+test: test-unit test-lab test-zed ## everything; ends with no lab running
+
+test-unit: prerequisites ## no server needed
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	go vet ./...
+	$(INTEGRATION) go vet ./...
+	go test -race ./...
+
+test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
+	$(LAB) down
+	$(LAB) up
+	$(INTEGRATION) go test -count=1 -timeout 20m ./tests/integration/...
+	go run ./tests/tour
+	$(LAB) down
+
+test-zed: build ## against real RabbitMQ and Neutron of Zed
+	$(ZED) down
+	$(ZED) up --only rabbitmq,controller,compute1,compute2 --without-guest
+	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 20m -run '/neutron|/rabbitmq' ./tests/integration/...
+	$(ZED) down
+
+prerequisites:
+	@deploy/lab/prerequisites

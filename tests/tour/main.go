@@ -1,0 +1,184 @@
+// Command tour runs live migrations in the lab and shows what happens: with
+// Nova alone, with earlybind, and with failures forced into the switchover.
+//
+//	tour                       the five stories, once each, and a last migration
+//	tour -scenario b -n 20     twenty migrations of one story, for the figures
+//
+// Long runs append their samples to a file and go on where they were stopped.
+// The exit status is 1 if any port's rows did not end right.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/earlybind/earlybind/tests/lab"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "tour:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	only := flag.String("scenario", "", "letters of the stories to run in turn, e.g. b or ds; empty: the tour")
+	n := flag.Int("n", 1, "how many rounds of them")
+	file := flag.String("results", "", "append samples to this file and count those that are in it")
+	flag.Parse()
+
+	l, err := lab.Open(ctx)
+	if err != nil {
+		return err
+	}
+	if *only == "" {
+		return tour(ctx, l, *file)
+	}
+	return series(ctx, l, *only, *n, *file)
+}
+
+// tour shows each story once and ends with a migration that leaves the guest
+// reachable again.
+func tour(ctx context.Context, l *lab.Lab, file string) error {
+	began := time.Now()
+	var samples []*sample
+	for _, key := range []string{"a", "b", "c", "d", "e", "b"} {
+		s, _ := scenarioOf(key)
+		m, err := show(ctx, l, s, file)
+		if err != nil {
+			return err
+		}
+		samples = append(samples, m)
+	}
+	fmt.Println(summary(samples))
+	fmt.Printf("the tour took %s\n", time.Since(began).Round(time.Second))
+	return verdict(samples)
+}
+
+// series runs stories in turn until the file holds n samples of each.
+func series(ctx context.Context, l *lab.Lab, keys string, n int, file string) error {
+	samples, err := load(file)
+	if err != nil {
+		return err
+	}
+	for {
+		began := len(samples)
+		for _, r := range keys {
+			key := string(r)
+			s, ok := scenarioOf(key)
+			if !ok {
+				return fmt.Errorf("there is no story %q", key)
+			}
+			if count(samples, key, l.Release) >= n {
+				continue
+			}
+			m, err := show(ctx, l, s, file)
+			if err != nil {
+				return err
+			}
+			samples = append(samples, m)
+		}
+		if len(samples) == began {
+			break
+		}
+	}
+	fmt.Println(statistics(samples, keys, l.Release))
+	return verdict(samples)
+}
+
+// show runs one sample and prints it.
+func show(ctx context.Context, l *lab.Lab, s scenario, file string) (*sample, error) {
+	fmt.Printf("\n=== (%s) %s\n    %s\n", s.Key, s.Title, s.Expect)
+	m, err := take(ctx, l, s)
+	if err != nil {
+		return nil, fmt.Errorf("(%s): %w", s.Key, err)
+	}
+	fmt.Print(m.text())
+	for _, p := range m.Ports {
+		verdict := "rows right"
+		if !p.Right {
+			verdict = "ROWS WRONG: " + p.Why
+		}
+		fmt.Printf("    port %s  %s; port status %s; rows %s\n", p.Port[:8], verdict, p.Status, p.Rows)
+	}
+	fmt.Printf("    guest answers on %d of %d addresses; longest silence %.2f s; Nova calls the migration %s\n",
+		m.Reachable, len(lab.Addresses), float64(m.SilenceMS)/1000, m.Migration)
+	if m.Fault != "" {
+		fmt.Println("    FAULT:", m.Fault)
+	}
+	return m, save(file, m)
+}
+
+func verdict(samples []*sample) error {
+	var faults []error
+	for i, m := range samples {
+		if m.Fault != "" {
+			faults = append(faults, fmt.Errorf("sample %d (%s): %s", i+1, m.Scenario, m.Fault))
+		}
+		if !m.RowsRight {
+			faults = append(faults, fmt.Errorf("sample %d (%s): a port's rows did not end right", i+1, m.Scenario))
+		}
+		if m.Figures.NovaFailed > 0 {
+			faults = append(faults, fmt.Errorf("sample %d (%s): Nova's own activate failed", i+1, m.Scenario))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func save(file string, m *sample) error {
+	if file == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return json.NewEncoder(f).Encode(m)
+}
+
+func load(file string) ([]*sample, error) {
+	if file == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var samples []*sample
+	for _, line := range strings.Split(strings.TrimSpace(string(raw)), "\n") {
+		var m sample
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		samples = append(samples, &m)
+	}
+	return samples, nil
+}
+
+func count(samples []*sample, key, release string) int {
+	n := 0
+	for _, m := range samples {
+		if m.Scenario == key && m.Release == release {
+			n++
+		}
+	}
+	return n
+}

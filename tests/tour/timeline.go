@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/earlybind/earlybind/tests/lab"
+)
+
+// moment is one thing that happened, in milliseconds from the guest's pause.
+type moment struct {
+	MS   float64 `json:"ms"`
+	Who  string  `json:"who"`
+	What string  `json:"what"`
+}
+
+// figures are what a sample measured, in milliseconds from the pause unless
+// said otherwise; nil where it did not happen.
+type figures struct {
+	PauseToArrival   *float64 `json:"pause_to_arrival_ms,omitempty"`    // RESUMED on the destination
+	PauseToStopped   *float64 `json:"pause_to_stopped_ms,omitempty"`    // STOPPED/MIGRATED on the source
+	PauseToFirstOurs *float64 `json:"pause_to_first_ours_ms,omitempty"` // earlybind's first activate reaches Neutron
+	PauseToLastOurs  *float64 `json:"pause_to_last_ours_ms,omitempty"`
+	PauseToNova      *float64 `json:"pause_to_nova_ms,omitempty"` // Nova begins its own part
+	AllActive        *float64 `json:"all_active_ms,omitempty"`    // the last successful activate is answered
+	NovaActivated    int      `json:"nova_activated"`             // Nova's own activates answered 200
+	NovaConflict     int      `json:"nova_conflict"`              // answered 409, which Nova tolerates
+	NovaFailed       int      `json:"nova_failed"`                // answered anything else
+}
+
+// recount puts together what the publishers, the consumers and Neutron's access
+// log say. All of the lab's containers share one clock.
+func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
+	events, err := l.HostEvents(ctx, m.Began, m.Instance, m.Source, m.Destination)
+	if err != nil {
+		return err
+	}
+	lines, err := l.Lines(ctx, m.Began, lab.Consumers...)
+	if err != nil {
+		return err
+	}
+	requests, err := l.Requests(ctx, m.Began)
+	if err != nil {
+		return err
+	}
+	ports, err := l.Ports(ctx, m.Instance)
+	if err != nil {
+		return err
+	}
+	zero := m.Began
+	for _, e := range events {
+		if e.Host == m.Source && e.Event == "suspended" && e.Detail == "migrated" {
+			zero = e.At
+			break
+		}
+	}
+	since := func(t time.Time) float64 { return float64(t.Sub(zero).Microseconds()) / 1000 }
+	add := func(at time.Time, who, what string) {
+		m.Timeline = append(m.Timeline, moment{since(at), who, what})
+	}
+	mark := func(f **float64, at time.Time, keepFirst bool) {
+		if *f == nil || !keepFirst {
+			v := since(at)
+			*f = &v
+		}
+	}
+	add(m.Began, "user", "live migration "+m.Source+" -> "+m.Destination+" asked for")
+	for _, e := range events {
+		add(e.At, "libvirt "+e.Host, strings.ToUpper(e.Event)+"/"+strings.ToUpper(e.Detail))
+		switch {
+		case e.Host == m.Destination && e.Event == "resumed":
+			mark(&m.Figures.PauseToArrival, e.At, true)
+		case e.Host == m.Source && e.Event == "stopped" && e.Detail == "migrated":
+			mark(&m.Figures.PauseToStopped, e.At, true)
+		}
+	}
+	for _, line := range lines {
+		if line.Text("instance") != m.Instance {
+			continue
+		}
+		switch line.Text("event") {
+		case "evidence.seen":
+			if saw := line.Text("saw"); strings.HasPrefix(saw, "Nova: ") {
+				add(line.Time, "nova "+line.Text("host"), strings.TrimPrefix(saw, "Nova: "))
+				if saw == "Nova: post.start" {
+					mark(&m.Figures.PauseToNova, line.Time, true)
+				}
+			}
+		case "handover.armed", "handover.alarm", "handover.ended":
+			add(line.Time, "earlybind", strings.TrimSpace(line.Text("event")+" "+line.Text("outcome")+" "+line.Text("why")))
+		case "port.decided", "port.observed":
+			add(line.Time, "earlybind", line.Text("decided")+" ("+line.Text("why")+")")
+		case "port.verified":
+			if line.Text("decided") != "" && line.Text("outcome") != "" {
+				add(line.Time, "earlybind", "verified: "+line.Text("outcome"))
+			}
+		}
+	}
+	for _, r := range requests {
+		port := ""
+		for _, p := range ports {
+			if strings.Contains(r.Path, p.ID) {
+				port = p.ID
+			}
+		}
+		if port == "" || r.Method == "GET" {
+			continue
+		}
+		who := "nova -> neutron"
+		if r.ByEarlybind() {
+			who = "earlybind -> neutron"
+		}
+		what := r.Method + strings.TrimPrefix(strings.Replace(r.Path, port, "", 1), "/v2.0/ports")
+		what = strings.NewReplacer("//", "/", "/bindings", " bindings", "PUT/", "PUT port").Replace(what)
+		add(r.At, who, fmt.Sprintf("%s: %d", what, r.Status))
+		if r.Activates() {
+			m.Figures.count(r)
+			if r.ByEarlybind() {
+				mark(&m.Figures.PauseToFirstOurs, r.At, true)
+				mark(&m.Figures.PauseToLastOurs, r.At, false)
+			}
+			if r.Status == 200 {
+				mark(&m.Figures.AllActive, r.At.Add(r.Took), false)
+			}
+		}
+	}
+	slices.SortStableFunc(m.Timeline, func(a, b moment) int {
+		switch {
+		case a.MS < b.MS:
+			return -1
+		case a.MS > b.MS:
+			return 1
+		}
+		return 0
+	})
+	return nil
+}
+
+func (f *figures) count(r lab.Request) {
+	switch {
+	case r.ByEarlybind():
+	case r.Status == 200:
+		f.NovaActivated++
+	case r.Status == 409:
+		f.NovaConflict++
+	default:
+		f.NovaFailed++
+	}
+}
+
+// text draws the timeline; the same thing said of several ports within 1.5 s
+// becomes one line.
+func (m *sample) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%12s  %-22s %s\n", "ms from pause", "who", "what")
+	for i := 0; i < len(m.Timeline); i++ {
+		at := m.Timeline[i]
+		if slices.ContainsFunc(m.Timeline[:i], func(e moment) bool { return e.Who == at.Who && e.What == at.What && at.MS-e.MS < 1500 }) {
+			continue
+		}
+		times := 0
+		last := at.MS
+		for _, later := range m.Timeline[i:] {
+			if later.Who == at.Who && later.What == at.What && later.MS-at.MS < 1500 {
+				times++
+				last = later.MS
+			}
+		}
+		what := at.What
+		if times > 1 {
+			what += fmt.Sprintf("  ×%d, last %+.0f", times, last)
+		}
+		fmt.Fprintf(&b, "%+12.0f   %-22s %s\n", at.MS, at.Who, what)
+	}
+	return b.String()
+}
