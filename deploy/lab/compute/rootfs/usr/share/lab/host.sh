@@ -1,0 +1,63 @@
+# What a compute host and the probe host have in common: their addresses, Open vSwitch and the L2 agent.
+# Sourced; LAB_HOST is the host's name for Nova and Neutron, LAB_NET_* are the three networks' first octets.
+
+# Interfaces are found by subnet: docker attaches several networks in no stable order.
+interface_in() { ip -o -4 addr show | awk -v net="$1." 'index($4, net) == 1 { print $2; exit }'; }
+address_in() { ip -o -4 addr show | awk -v net="$1." 'index($4, net) == 1 { sub("/.*", "", $4); print $4; exit }'; }
+
+# fill FILE NAME=VALUE...: writes the values of this host into a configuration file of the image.
+fill() {
+	local file=$1 pair
+	shift
+	for pair; do sed -i "s/@${pair%%=*}@/${pair#*=}/" "$file"; done
+}
+
+start_openvswitch() {
+	mkdir -p /run/openvswitch /etc/openvswitch /run/netns
+	# Bridges, tunnels and taps are made again by what starts below.
+	rm -f /etc/openvswitch/conf.db
+	ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
+	daemon ovsdb-server /var/log/openvswitch/ovsdb-server.log \
+		ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --remote=db:Open_vSwitch,Open_vSwitch,manager_options
+	wait_for ovsdb-server ovs-vsctl --no-wait init
+	daemon ovs-vswitchd /var/log/openvswitch/ovs-vswitchd.log ovs-vswitchd unix:/run/openvswitch/db.sock
+	ovs-vsctl add-br br-int -- set bridge br-int datapath_type=netdev
+}
+
+# Userspace tunnels need the tunnel's address on a bridge of Open vSwitch.
+move_underlay_to_openvswitch() {
+	local nic mac address
+	nic=$(interface_in "$LAB_NET_UNDERLAY") address=$(address_in "$LAB_NET_UNDERLAY")
+	mac=$(cat "/sys/class/net/$nic/address")
+	ovs-vsctl add-br br-phy -- set bridge br-phy datapath_type=netdev "other-config:hwaddr=$mac" -- add-port br-phy "$nic"
+	ip addr flush dev "$nic"
+	ip addr add "$address/24" dev br-phy
+	ip link set br-phy up
+	fill /etc/neutron/agent.ini "HOST=$LAB_HOST" "UNDERLAY_IP=$address"
+}
+
+start_network() {
+	start_openvswitch
+	move_underlay_to_openvswitch
+	daemon neutron-openvswitch-agent /var/log/neutron/neutron-openvswitch-agent.log \
+		neutron-openvswitch-agent --config-file /etc/neutron/agent.ini
+}
+
+# ask SERVICE-URL: GET as Nova's user, which may see agents and services.
+token=
+ask() {
+	if [ -z "$token" ]; then
+		token=$(jq -n --arg pw "$(cat /usr/share/lab/password)" '{auth: {
+			identity: {methods: ["password"], password: {user: {name: "nova", domain: {id: "default"}, password: $pw}}},
+			scope: {project: {name: "service", domain: {id: "default"}}}}}' |
+			curl -sf -o /dev/null -D - -H 'Content-Type: application/json' -d @- http://controller:5000/v3/auth/tokens |
+			sed -n 's/^x-subject-token: \([^\r]*\).*/\1/Ip')
+	fi
+	curl -sf -H "X-Auth-Token: $token" "$1"
+}
+
+agent_is_alive() {
+	echo "Neutron does not see the L2 agent of $LAB_HOST alive yet"
+	pgrep -f neutron-openvswitch-agent >/dev/null &&
+	ask "http://controller:9696/v2.0/agents?binary=neutron-openvswitch-agent&host=$LAB_HOST" | jq -e '.agents[0].alive' >/dev/null
+}
