@@ -30,6 +30,7 @@ var Computes = [2]string{"compute1", "compute2"}
 // publishers and consumers by service.
 var (
 	publisherOf = map[string]string{"compute1": "publisher1", "compute2": "publisher2"}
+	Publishers  = []string{"publisher1", "publisher2"}
 	Consumers   = []string{"consumer1", "consumer2"}
 )
 

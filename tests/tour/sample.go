@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/earlybind/earlybind/tests/lab"
@@ -31,6 +34,8 @@ type sample struct {
 	SilenceMS   int64     `json:"silence_ms"`
 	Figures     figures   `json:"figures"`
 	Timeline    []moment  `json:"timeline"`
+	Killed      string    `json:"killed,omitempty"`
+	KilledAt    time.Time `json:"killed_at,omitzero"`
 	Fault       string    `json:"fault,omitempty"` // the sample itself did not work
 }
 
@@ -62,6 +67,12 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 		Scenario: s.Key, Release: l.Release, Instance: server.ID,
 		Source: server.Host, Destination: lab.Other(server.Host), Began: time.Now(),
 	}
+	if s.NoPublishers {
+		if err := l.Stop(ctx, lab.Publishers...); err != nil {
+			return nil, err
+		}
+		defer l.Start(context.WithoutCancel(ctx), lab.Publishers...)
+	}
 	ear := l.Listen(ctx)
 	if err := m.migrate(ctx, l, s); err != nil {
 		m.Fault = err.Error()
@@ -83,24 +94,38 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 	if err := m.read(ctx, l, guestOn); err != nil {
 		return m, err
 	}
+	if m.Killed != "" {
+		if err := l.Start(ctx, m.Killed); err != nil {
+			return m, err
+		}
+	}
 	m.SilenceMS = ear.Stop(ctx, m.Began).Milliseconds()
 	m.Reachable = l.Reachable(ctx)
-	return m, m.recount(ctx, l)
+	if err := m.recount(ctx, l); err != nil {
+		return m, err
+	}
+	if s.NoPublishers && (m.Figures.OursWritten > 0 || !m.says("no publisher was heard")) {
+		m.Fault = "without publishers earlybind must touch nothing and say why"
+	}
+	return m, nil
 }
 
-// migrate starts the migration and makes it fail where the scenario says so.
-func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
-	if s.Fail == none {
-		return l.Migrate(ctx, m.Instance, m.Destination)
-	}
-	if _, err := l.Exec(ctx, m.Source, "lab-limit", slowLink); err != nil {
-		return err
-	}
-	defer l.Exec(context.WithoutCancel(ctx), m.Source, "lab-limit", "off")
+// says tells whether the timeline holds a text.
+func (m *sample) says(text string) bool {
+	return slices.ContainsFunc(m.Timeline, func(e moment) bool { return strings.Contains(e.What, text) })
+}
 
+// migrate starts the migration and does to it what the scenario says.
+func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
+	if s.Fail != none {
+		if _, err := l.Exec(ctx, m.Source, "lab-limit", slowLink); err != nil {
+			return err
+		}
+		defer l.Exec(context.WithoutCancel(ctx), m.Source, "lab-limit", "off")
+	}
 	following, stop := context.WithCancel(ctx)
 	defer stop()
-	events, err := l.Follow(following, lab.PublisherOf(m.Source))
+	events, err := l.Follow(following, lab.PublisherOf(m.Source), lab.PublisherOf(m.Destination))
 	if err != nil {
 		return err
 	}
@@ -108,19 +133,43 @@ func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
 	if err != nil {
 		return err
 	}
+	if err := l.Migrate(ctx, m.Instance, m.Destination); err != nil {
+		return err
+	}
+	await := func(event string) error {
+		err := lab.Await(ctx, events, func(e lab.Line) bool {
+			return e.Text("instance") == m.Instance && e.Text("event") == event && e.Text("detail") == "migrated"
+		})
+		if err != nil {
+			return fmt.Errorf("waiting for %s/migrated: %w", event, err)
+		}
+		return nil
+	}
+	if s.Fail == none {
+		if !s.KillConsumer {
+			return nil
+		}
+		if err := await("started"); err != nil {
+			return err
+		}
+		return m.killConsumer(ctx, l)
+	}
+	if err := await("suspended"); err != nil {
+		return err
+	}
+	return m.fail(ctx, l, s, decisions)
+}
+
+// fail kills the destination's QEMU when the scenario says so; the guest stands
+// still on the source.
+func (m *sample) fail(ctx context.Context, l *lab.Lab, s scenario, decisions <-chan lab.Line) error {
+	paused := time.Now()
 	ports, err := l.Ports(ctx, m.Instance)
 	if err != nil {
 		return err
 	}
-	if err := l.Migrate(ctx, m.Instance, m.Destination); err != nil {
-		return err
-	}
-	if err := lab.Await(ctx, events, func(e lab.Line) bool {
-		return e.Text("instance") == m.Instance && e.Text("event") == "suspended" && e.Text("detail") == "migrated"
-	}); err != nil {
-		return fmt.Errorf("waiting for the guest to stand still on %s: %w", m.Source, err)
-	}
-	if s.Fail != atPause {
+	switch s.Fail {
+	case whenActivated, novaFirst:
 		activated := 0
 		if err := lab.Await(ctx, decisions, func(d lab.Line) bool {
 			if d.Text("instance") == m.Instance && d.Text("decided") == "activate" && d.Text("outcome") == "activated" {
@@ -129,6 +178,15 @@ func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
 			return activated == len(ports)
 		}); err != nil {
 			return fmt.Errorf("waiting for earlybind to activate %d ports: %w", len(ports), err)
+		}
+	case afterPause:
+		if s.KillConsumer {
+			if err := m.killConsumer(ctx, l); err != nil {
+				return err
+			}
+		}
+		if err := sleep(ctx, time.Until(paused.Add(2*time.Second))); err != nil {
+			return err
 		}
 	}
 	if s.Fail == novaFirst {
@@ -140,19 +198,38 @@ func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
 	if _, err := l.Exec(ctx, m.Destination, "pkill", "-KILL", "qemu-system"); err != nil {
 		return fmt.Errorf("kill the destination's QEMU: %w", err)
 	}
-	if s.Fail == novaFirst {
-		return lab.Until(ctx, "Nova to delete the destination's rows", func() (bool, error) {
-			requests, err := l.Requests(ctx, m.Began)
-			deleted := 0
-			for _, r := range requests {
-				if r.DeletesRow() && !r.ByEarlybind() {
-					deleted++
-				}
-			}
-			return deleted >= len(ports), err
-		})
+	if s.Fail != novaFirst {
+		return nil
 	}
-	return nil
+	return lab.Until(ctx, "Nova to delete the destination's rows", func() (bool, error) {
+		requests, err := l.Requests(ctx, m.Began)
+		deleted := 0
+		for _, r := range requests {
+			if r.DeletesRow() && !r.ByEarlybind() {
+				deleted++
+			}
+		}
+		return deleted >= len(ports), err
+	})
+}
+
+func (m *sample) killConsumer(ctx context.Context, l *lab.Lab) error {
+	delay := time.Duration(rand.Int64N(int64(1500 * time.Millisecond)))
+	if err := sleep(ctx, delay); err != nil {
+		return err
+	}
+	m.Killed = lab.Consumers[rand.IntN(len(lab.Consumers))]
+	m.KilledAt = time.Now()
+	return l.Kill(ctx, m.Killed)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // read takes down how every port has ended.

@@ -6,6 +6,12 @@ type scenario struct {
 	Title  string
 	Policy string // EARLYBIND_POLICY of the consumers
 	Fail   failure
+	// KillConsumer: one of the two, drawn by chance, gets SIGKILL at a moment
+	// drawn from the 1.5 s after the destination's STARTED (success) or the
+	// pause (failure).
+	KillConsumer bool
+	// NoPublishers: both are stopped.
+	NoPublishers bool
 	// Expect says, before it runs, what a reader should see.
 	Expect string
 }
@@ -19,6 +25,7 @@ const (
 	atPause               // as soon as the guest stands still
 	whenActivated         // after earlybind has activated every port
 	novaFirst             // the same, and earlybind is frozen until Nova has deleted the destination's rows
+	afterPause            // 2 s after the pause, whatever earlybind has done
 )
 
 var scenarios = []scenario{
@@ -34,6 +41,12 @@ var scenarios = []scenario{
 		Expect: "the ports are left without an ACTIVE row, and earlybind restores them"},
 	{Key: "s", Title: "success with the policy suspended forced", Policy: "suspended",
 		Expect: "earlybind activates while the guest stands still"},
+	{Key: "k", Title: "success, and a consumer is killed on the way", Policy: "auto", KillConsumer: true,
+		Expect: "the other replica takes over; every port ends right"},
+	{Key: "l", Title: "failure after an early activation, and a consumer is killed on the way", Policy: "suspended", Fail: afterPause, KillConsumer: true,
+		Expect: "the other replica takes over and restores"},
+	{Key: "p", Title: "publishers switched off", Policy: "auto", NoPublishers: true,
+		Expect: "earlybind touches nothing and says why"},
 }
 
 func scenarioOf(key string) (scenario, bool) {

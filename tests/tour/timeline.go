@@ -26,6 +26,7 @@ type figures struct {
 	PauseToLastOurs  *float64 `json:"pause_to_last_ours_ms,omitempty"`
 	PauseToNova      *float64 `json:"pause_to_nova_ms,omitempty"` // Nova begins its own part
 	AllActive        *float64 `json:"all_active_ms,omitempty"`    // the last successful activate is answered
+	OursWritten      int      `json:"ours_written"`               // earlybind's requests that write
 	NovaActivated    int      `json:"nova_activated"`             // Nova's own activates answered 200
 	NovaConflict     int      `json:"nova_conflict"`              // answered 409, which Nova tolerates
 	NovaFailed       int      `json:"nova_failed"`                // answered anything else
@@ -66,6 +67,9 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 			v := since(at)
 			*f = &v
 		}
+	}
+	if m.Killed != "" {
+		add(m.KilledAt, "tour", "SIGKILL to "+m.Killed)
 	}
 	add(m.Began, "user", "live migration "+m.Source+" -> "+m.Destination+" asked for")
 	for _, e := range events {
@@ -112,6 +116,7 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 		who := "nova -> neutron"
 		if r.ByEarlybind() {
 			who = "earlybind -> neutron"
+			m.Figures.OursWritten++
 		}
 		what := r.Method + strings.TrimPrefix(strings.Replace(r.Path, port, "", 1), "/v2.0/ports")
 		what = strings.NewReplacer("//", "/", "/bindings", " bindings", "PUT/", "PUT port").Replace(what)

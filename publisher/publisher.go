@@ -1,0 +1,87 @@
+package publisher
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/earlybind/earlybind/wire"
+)
+
+// drainBound is how long a stop may take: what is buffered is published and its
+// confirmation awaited.
+const drainBound = 5 * time.Second
+
+// Run publishes until ctx ends, then drains within 5 s and returns nil. A
+// libvirt or a broker that is away, at the start or later, is ridden out. An
+// error means that it could not begin: the epoch could not be stored, or
+// libvirt's library is not there.
+//
+// Run is to be called once per process: libvirt's event loop has no end.
+func Run(ctx context.Context, s Settings, log zerolog.Logger) error {
+	hypervisor, err := newDaemon(s.LibvirtURI, log)
+	if err != nil {
+		return err
+	}
+	epoch, err := nextEpoch(s.StateDir, time.Now())
+	if err != nil {
+		return err
+	}
+	newPublisher(s, epoch, hypervisor, dialAMQP(s), log).run(ctx)
+	return nil
+}
+
+// publisher is the watcher and the sender, and how they stop.
+type publisher struct {
+	watcher    watcher
+	sender     sender
+	log        zerolog.Logger
+	drainBound time.Duration
+}
+
+func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, log zerolog.Logger) *publisher {
+	log = log.With().Str("host", s.Host).Logger()
+	out, wanted := newOutbox(s.EventBuffer), newStatesWanted()
+	return &publisher{
+		watcher: watcher{
+			host: s.Host, hypervisor: h, outbox: out, wanted: wanted, log: log,
+			newInbox: func() *inbox { return newInbox(inboxSize) },
+			order:    wire.Order{Epoch: epoch},
+			domains:  newDomains(),
+		},
+		sender: sender{
+			host: s.Host, dial: dial, outbox: out, wanted: wanted, log: log,
+			confirmBound: confirmBound,
+		},
+		log:        log,
+		drainBound: drainBound,
+	}
+}
+
+// run stops in two steps: libvirt first, and the broker when it has everything
+// or the bound is reached.
+func (p *publisher) run(ctx context.Context) {
+	p.log.Info().Int64("epoch", p.watcher.order.Epoch).Msg("publisher started")
+	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSending()
+	var sender sync.WaitGroup
+	sender.Go(func() { p.sender.run(sending) })
+
+	p.watcher.run(ctx)
+
+	bound := time.NewTimer(p.drainBound)
+	defer bound.Stop()
+	select {
+	case <-p.watcher.outbox.finish():
+	case <-bound.C:
+	}
+	stopSending()
+	sender.Wait()
+	if n := p.watcher.outbox.len(); n > 0 {
+		p.log.Error().Int("dropped", n).Msg("publisher stopped before the broker had everything")
+		return
+	}
+	p.log.Info().Msg("publisher stopped")
+}

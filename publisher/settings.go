@@ -1,0 +1,62 @@
+package publisher
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/rs/zerolog"
+
+	"github.com/earlybind/earlybind/internal/broker"
+)
+
+// maxHost keeps the longest routing key, "libvirt.<host>.<event>.<UUID>", under
+// AMQP's 255 bytes.
+const maxHost = 190
+
+// Settings are the environment variables of the publisher (prefix EARLYBIND_);
+// config.Load fills them.
+type Settings struct {
+	broker.Settings
+	// Host is Nova's `host` of this machine, which is the Neutron agent's
+	// host; it is never guessed from a hostname.
+	Host       string `required:"true"`
+	LibvirtURI string `default:"qemu:///system"`
+	// EventBuffer is how many messages wait for a broker that is away.
+	EventBuffer int `default:"10000"`
+	// EventExpiry is how long a message waits in a queue of the broker.
+	EventExpiry time.Duration `default:"10m"`
+	// StateDir holds the epoch file.
+	StateDir string `default:"/var/lib/earlybind"`
+	LogLevel string `default:"info"`
+}
+
+// Validate names every fault at once.
+func (s Settings) Validate() error {
+	faults := []error{s.Settings.Validate()}
+	fault := func(format string, a ...any) { faults = append(faults, fmt.Errorf(format, a...)) }
+	if strings.ContainsAny(s.Host, "*#") || strings.ContainsFunc(s.Host, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		fault("EARLYBIND_HOST must not hold spaces, * or #: it is part of routing keys")
+	}
+	if s.Host == "" || len(s.Host) > maxHost {
+		fault("EARLYBIND_HOST must have 1 to %d bytes", maxHost)
+	}
+	if s.LibvirtURI == "" {
+		fault("EARLYBIND_LIBVIRT_URI must not be empty")
+	}
+	if s.EventBuffer < 1 {
+		fault("EARLYBIND_EVENT_BUFFER must be at least 1")
+	}
+	if s.EventExpiry < time.Second {
+		fault("EARLYBIND_EVENT_EXPIRY must be at least 1s")
+	}
+	if s.StateDir == "" {
+		fault("EARLYBIND_STATE_DIR must not be empty")
+	}
+	if _, err := zerolog.ParseLevel(s.LogLevel); err != nil || s.LogLevel == "" {
+		fault("EARLYBIND_LOG_LEVEL must be trace, debug, info, warn or error")
+	}
+	return errors.Join(faults...)
+}
