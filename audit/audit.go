@@ -28,6 +28,7 @@ const (
 	PortWritten     Event = "port.written"     // a request to Neutron and its answer
 	PortVerified    Event = "port.verified"    // the rows were read at the end
 	HostsAsked      Event = "hosts.asked"      // the publishers were asked for their domains
+	LeftOversRead   Event = "leftovers.read"   // a host was searched for ports that an earlier migration has left wrong
 	HostRefused     Event = "host.refused"     // a host event without its host's own identity
 	MessageParked   Event = "message.parked"   // a message that cannot be understood
 	ConsumerActive  Event = "consumer.active"  // this replica acts

@@ -105,7 +105,28 @@ func ListPorts(ctx context.Context, client *gophercloud.ServiceClient, deviceID 
 	if deviceID == "" {
 		return nil, c.refuse(missingInput("deviceID"))
 	}
-	page, err := ports.List(client, ports.ListOpts{DeviceID: deviceID}).AllPages(ctx)
+	return c.ports(ctx, client, ports.ListOpts{DeviceID: deviceID})
+}
+
+// ListPortsOnHost reads the ports that have a row on a host, ACTIVE or not: one call
+// finds every port of the host, and those that have left it or are to come.
+func ListPortsOnHost(ctx context.Context, client *gophercloud.ServiceClient, host string) ([]Port, error) {
+	c := call{op: OpListPorts, host: host}
+	if host == "" {
+		return nil, c.refuse(missingInput("host"))
+	}
+	return c.ports(ctx, client, onHost(host))
+}
+
+// onHost is a filter that gophercloud's ListOpts lack.
+type onHost string
+
+func (h onHost) ToPortListQuery() (string, error) {
+	return "?" + url.Values{"binding:host_id": {string(h)}}.Encode(), nil
+}
+
+func (c call) ports(ctx context.Context, client *gophercloud.ServiceClient, filter ports.ListOptsBuilder) ([]Port, error) {
+	page, err := ports.List(client, filter).AllPages(ctx)
 	if err != nil {
 		return nil, c.fail(err)
 	}

@@ -78,7 +78,9 @@ func (opts CreateOpts) ToBindingCreateMap() (map[string]any, error) {
 //
 // The row exists already: [ErrAlreadyExists]. No live agent on the host, or
 // nothing there that can bind it: [ErrNotBindable]; if the port had no ACTIVE row,
-// that leaves an ACTIVE row behind whose vif_type is binding_failed (code).
+// that leaves an ACTIVE row behind whose vif_type is binding_failed. In the same
+// case without a profile there is no error, but an ACTIVE row that is unbound (both
+// seen on 26.0.3).
 //
 // neutron/plugins/ml2/plugin.py create_port_binding.
 func Create(ctx context.Context, client *gophercloud.ServiceClient, portID string, opts CreateOptsBuilder) (r CreateResult) {

@@ -99,6 +99,7 @@ func (a *actor) run(ctx context.Context) {
 }
 
 func (a *actor) take(ctx context.Context, m message) {
+	earlier := len(a.held)
 	if m.settle != nil {
 		a.held = append(a.held, heldMessage{m.settle, a.tools.clock()})
 	}
@@ -111,6 +112,10 @@ func (a *actor) take(ctx context.Context, m message) {
 		// The line of the old handover, before the new one takes its place.
 		a.carryOut(ctx, decisions[0])
 		decisions = decisions[1:]
+		for _, h := range a.held[:earlier] {
+			h.settle()
+		}
+		a.held = a.held[earlier:]
 	}
 	a.refresh()
 	if m.saw != "" && (before != nil || a.core.Current() != nil) && a.concerns(m.input) {
@@ -182,7 +187,7 @@ func (a *actor) concerns(in handover.Input) bool {
 
 func (a *actor) record(l audit.Line) {
 	l.Handover = a.about
-	if h := a.core.Current(); h != nil {
+	if h := a.core.Current(); h != nil && l.Event != audit.HandoverEnded {
 		l.Phase = h.Phase().String()
 	}
 	a.tools.audit(l)

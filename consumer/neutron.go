@@ -16,6 +16,9 @@ type Neutron interface {
 	rollback.Neutron
 	// Ports gives the ports of an instance with all their rows.
 	Ports(ctx context.Context, instance string) ([]port.Port, error)
+	// WrongOn gives, of the ports that have a row on host, the instances with
+	// a port that is not ACTIVE and bound there.
+	WrongOn(ctx context.Context, host string) ([]string, error)
 }
 
 // NewNeutron speaks to a real one.
@@ -41,6 +44,20 @@ func (a api) Ports(ctx context.Context, instance string) ([]port.Port, error) {
 		}
 	}
 	return ports, nil
+}
+
+func (a api) WrongOn(ctx context.Context, host string) ([]string, error) {
+	found, err := binding.ListPortsOnHost(ctx, a.client, host)
+	if err != nil {
+		return nil, err
+	}
+	var instances []string
+	for _, p := range found {
+		if p.HostID != host || !p.Bound() {
+			instances = append(instances, p.DeviceID)
+		}
+	}
+	return instances, nil
 }
 
 // Read reads the port before its rows: a row that changes in between has

@@ -17,11 +17,18 @@ type registry struct {
 	tools  *tools
 	actors map[string]*actor
 	latest map[string]wire.Order // per host, of its lists of domains
-	wg     sync.WaitGroup
+	// searched holds the hosts that were searched for left-overs, which come
+	// through leftOvers.
+	searched  map[string]bool
+	leftOvers chan found
+	wg        sync.WaitGroup
 }
 
 func newRegistry(ctx context.Context, t *tools) *registry {
-	return &registry{ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{}}
+	return &registry{
+		ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{},
+		searched: map[string]bool{}, leftOvers: make(chan found),
+	}
 }
 
 // nova takes a notification in; settle acknowledges it.
@@ -102,9 +109,42 @@ func (r *registry) states(s wire.HostStates) {
 			say(a, handover.SignAbsent)
 		}
 	}
+	r.search(s)
+}
+
+// search looks for what earlier migrations have left on a host, once per host.
+func (r *registry) search(s wire.HostStates) {
+	var running []string
+	for _, d := range s.Domains {
+		if d.State == "running" && !d.Incoming {
+			running = append(running, d.Instance)
+		}
+	}
+	if r.searched[s.Host] || len(running) == 0 {
+		return
+	}
+	r.searched[s.Host] = true
+	r.wg.Go(func() {
+		findLeftOvers(r.ctx, r.tools, s.Host, running, func(f found) {
+			select {
+			case r.leftOvers <- f:
+			case <-r.ctx.Done():
+			}
+		})
+	})
+}
+
+// leftOver has an instance's left-over mended, unless a handover of it goes on.
+func (r *registry) leftOver(f found) {
+	a, known := r.actors[f.instance]
+	if !known {
+		a = r.start(f.instance)
+	}
+	r.tell(a, message{input: f.input, saw: "rows left wrong", host: f.input.Host})
 }
 
 func (r *registry) tell(a *actor, m message) {
+	a.idleAt.Store(0) // so that sweep does not forget it before it has taken this
 	select {
 	case a.inbox <- m:
 	case <-r.ctx.Done():

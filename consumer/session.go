@@ -87,6 +87,8 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 			}
 		case tag := <-cancelled:
 			return fmt.Errorf("the broker cancelled the consumer %s: the queue is gone or has moved", tag)
+		case f := <-s.registry.leftOvers:
+			s.registry.leftOver(f)
 		case <-sweep.C:
 			s.registry.sweep()
 		case <-ctx.Done():
@@ -195,10 +197,10 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 // A message that was delivered before was acted on before, or by another.
 func (s *session) freshFor(e wire.HostEvent, redelivered bool) time.Duration {
 	queued, known := s.lease.queued()
-	if redelivered || !known {
+	if redelivered || !known || e.AgeMS < 0 || e.AgeMS > s.settings.CommitWindow.Milliseconds() {
 		return 0
 	}
-	return s.settings.CommitWindow - time.Duration(e.AgeMS)*time.Millisecond - queued
+	return s.settings.CommitWindow - time.Duration(e.AgeMS)*time.Millisecond - max(queued, 0)
 }
 
 // becomeActive is called when the queue serves this replica: what was missed is

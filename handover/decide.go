@@ -25,6 +25,11 @@ func (h *Handover) decide(s Settings, now time.Duration) []Decision {
 			h.asked = true
 			out = append(out, AskHosts{Why: "Nova rolls back and no host has said why"})
 		}
+		for _, p := range h.ports {
+			if h.goals[p.ID].Kind == GoalCommit {
+				out = append(out, h.aim(p, Goal{Kind: GoalHold}, "Nova rolls back")...)
+			}
+		}
 		if h.rollbackEnd {
 			out = append(out, h.aimAll(Goal{Kind: GoalVerify, Host: h.Source, NovaDone: true}, "Nova has rolled back")...)
 		}
@@ -64,14 +69,21 @@ func (h *Handover) prepared() bool {
 func (h *Handover) commit(s Settings, phase Phase, now time.Duration) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
-		if _, aimed := h.goals[p.ID]; aimed {
+		if goal, aimed := h.goals[p.ID]; aimed {
+			if goal.Kind == GoalRestore || goal.Kind == GoalVerify {
+				out = append(out, h.aim(p, Goal{Kind: GoalHold}, "the sign of failure was older than the pause")...)
+			}
 			continue
 		}
 		policy, why := policyFor(s.Policy, p)
 		if policy == PolicyResumed && phase == Paused {
 			continue
 		}
-		if reason := h.refuse(s, policy, why, p, now); reason != "" {
+		reason := h.refuse(s, policy, why, p, now)
+		if reason == "" {
+			reason = h.doubts(phase)
+		}
+		if reason != "" {
 			if !h.observed[p.ID] {
 				h.observed[p.ID] = true
 				out = append(out, Observe{Port: p.ID, Why: reason})
@@ -85,6 +97,18 @@ func (h *Handover) commit(s Settings, phase Phase, now time.Duration) []Decision
 	return out
 }
 
+// doubts gives what speaks against a commit although it proves no failure;
+// empty if nothing does.
+func (h *Handover) doubts(phase Phase) string {
+	switch {
+	case phase == Paused && h.arrived.known:
+		return "the destination's libvirt was away: its word that the guest has arrived is doubted"
+	case h.gone.known && !h.started.known:
+		return "the destination does not have the guest, and its start there was not heard of"
+	}
+	return ""
+}
+
 // explain tells, of every port that was neither committed nor observed when the
 // guest had left, why it was not activated.
 func (h *Handover) explain(s Settings) []Decision {
@@ -95,14 +119,24 @@ func (h *Handover) explain(s Settings) []Decision {
 		}
 		h.observed[p.ID] = true
 		policy, why := policyFor(s.Policy, p)
-		if ok, reason := h.publishersKnown(); policy != PolicyObserve && !ok {
-			why = reason
-		} else if policy != PolicyObserve {
-			why = "the guest had left the source before its arrival was heard of"
+		if policy != PolicyObserve {
+			why = h.whyMissed(p)
 		}
 		out = append(out, Observe{Port: p.ID, Why: why})
 	}
 	return out
+}
+
+// whyMissed gives the reason why a port that could have been committed was not
+// before the guest left the source.
+func (h *Handover) whyMissed(p port.Port) string {
+	if ok, reason := h.publishersKnown(); !ok {
+		return reason
+	}
+	if ok, reason := prepared(p, h.Source, h.Destination); !ok {
+		return reason
+	}
+	return "the guest had left the source before its arrival was heard of"
 }
 
 // refuse gives the reason why a port is not committed; empty if it is.
@@ -131,7 +165,7 @@ func (h *Handover) refuse(s Settings, policy Policy, why string, p port.Port, no
 func (h *Handover) restore(s Settings) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
-		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd}
+		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.leftOver}
 		policy, _ := policyFor(s.Policy, p)
 		own := policy != PolicyObserve && s.ConcurrentActivateSafe
 		if s.Repair == RepairAll || s.Repair == RepairOwn && own {
@@ -151,8 +185,8 @@ func (h *Handover) aimAll(g Goal, why string) []Decision {
 }
 
 func (h *Handover) aim(p port.Port, g Goal, why string) []Decision {
-	if h.goals[p.ID] == g {
-		return nil
+	if h.goals[p.ID] == g || g.Host == "" && g.Kind != GoalHold {
+		return nil // has it, or nobody has said yet which host that is
 	}
 	h.goals[p.ID] = g
 	return []Decision{Aim{Port: p.ID, Goal: g, Destination: h.Destination, Why: why}}
@@ -191,6 +225,8 @@ func nowOf(in Input) time.Duration {
 	case NovaSign:
 		return in.Now
 	case Rows:
+		return in.Now
+	case LeftOver:
 		return in.Now
 	case PortDone:
 		return in.Now

@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"slices"
 	"time"
 
 	"github.com/earlybind/earlybind/port"
@@ -29,7 +30,15 @@ type Handover struct {
 	// floor is where each host's stream stood when the handover began: what is
 	// not above it belongs to an earlier migration.
 	floor map[string]wire.Order
+	// unplaced are the signs of hosts that are neither source nor destination,
+	// while one of the two is unknown.
+	unplaced []HostSign
+	placed   [2]string // for which source and destination place has run
 }
+
+// maxUnplaced bounds the signs that wait for their host's part to become known:
+// a list of domains comes from every host of the cloud.
+const maxUnplaced = 4096
 
 // Phase reads where the handover stands.
 func (h *Handover) Phase() Phase { return h.phase() }
@@ -38,14 +47,27 @@ func (h *Handover) Phase() Phase { return h.phase() }
 // is which.
 func (h *Handover) learn(s HostSign) {
 	h.heard[s.Host] = true
-	if s.Sign == SignStarted || s.Sign == SignPaused {
-		h.arm = true
-	}
-	switch s.Host {
-	case h.Source:
+	switch {
+	case s.Host == h.Source:
 		h.learnFromSource(s)
-	case h.Destination:
+	case s.Host == h.Destination:
 		h.learnFromDestination(s)
+	case (h.Source == "" || h.Destination == "") && len(h.unplaced) < maxUnplaced:
+		h.unplaced = append(h.unplaced, s)
+	}
+}
+
+// place learns again what hosts said whose part was not known then.
+func (h *Handover) place() {
+	pair := [2]string{h.Source, h.Destination}
+	if h.placed == pair {
+		return
+	}
+	h.placed = pair
+	waiting := h.unplaced
+	h.unplaced = nil
+	for _, s := range waiting {
+		h.learn(s)
 	}
 }
 
@@ -80,8 +102,8 @@ func (h *Handover) learnFromDestination(s HostSign) {
 	case SignStopped, SignLeft, SignAbsent:
 		h.gone.set(s.Order)
 	case SignMissedEvents:
-		if h.started.known && h.started.Before(s.Order) && !h.arrived.known {
-			h.doubtful = true
+		if !slices.Contains(h.missed, s.Order) {
+			h.missed = append(h.missed, s.Order)
 		}
 	}
 }

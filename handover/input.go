@@ -7,7 +7,8 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// Input is one of [HostSign], [NovaSign], [Rows], [PortDone] and [Expired].
+// Input is one of [HostSign], [NovaSign], [LeftOver], [Rows], [PortDone] and
+// [Expired].
 type Input interface{ input() }
 
 // Sign is what one host says of one domain.
@@ -71,11 +72,21 @@ type PortDone struct {
 	Now   time.Duration
 }
 
+// LeftOver tells that an instance's rows are wrong although its guest runs on
+// Host and no migration was noticed for a while: an earlier one has left them
+// so, and nobody else is about to mend them.
+type LeftOver struct {
+	Host  string // where the guest is
+	Other string // the host of the other row
+	Now   time.Duration
+}
+
 // Expired tells that nothing was heard for longer than a migration may take.
 type Expired struct{}
 
 func (HostSign) input() {}
 func (NovaSign) input() {}
+func (LeftOver) input() {}
 func (Rows) input()     {}
 func (PortDone) input() {}
 func (Expired) input()  {}

@@ -44,6 +44,11 @@ func (i *Instance) Step(in Input) []Decision {
 		out = i.hostSign(in)
 	case NovaSign:
 		out = i.novaSign(in)
+	case LeftOver:
+		if i.current == nil {
+			out = i.begin("", "rows left wrong, the guest runs on "+in.Host)
+			i.current.Source, i.current.Destination, i.current.leftOver = in.Host, in.Other, true
+		}
 	case Rows:
 		if i.current != nil {
 			i.current.take(in)
@@ -60,6 +65,7 @@ func (i *Instance) Step(in Input) []Decision {
 	if i.current == nil {
 		return out
 	}
+	i.current.place()
 	out = append(out, i.current.decide(i.settings, nowOf(in))...)
 	if outcome, over := i.current.outcome(); over {
 		out = append(out, i.end(outcome)...)
@@ -92,9 +98,10 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		h.Destination = s.Host
 	case s.Sign == SignPaused && h.Source == "" && s.Host != h.Destination:
 		h.Source = s.Host
-	case s.Sign == SignResumed && h.Destination == "" && s.Host != h.Source:
+	case s.Sign == SignResumed && h.Destination == "" && h.Source != "" && s.Host != h.Source:
 		h.Destination = s.Host
 	}
+	h.arm = h.arm || s.Sign == SignStarted || s.Sign == SignPaused
 	h.learn(s)
 	return out
 }
@@ -117,6 +124,10 @@ func (i *Instance) opens(s HostSign) bool {
 		// migration back, once this one has come to its end.
 		switch s.Host {
 		case h.Destination:
+			if s.Listed {
+				// A list repeats what is known, unless the domain had gone.
+				return h.gone.known && h.started.known && h.started.Before(h.gone.Order) && h.gone.Before(s.Order)
+			}
 			return h.started.known && h.started.Before(s.Order)
 		case h.Source:
 			return h.phase() == Left
@@ -138,8 +149,8 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 	h := i.current
 	switch {
 	case h == nil:
-		if n.Step == wire.NovaRefused || n.Step == wire.NovaPreFailed {
-			return nil // nothing had begun, nothing is to be done
+		if n.Step == wire.NovaRefused || n.Step == wire.NovaPreFailed || n.Ended && n.Step != wire.NovaPre {
+			return nil // nothing has begun, or all is over
 		}
 		out = i.begin(n.RequestID, "Nova: "+n.Step.String())
 	case h.RequestID == "" && i.adopts(n):
@@ -152,7 +163,8 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 		out = i.begin(n.RequestID, "Nova: "+n.Step.String())
 	}
 	h = i.current
-	if h.Source == "" && n.PayloadHost != "" {
+	// The end of post_dest names the destination, where the instance is by then.
+	if h.Source == "" && !(n.Step == wire.NovaPostDest && n.Ended) {
 		h.Source = n.PayloadHost
 	}
 	if n.Step == wire.NovaPre || n.Step == wire.NovaRollbackDest || n.Step == wire.NovaPostDest {
@@ -173,6 +185,8 @@ func (i *Instance) adopts(n NovaSign) bool {
 		return (h.Source == "" || h.Source == n.PayloadHost) && (h.Destination == "" || h.Destination == n.PublisherHost)
 	case wire.NovaPostDest:
 		return h.Destination == "" || h.Destination == n.PublisherHost
+	case wire.NovaRefused:
+		return false // no migration has come of that request
 	default:
 		return h.Source == "" || n.PayloadHost == "" || h.Source == n.PayloadHost
 	}

@@ -1,10 +1,18 @@
 package handover
 
+import (
+	"slices"
+
+	"github.com/earlybind/earlybind/wire"
+)
+
 // Phase is where a handover stands.
 //
 // How evidence leads from phase to phase (rows: what is learnt, columns: the
-// phase; "." = stays). Left is final; everything else can still be corrected by
-// what the hosts say.
+// phase; "." = stays). Left is final, unless Nova alone has told it: then a sign
+// of failure takes it back. Everything else can still be corrected by what the
+// hosts say. A Failed whose sign is that the destination has gone stays where
+// the table says Contradicted: the guest arrived there and has gone again.
 //
 //	                    Watching  Paused    PostCopy  Arrived       Failing       Failed        Contradicted  Lost
 //	paused              Paused    .         .         .             .             .             .             .
@@ -53,24 +61,31 @@ func (p Phase) String() string { return phaseNames[p] }
 // evidence is all that was learnt of one handover. Every field is monotone: a
 // mark keeps its extreme, a flag once set stays.
 type evidence struct {
-	paused      lowest  // SUSPENDED/MIGRATED on the source
-	resumed     highest // any RESUMED on the source
-	running     highest // the source's libvirt reads "running"; news only after a pause
-	died        highest // STOPPED on the source, not by migration
-	left        bool    // STOPPED/MIGRATED on the source
-	absent      bool    // the source's libvirt does not know the domain any more
-	postCopy    bool    // SUSPENDED/POSTCOPY on the source
-	started     highest // STARTED/MIGRATED on the destination
-	arrived     highest // RESUMED, or SUSPENDED/PAUSED, on the destination
-	gone        highest // STOPPED on the destination, or its libvirt does not know the domain
-	novaPost    bool    // Nova takes over
-	novaPostEnd bool    // Nova has finished on the destination
-	rollback    bool    // Nova rolls back
-	rollbackEnd bool    // Nova's roll-back has finished
-	// doubtful: the destination's libvirt was away after STARTED, so that its
-	// RESUMED proves nothing (a frozen one was seen to resume the guest 25 s
-	// after the source had: both ran).
-	doubtful bool
+	paused      lowest       // SUSPENDED/MIGRATED on the source
+	resumed     highest      // any RESUMED on the source
+	running     highest      // the source's libvirt reads "running"; news only after a pause
+	died        highest      // STOPPED on the source, not by migration
+	left        bool         // STOPPED/MIGRATED on the source
+	absent      bool         // the source's libvirt does not know the domain any more
+	postCopy    bool         // SUSPENDED/POSTCOPY on the source
+	started     lowest       // STARTED/MIGRATED on the destination
+	arrived     highest      // RESUMED, or SUSPENDED/PAUSED, on the destination
+	gone        highest      // STOPPED on the destination, or its libvirt does not know the domain
+	novaPost    bool         // Nova takes over
+	novaPostEnd bool         // Nova has finished on the destination
+	rollback    bool         // Nova rolls back
+	rollbackEnd bool         // Nova's roll-back has finished
+	missed      []wire.Order // the destination's libvirt was away before these
+	leftOver    bool         // found long after the migration had ended
+}
+
+// doubtful: the destination's libvirt was away after STARTED, so that its
+// RESUMED proves nothing (a frozen one was seen to resume the guest 25 s after
+// the source had: both ran).
+func (e evidence) doubtful() bool {
+	return e.started.known && slices.ContainsFunc(e.missed, func(o wire.Order) bool {
+		return e.started.Before(o) && !e.arrived.Before(o)
+	})
 }
 
 // phase reads the evidence; see the table at [Phase].
@@ -79,7 +94,7 @@ func (e evidence) phase() Phase {
 		e.running.known && e.paused.known && e.paused.Before(e.running.Order)
 	gone := e.gone.known && e.started.known && e.started.Before(e.gone.Order)
 	arrived := e.arrived.known && !gone && !e.arrived.Before(e.started.Order)
-	failed := resumed || gone || e.died.known
+	failed := resumed || gone || e.died.known || e.leftOver
 	left := e.left || e.absent && arrived
 
 	switch {
@@ -95,7 +110,7 @@ func (e evidence) phase() Phase {
 		return Failing
 	case e.postCopy:
 		return PostCopy
-	case arrived && !e.doubtful:
+	case arrived && !e.doubtful():
 		return Arrived
 	case e.paused.known:
 		return Paused

@@ -57,6 +57,17 @@ func (p Port) Active() (Row, bool) {
 	return p.find(func(r Row) bool { return r.Active })
 }
 
+// ActiveRows counts them: one, or none for a port that is broken.
+func (p Port) ActiveRows() int {
+	n := 0
+	for _, r := range p.Rows {
+		if r.Active {
+			n++
+		}
+	}
+	return n
+}
+
 // Row gives the row of a host.
 func (p Port) Row(host string) (Row, bool) {
 	return p.find(func(r Row) bool { return r.Host == host })
@@ -74,17 +85,11 @@ func (p Port) find(match func(Row) bool) (Row, bool) {
 // ACTIVE row, there, bound, and no migrating_to. The second value says what is
 // wrong. The port's status is the agent's to report, and not looked at.
 func (p Port) RightOn(host string) (bool, string) {
-	actives := 0
-	for _, r := range p.Rows {
-		if r.Active {
-			actives++
-		}
-	}
 	active, ok := p.Active()
 	switch {
 	case !ok:
 		return false, "no ACTIVE row"
-	case actives > 1:
+	case p.ActiveRows() > 1:
 		return false, "more than one ACTIVE row"
 	case active.Host != host:
 		return false, "the ACTIVE row is on " + active.Host

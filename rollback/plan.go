@@ -56,7 +56,7 @@ type Step struct {
 // migration. A row on a third host is never touched.
 //
 //	source row        destination row   other ACTIVE   next step
-//	any               any               yes            hands off
+//	any               any               yes            hands off; so it is with two ACTIVE rows
 //	ACTIVE failed     any               -              hands off (binding_failed)
 //	ACTIVE unbound    any               -              rebind: PUT the profile without migrating_to
 //	ACTIVE bound      made here         -              delete the destination's row
@@ -64,6 +64,7 @@ type Step struct {
 //	ACTIVE bound      INACTIVE          -              wait for Nova; when it is done: done
 //	ACTIVE bound      none              -              done
 //	INACTIVE          ACTIVE            -              activate the source
+//	INACTIVE          not ACTIVE        -              vnic_type is not normal, or an allocation: hands off
 //	INACTIVE          INACTIVE          -              wait for Nova; when it is done: delete the destination's row
 //	INACTIVE          none              -              create on the destination (ACTIVE at once), to be undone by the lines above
 //	none              any               -              hands off: what the row held is gone
@@ -72,6 +73,8 @@ func Plan(s Situation) Step {
 	destination, hasDestination := s.Port.Row(s.Destination)
 	active, hasActive := s.Port.Active()
 	switch {
+	case s.Port.ActiveRows() > 1:
+		return Step{Action: HandsOff, Why: "more than one ACTIVE row"}
 	case hasActive && active.Host != s.Source && active.Host != s.Destination:
 		return Step{Action: HandsOff, Why: "the ACTIVE row is on a third host, " + active.Host}
 	case !hasSource:
@@ -80,6 +83,8 @@ func Plan(s Situation) Step {
 		return settle(s, source, destination, hasDestination)
 	case hasDestination && destination.Active:
 		return Step{Action: Activate, Host: s.Source, Why: "the destination's row is ACTIVE"}
+	case source.VNICType != "normal" || source.Profile[allocation] != nil:
+		return Step{Action: HandsOff, Why: "no ACTIVE row, and the port holds a device or an allocation of its host"}
 	case hasDestination && !s.NovaDone:
 		return Step{Action: Wait, Why: "no ACTIVE row; Nova is about to delete the destination's"}
 	case hasDestination:
@@ -112,12 +117,9 @@ func settle(s Situation, source, destination port.Row, hasDestination bool) Step
 
 // detour makes a row on the destination, which becomes ACTIVE at once since the
 // port has none; from there the other lines of the plan lead to the source. It
-// keeps the source's row with its vnic_type and profile. Only for rows that
-// claim nothing of their host.
+// keeps the source's row with its vnic_type and profile. Plan allows it only for
+// rows that claim nothing of their host.
 func detour(s Situation, source port.Row) Step {
-	if source.VNICType != "normal" || source.Profile[allocation] != nil {
-		return Step{Action: HandsOff, Why: "no ACTIVE row, and the port holds a device or an allocation of its host"}
-	}
 	return Step{
 		Action: Create, Host: s.Destination, VNIC: source.VNICType,
 		Profile: map[string]any{MadeHere: s.Source},

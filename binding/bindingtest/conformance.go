@@ -295,11 +295,17 @@ func (s *suite) postBecomesActive() {
 	}
 }
 
-// failedPostWithoutActiveRow: a 500 that leaves something behind, from which
-// activate(source) still leads back.
+// failedPostWithoutActiveRow: a create that fails leaves an ACTIVE row behind, from
+// which activate(source) still leads back. Without a profile it even answers 201:
+// Neutron compares the profile that it was given (None) with the one that it has
+// stored (""), takes the difference for someone else's change and does not store
+// that the binding has failed (neutron/plugins/ml2/plugin.py, _commit_port_binding;
+// "Failed to commit binding results ... after 10 tries" in its log).
 func (s *suite) failedPostWithoutActiveRow() {
 	s.breakPort(nil)
-	err := s.tryPost(noHost)
+	err := binding.Create(s.Context(), s.client, s.port, binding.CreateOpts{
+		Host: noHost, Profile: map[string]any{"os_vif_delegation": true},
+	}).Err
 	s.wantErr(err, binding.ErrNotBindable)
 	if !binding.OutcomeUnknown(err) {
 		s.Error("a 500 of create is an unknown outcome")
@@ -311,6 +317,14 @@ func (s *suite) failedPostWithoutActiveRow() {
 	s.mustActivate(s.source)
 	s.wantRows(want{s.source, "ACTIVE", false}, want{noHost, "INACTIVE", false})
 	s.del(noHost)
+
+	s.del(s.source)
+	row := s.post(noHost, nil)
+	s.wantRow(row, noHost, "ACTIVE", false)
+	if row.VIFType != binding.VIFTypeUnbound {
+		s.Errorf("created row: %+v", row)
+	}
+	s.wantRows(want{noHost, "ACTIVE", false})
 }
 
 func (s *suite) profileRoundTrip() {

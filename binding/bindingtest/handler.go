@@ -244,9 +244,13 @@ func (n *Neutron) createRow(req request) answer {
 	bound := n.bind(r)
 	if p.active() == nil {
 		// ACTIVE at once, and no agent is told. If it cannot be bound it stays there
-		// all the same (code).
+		// all the same, and without a profile nobody hears that it has failed.
 		r.status, p.status = binding.StatusActive, binding.PortDown
 		p.rows[r.host] = r
+		if !bound && len(r.profile) == 0 {
+			r.unbind()
+			bound = true
+		}
 	}
 	if !bound {
 		return fail(http.StatusInternalServerError, "PortBindingError",

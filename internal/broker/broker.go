@@ -49,6 +49,9 @@ type Settings struct {
 // Validate names every fault at once.
 func (s Settings) Validate() error {
 	var faults []error
+	if len(s.AMQPUrls) == 0 {
+		faults = append(faults, errors.New("EARLYBIND_AMQP_URLS names no node"))
+	}
 	for i, raw := range s.AMQPUrls {
 		u, err := url.Parse(raw)
 		switch {
@@ -84,7 +87,7 @@ func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error
 		conn, err := amqp.DialConfig(u, amqp.Config{
 			SASL:            []amqp.Authentication{&amqp.PlainAuth{Username: s.AMQPUser, Password: s.AMQPPassword.Reveal()}},
 			Heartbeat:       heartbeat,
-			TLSClientConfig: tlsConfig,
+			TLSClientConfig: tlsConfig.Clone(), // amqp091-go writes the URL's host into it
 			Properties:      amqp.Table{"connection_name": name, "product": "earlybind"},
 			Dial: func(network, address string) (net.Conn, error) {
 				dialer := net.Dialer{Timeout: dialTimeout}
@@ -98,6 +101,9 @@ func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error
 		})
 		if err == nil {
 			return conn, nil
+		}
+		if u, bad := url.Parse(u); bad != nil || u.Host == "" {
+			err = errors.New("not a URL") // its error quotes what may hold a password
 		}
 		faults = append(faults, fmt.Errorf("%s: %w", address(u), err))
 		if ctx.Err() != nil {

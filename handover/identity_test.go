@@ -1,0 +1,355 @@
+package handover
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// back is the same migration the other way round, at later places of the
+// hosts' streams.
+func back(in Input, by uint64, request string) Input {
+	other := map[string]string{src: dst, dst: src}
+	switch in := in.(type) {
+	case HostSign:
+		in.Host, in.Order.Sequence = other[in.Host], in.Order.Sequence+by
+		return in
+	case NovaSign:
+		in.RequestID = request
+		for _, host := range []*string{&in.PublisherHost, &in.PayloadHost} {
+			if to, ok := other[*host]; ok {
+				*host = to
+			}
+		}
+		return in
+	}
+	return in
+}
+
+func again(in Input, by uint64, request string) Input { return back(back(in, 0, request), by, request) }
+
+func readyBack(id string) port.Port {
+	p := ready(id)
+	p.Rows[0].Host, p.Rows[1].Host = dst, src
+	p.Rows[0].Profile = map[string]any{port.MigratingTo: src}
+	return p
+}
+
+func success() []Input {
+	return append(toThePause(), at(dst, 2, SignResumed), at(src, 2, SignLeft), start("req", wire.NovaPost), ended("req", wire.NovaPostDest))
+}
+
+func failure() []Input {
+	return append(toThePause(), at(dst, 2, SignStopped), at(src, 2, SignResumed), start("req", wire.NovaRollback), ended("req", wire.NovaRollback))
+}
+
+func wantHosts(t *testing.T, d *drive, request, source, destination string) {
+	t.Helper()
+	h := d.Current()
+	if h == nil || h.RequestID != request || h.Source != source || h.Destination != destination {
+		t.Fatalf("the handover is %+v, want request %q from %s to %s", h, request, source, destination)
+	}
+}
+
+func TestThereBackAndThereAgain(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	for trip := range 3 {
+		d.log = nil
+		request := []string{"req", "req-2", "req-3"}[trip]
+		direction, source, destination := again, src, dst
+		d.ports = []port.Port{ready("p1")}
+		if trip == 1 {
+			direction, source, destination = back, dst, src
+			d.ports = []port.Port{readyBack("p1")}
+		}
+		for _, in := range success() {
+			d.tell(direction(in, uint64(10*trip), request))
+		}
+		wantHosts(t, d, request, source, destination)
+		wantPhase(t, d, Left)
+		if got := aimed(d.log, GoalCommit); len(got) != 1 || got[0].Goal.Host != destination {
+			t.Errorf("trip %d: commits %+v", trip, got)
+		}
+		if got := endsIn(d.finish(true)); !slices.Equal(got, []Outcome{OutcomeMigrated}) {
+			t.Errorf("trip %d ends %v", trip, got)
+		}
+	}
+}
+
+func TestBackWithoutAnyNotification(t *testing.T) {
+	hosts := func(inputs []Input) []Input {
+		return slices.DeleteFunc(inputs, func(in Input) bool { _, ok := in.(NovaSign); return ok })
+	}
+	d := newDrive(suspended, ready("p1"))
+	d.tell(hosts(success())...)
+	wantHosts(t, d, "", src, dst)
+	wantPhase(t, d, Left)
+	// Before the first has been verified, the second begins.
+	d.ports = []port.Port{readyBack("p1")}
+	for _, in := range hosts(failure()) {
+		d.tell(back(in, 10, ""))
+	}
+	wantHosts(t, d, "", dst, src)
+	wantPhase(t, d, Failed)
+	if got := endsIn(d.log); !slices.Equal(got, []Outcome{OutcomeSuperseded}) {
+		t.Errorf("ends %v", got)
+	}
+	if got := endsIn(d.finish(true)); !slices.Equal(got, []Outcome{OutcomeRestored}) {
+		t.Errorf("ends %v", got)
+	}
+}
+
+func TestLateMessagesOfTheFirstMigrationDoNotTouchTheSecond(t *testing.T) {
+	for _, finished := range []bool{true, false} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(failure()...)
+		wantPhase(t, d, Failed)
+		if finished {
+			d.finish(true)
+		}
+		d.log = nil
+		for _, in := range toThePause() {
+			d.tell(again(in, 10, "req-2"))
+		}
+		wantHosts(t, d, "req-2", src, dst)
+		wantPhase(t, d, Paused)
+		for _, late := range append(failure(), ended("req", wire.NovaRollbackDest), start("req", wire.NovaPreFailed)) {
+			if got := d.tell(late); len(got) != 0 {
+				t.Errorf("%s of the first decides %+v", say(late), got)
+			}
+			wantHosts(t, d, "req-2", src, dst)
+			wantPhase(t, d, Paused)
+		}
+		if got := aimed(d.log, GoalCommit); len(got) != 1 {
+			t.Errorf("commits of the second: %+v", got)
+		}
+	}
+}
+
+func TestAnotherRequestSupersedes(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(toThePause()...)
+	got := d.tell(start("req-2", wire.NovaPre))
+	if len(got) < 3 || got[0] != (End{OutcomeSuperseded}) {
+		t.Fatalf("decides %+v", got)
+	}
+	if _, ok := got[1].(Begin); !ok {
+		t.Errorf("then %+v", got[1])
+	}
+	wantHosts(t, d, "req-2", src, dst)
+	wantPhase(t, d, Watching)
+}
+
+func TestOnlyThePreOfAnotherRequestSupersedes(t *testing.T) {
+	for step := wire.NovaPre + 1; step <= wire.NovaRefused; step++ {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(toThePause()...)
+		if got := d.tell(start("req-2", step), ended("req-2", step)); len(got) != 0 {
+			t.Errorf("%s of another request decides %+v", step, got)
+		}
+		wantHosts(t, d, "req", src, dst)
+		wantPhase(t, d, Paused)
+	}
+}
+
+func TestARequestIDThatComesLaterIsAdopted(t *testing.T) {
+	for _, n := range []Input{
+		ended("req", wire.NovaPre), start("req", wire.NovaPost), start("req", wire.NovaPostDest), ended("req", wire.NovaPostDest),
+		start("req", wire.NovaRollback), start("req", wire.NovaRollbackDest), start("req", wire.NovaAbort), start("req", wire.NovaPreFailed),
+	} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(at(dst, 1, SignStarted), at(src, 1, SignPaused))
+		wantHosts(t, d, "", src, dst)
+		d.tell(n)
+		wantHosts(t, d, "req", src, dst)
+		if len(endsIn(d.log)) != 0 {
+			t.Errorf("%s: %+v", say(n), d.log)
+		}
+	}
+}
+
+func TestANotificationOfOtherHostsIsNotAdopted(t *testing.T) {
+	elsewhere := start("req", wire.NovaRollback)
+	elsewhere.PublisherHost, elsewhere.PayloadHost = third, third
+	destination := start("req", wire.NovaPostDest)
+	destination.PublisherHost = third
+	for _, n := range []Input{elsewhere, destination, start("req", wire.NovaRefused)} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(at(dst, 1, SignStarted), at(src, 1, SignPaused))
+		if got := d.tell(n); len(got) != 0 {
+			t.Errorf("%s decides %+v", say(n), got)
+		}
+		wantHosts(t, d, "", src, dst)
+		wantPhase(t, d, Paused)
+	}
+}
+
+func TestARefusalBeginsNothing(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	if got := d.tell(start("req", wire.NovaRefused), start("req", wire.NovaPreFailed)); len(got) != 0 || d.Current() != nil {
+		t.Errorf("decides %+v", got)
+	}
+}
+
+func TestAListRepeatsAnIncomingGuestAndBeginsNothingAnew(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted))
+	if got := d.tell(listed(dst, 5, SignStarted)); len(endsIn(got)) != 0 {
+		t.Errorf("decides %+v", got)
+	}
+	wantHosts(t, d, "req", src, dst)
+	d.tell(at(src, 1, SignPaused))
+	if got := aimed(d.log, GoalCommit); len(got) != 1 {
+		t.Errorf("commits: %+v", got)
+	}
+}
+
+func TestAnIncomingGuestThatWasGoneIsAnotherAttempt(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(at(dst, 1, SignStarted), at(dst, 2, SignStopped))
+	if got := endsIn(d.tell(listed(dst, 3, SignStarted))); !slices.Equal(got, []Outcome{OutcomeSuperseded}) {
+		t.Errorf("ends %v", got)
+	}
+	wantPhase(t, d, Watching)
+}
+
+func TestASecondStartIsAnotherAttempt(t *testing.T) {
+	for _, s := range []HostSign{at(dst, 9, SignStarted), at(third, 1, SignStarted), listed(third, 1, SignStarted)} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(at(dst, 1, SignStarted), at(src, 1, SignPaused))
+		got := d.tell(s)
+		if !slices.Equal(endsIn(got), []Outcome{OutcomeSuperseded}) || d.Current() == nil || d.Current().Destination != s.Host {
+			t.Errorf("%s decides %+v", say(s), got)
+		}
+		if got := d.tell(s); len(endsIn(got)) != 0 {
+			t.Errorf("its duplicate decides %+v", got)
+		}
+	}
+}
+
+func TestAnIncomingGuestInAListBeginsAHandover(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(listed(dst, 1, SignStarted))
+	wantHosts(t, d, "", src, dst) // the source by the rows
+}
+
+func TestOtherSignsBeginNothing(t *testing.T) {
+	stale := at(src, 1, SignPaused)
+	stale.FreshFor = 0
+	for _, s := range []HostSign{
+		stale, at(src, 1, SignResumed), at(src, 1, SignLeft), at(src, 1, SignStopped), at(src, 1, SignPostCopy),
+		at(src, 1, SignArrivedPaused), listed(src, 1, SignRunning), listed(src, 1, SignAbsent), listed(src, 1, SignMissedEvents),
+	} {
+		d := newDrive(suspended, ready("p1"))
+		if got := d.tell(s); len(got) != 0 || d.Current() != nil {
+			t.Errorf("%s decides %+v", say(s), got)
+		}
+	}
+}
+
+func TestThePauseAloneBeginsAHandover(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(at(src, 1, SignPaused), at(dst, 2, SignResumed), at(src, 2, SignLeft))
+	wantHosts(t, d, "", src, dst)
+	wantPhase(t, d, Left)
+}
+
+func TestTheSourceIsKnownByTheRowsAndWhatItSaidBeforeCounts(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.mute = true
+	d.tell(at(dst, 1, SignStarted), at(dst, 2, SignArrivedPaused), at(src, 1, SignLeft))
+	wantPhase(t, d, Arrived)
+	d.rows()
+	wantHosts(t, d, "", src, dst)
+	wantPhase(t, d, Left)
+}
+
+func TestTheEndIsForgottenButForItsRequest(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	for i := range uint64(30) {
+		d.ports = []port.Port{ready("p1")}
+		for _, in := range success() {
+			d.tell(again(in, 10*i, "req-"+string(rune('A'+i))))
+		}
+		d.finish(true)
+		if d.Current() != nil {
+			t.Fatalf("round %d does not end", i)
+		}
+	}
+	if len(d.ended) != rememberedRequests || len(d.latest) != 2 {
+		t.Errorf("remembers %d requests and %d hosts", len(d.ended), len(d.latest))
+	}
+	if got := d.tell(start("req-"+string(rune('A'+29)), wire.NovaPre)); len(got) != 0 {
+		t.Errorf("a late twin of the last decides %+v", got)
+	}
+}
+
+func TestItEndsOnlyWhenEveryPortHasReachedItsLastGoal(t *testing.T) {
+	d := newDrive(suspended, ready("p1"), ready("p2"))
+	d.tell(failure()...)
+	now := Goal{Kind: GoalRestore, Host: src, NovaDone: true}
+	for _, stale := range []PortDone{
+		{Port: "p1", Goal: Goal{Kind: GoalRestore, Host: src}, Right: true},
+		{Port: "p1", Goal: Goal{Kind: GoalVerify, Host: src, NovaDone: true}, Right: true},
+		{Port: "p1", Goal: Goal{Kind: GoalRestore, Host: dst, NovaDone: true}, Right: true},
+		{Port: "p1", Goal: now, Right: false},
+		{Port: "p1", Goal: now, Right: true},
+	} {
+		if got := d.tell(stale); len(got) != 0 {
+			t.Errorf("%+v decides %+v", stale, got)
+		}
+	}
+	if got := endsIn(d.tell(PortDone{Port: "p2", Goal: now, Right: true})); !slices.Equal(got, []Outcome{OutcomeRestored}) {
+		t.Errorf("ends %v", got)
+	}
+}
+
+func TestAPortThatIsNotRightMakesTheOutcomeWrong(t *testing.T) {
+	d := newDrive(suspended, ready("p1"), ready("p2"))
+	d.tell(success()...)
+	if got := endsIn(d.finish(false)); !slices.Equal(got, []Outcome{OutcomeWrong}) {
+		t.Errorf("ends %v", got)
+	}
+}
+
+func TestAnInstanceWithoutPortsEnds(t *testing.T) {
+	d := newDrive(suspended)
+	if d.tell(failure()...); d.Current() != nil || !slices.Contains(endsIn(d.log), OutcomeRestored) {
+		t.Errorf("%+v", d.log)
+	}
+}
+
+func TestSilenceExpires(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	if got := d.tell(Expired{}); len(got) != 0 {
+		t.Errorf("nothing expires: %+v", got)
+	}
+	d.tell(toThePause()...)
+	if got := d.tell(Expired{}); !slices.Equal(endsIn(got), []Outcome{OutcomeExpired}) || d.Current() != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestThePartsOfAStoppedHandoverTouchNothing(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	if got := d.tell(Rows{Ports: d.ports}, PortDone{Port: "p1"}); len(got) != 0 || d.Current() != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestTheUnplacedAreBounded(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaRollback)) // names the source only
+	for i := range uint64(2 * maxUnplaced) {
+		d.Step(listed(third, i+1, SignAbsent))
+	}
+	if got := len(d.Current().unplaced); got != maxUnplaced {
+		t.Errorf("%d signs are kept, want %d", got, maxUnplaced)
+	}
+	d.tell(at(dst, 1, SignStarted))
+	if got := len(d.Current().unplaced); got != 0 {
+		t.Errorf("%d signs are kept although both hosts are known", got)
+	}
+}

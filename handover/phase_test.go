@@ -1,0 +1,165 @@
+package handover
+
+import (
+	"testing"
+
+	"github.com/earlybind/earlybind/wire"
+)
+
+// The columns: a story for every phase. left is twice there, since Nova's word
+// alone can be taken back.
+var columns = []struct {
+	name  string
+	phase Phase
+	story []Input
+}{
+	{"watching", Watching, nil},
+	{"paused", Paused, []Input{at(src, 1, SignPaused)}},
+	{"postcopy", PostCopy, []Input{at(src, 1, SignPaused), at(src, 2, SignPostCopy)}},
+	{"arrived", Arrived, []Input{at(src, 1, SignPaused), at(dst, 2, SignResumed)}},
+	{"left", Left, []Input{at(src, 1, SignPaused), at(src, 2, SignLeft)}},
+	{"left, says Nova", Left, []Input{at(src, 1, SignPaused), start("req", wire.NovaPost)}},
+	{"failing", Failing, []Input{at(src, 1, SignPaused), start("req", wire.NovaRollback)}},
+	{"failed", Failed, []Input{at(src, 1, SignPaused), at(src, 2, SignResumed)}},
+	{"failed, gone", Failed, []Input{at(src, 1, SignPaused), at(dst, 2, SignStopped)}},
+	{"contradicted", Contradicted, []Input{at(src, 1, SignPaused), at(src, 2, SignResumed), at(dst, 2, SignResumed)}},
+	{"lost", Lost, []Input{at(src, 1, SignPaused), at(src, 2, SignPostCopy), at(dst, 2, SignStopped)}},
+}
+
+// The cells: what is learnt in each of the columns, in their order.
+var table = []struct {
+	name  string
+	input Input
+	next  [11]Phase
+}{
+	//                                                   watching  paused    postcopy  arrived       left  Nova left failing       failed        gone    contradicted  lost
+	{"paused", at(src, 90, SignPaused), [11]Phase{Paused, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"post-copy", at(src, 90, SignPostCopy), [11]Phase{PostCopy, PostCopy, PostCopy, PostCopy, Left, Left, Lost, Lost, Lost, Lost, Lost}},
+	{"source resumed", at(src, 90, SignResumed), [11]Phase{Failed, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
+	{"source reads running", listed(src, 90, SignRunning), [11]Phase{Watching, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
+	{"source died", at(src, 90, SignStopped), [11]Phase{Failed, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
+	{"source left", at(src, 90, SignLeft), [11]Phase{Left, Left, Left, Left, Left, Left, Left, Left, Left, Left, Left}},
+	{"source absent", listed(src, 90, SignAbsent), [11]Phase{Watching, Paused, PostCopy, Left, Left, Left, Failing, Failed, Failed, Left, Lost}},
+	{"source paused by user", at(src, 90, SignArrivedPaused), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"source missed events", listed(src, 90, SignMissedEvents), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"arrived", at(dst, 90, SignResumed), [11]Phase{Arrived, Arrived, PostCopy, Arrived, Left, Left, Contradicted, Contradicted, Failed, Contradicted, Lost}},
+	{"arrived paused", at(dst, 90, SignArrivedPaused), [11]Phase{Arrived, Arrived, PostCopy, Arrived, Left, Left, Contradicted, Contradicted, Failed, Contradicted, Lost}},
+	{"destination reads running", listed(dst, 90, SignRunning), [11]Phase{Arrived, Arrived, PostCopy, Arrived, Left, Left, Contradicted, Contradicted, Failed, Contradicted, Lost}},
+	{"destination gone", at(dst, 90, SignStopped), [11]Phase{Failed, Failed, Lost, Failed, Left, Failed, Failed, Failed, Failed, Failed, Lost}},
+	{"destination left", at(dst, 90, SignLeft), [11]Phase{Failed, Failed, Lost, Failed, Left, Failed, Failed, Failed, Failed, Failed, Lost}},
+	{"destination absent", listed(dst, 90, SignAbsent), [11]Phase{Failed, Failed, Lost, Failed, Left, Failed, Failed, Failed, Failed, Failed, Lost}},
+	{"destination incoming", listed(dst, 1, SignStarted), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"destination missed events", listed(dst, 90, SignMissedEvents), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"third host absent", listed(third, 90, SignAbsent), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"third host resumed", at(third, 90, SignResumed), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"Nova prepares", ended("req", wire.NovaPre), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"Nova takes over", start("req", wire.NovaPost), [11]Phase{Left, Left, Left, Left, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"Nova finishes", ended("req", wire.NovaPostDest), [11]Phase{Left, Left, Left, Left, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"Nova rolls back", start("req", wire.NovaRollback), [11]Phase{Failing, Failing, Lost, Contradicted, Left, Failing, Failing, Failed, Failed, Contradicted, Lost}},
+	{"Nova rolls back on the destination", start("req", wire.NovaRollbackDest), [11]Phase{Failing, Failing, Lost, Contradicted, Left, Failing, Failing, Failed, Failed, Contradicted, Lost}},
+	{"pre_live_migration raised", start("req", wire.NovaPreFailed), [11]Phase{Failing, Failing, Lost, Contradicted, Left, Failing, Failing, Failed, Failed, Contradicted, Lost}},
+	{"the conductor refused", start("req", wire.NovaRefused), [11]Phase{Failing, Failing, Lost, Contradicted, Left, Failing, Failing, Failed, Failed, Contradicted, Lost}},
+	{"abort asked", start("req", wire.NovaAbort), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"force-complete asked", start("req", wire.NovaForceComplete), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+}
+
+func TestEveryCellOfTheTransitionTable(t *testing.T) {
+	cells := 0
+	for _, row := range table {
+		for i, column := range columns {
+			cells++
+			t.Run(column.name+"+"+row.name, func(t *testing.T) {
+				d := newDrive(suspended, ready("p1"))
+				d.mute = true // without rows no handover ends
+				d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted))
+				d.tell(column.story...)
+				wantPhase(t, d, column.phase)
+				d.tell(row.input)
+				wantPhase(t, d, row.next[i])
+			})
+		}
+	}
+	signs, steps := map[Sign]bool{}, map[wire.NovaStep]bool{}
+	for _, row := range table {
+		switch in := row.input.(type) {
+		case HostSign:
+			signs[in.Sign] = true
+		case NovaSign:
+			steps[in.Step] = true
+		}
+	}
+	if len(signs) != len(signNames) || len(steps) != int(wire.NovaRefused) {
+		t.Errorf("the table has %d of %d signs and %d of %d steps of Nova", len(signs), len(signNames), len(steps), wire.NovaRefused)
+	}
+	if want := 28 * 11; cells != want {
+		t.Errorf("%d cells, want %d", cells, want)
+	}
+}
+
+func TestAResumeFromBeforeThePauseIsNoFailure(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 7, SignPaused), at(src, 6, SignResumed))
+	wantPhase(t, d, Paused)
+}
+
+func TestReadsRunningIsNewsOnlyAfterAPause(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), listed(src, 5, SignRunning))
+	wantPhase(t, d, Watching)
+	d.tell(at(src, 6, SignPaused))
+	wantPhase(t, d, Paused)
+	d.tell(listed(src, 7, SignRunning))
+	wantPhase(t, d, Failed)
+}
+
+func TestADestinationThatIsAbsentBeforeItsStartIsNotGone(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), listed(dst, 1, SignAbsent), at(src, 1, SignPaused))
+	wantPhase(t, d, Paused)
+	d.tell(at(dst, 2, SignStarted))
+	wantPhase(t, d, Paused)
+	d.tell(listed(dst, 3, SignAbsent))
+	wantPhase(t, d, Failed)
+}
+
+func TestAResumeAfterTheDestinationsLibvirtWasAwayIsDoubted(t *testing.T) {
+	for _, order := range [][]Input{
+		{listed(dst, 2, SignMissedEvents), at(dst, 3, SignResumed)},
+		{at(dst, 3, SignResumed), listed(dst, 2, SignMissedEvents)},
+		{listed(dst, 2, SignRunning), listed(dst, 2, SignMissedEvents)}, // one list says both
+		{listed(dst, 2, SignStarted), listed(dst, 2, SignMissedEvents), at(dst, 3, SignResumed)},
+	} {
+		d := newDrive(suspended, ready("p1"))
+		d.mute = true
+		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused))
+		d.tell(order...)
+		wantPhase(t, d, Paused)
+		if got := aimed(d.rows(), GoalCommit); len(got) != 0 {
+			t.Errorf("%v: committed on a doubted arrival: %v", names(order), got)
+		}
+		d.tell(at(src, 2, SignResumed))
+		wantPhase(t, d, Contradicted)
+	}
+}
+
+func TestAnArrivalBeforeTheDestinationsLibvirtWasAwayIsBelieved(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 2, SignStarted), at(dst, 3, SignResumed), listed(dst, 4, SignMissedEvents), listed(dst, 1, SignMissedEvents))
+	wantPhase(t, d, Arrived)
+}
+
+func TestNamesOfPhasesAndSigns(t *testing.T) {
+	seen := map[string]bool{}
+	for p := Watching; p <= Lost; p++ {
+		seen[p.String()] = true
+	}
+	for s := SignStarted; s <= SignMissedEvents; s++ {
+		seen[s.String()] = true
+	}
+	for k := GoalCommit; k <= GoalHold; k++ {
+		seen[k.String()] = true
+	}
+	if seen[""] || len(seen) != int(Lost)+1+int(SignMissedEvents)+int(GoalHold) {
+		t.Errorf("a name is missing or there twice: %v", seen)
+	}
+}

@@ -1,0 +1,502 @@
+package rollback_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/binding/bindingtest"
+	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback"
+)
+
+const (
+	src   = "compute1"
+	dst   = "compute2"
+	third = "compute3"
+)
+
+// held is a profile that must come out as it went in; the number does not fit
+// a float64.
+func held() map[string]any {
+	return map[string]any{
+		"os_vif_delegation": true, "big": json.Number("9007199254740993"), "nested": map[string]any{"list": []any{"a", json.Number("1.50")}},
+		port.MigratingTo: dst,
+	}
+}
+
+func row(host, status, vif string, profile map[string]any) binding.Binding {
+	return binding.Binding{Host: host, Status: status, VIFType: vif, VNICType: "normal", Profile: profile}
+}
+
+const (
+	active   = binding.StatusActive
+	inactive = binding.StatusInactive
+)
+
+var made = map[string]any{rollback.MadeHere: src}
+
+// situations are what a roll-back may find, bindings.md's table and every stop
+// of a roll-back that was killed.
+var situations = []struct {
+	name   string
+	rows   []binding.Binding
+	writes []string // of a run without faults
+}{
+	{"right", []binding.Binding{row(src, active, "ovs", map[string]any{"os_vif_delegation": true})}, nil},
+	{"an INACTIVE row is left", []binding.Binding{row(src, active, "ovs", nil), row(dst, inactive, "ovs", nil)}, nil},
+	{"migrating_to is left", []binding.Binding{row(src, active, "ovs", held())}, []string{binding.OpUpdateProfile}},
+	{"prepared, never committed", []binding.Binding{row(src, active, "ovs", held()), row(dst, inactive, "ovs", nil)}, []string{binding.OpUpdateProfile}},
+	{"source unbound", []binding.Binding{row(src, active, "unbound", held()), row(dst, inactive, "unbound", nil)}, []string{binding.OpUpdateProfile}},
+	{"committed", []binding.Binding{row(src, inactive, "unbound", held()), row(dst, active, "ovs", nil)}, []string{binding.OpActivate, binding.OpUpdateProfile}},
+	{"Nova has deleted the ACTIVE row", []binding.Binding{row(src, inactive, "unbound", held())},
+		[]string{binding.OpCreate, binding.OpActivate, binding.OpUpdateProfile, binding.OpDelete}},
+	{"none ACTIVE of two", []binding.Binding{row(src, inactive, "unbound", held()), row(dst, inactive, "ovs", nil)},
+		[]string{binding.OpDelete, binding.OpCreate, binding.OpActivate, binding.OpUpdateProfile, binding.OpDelete}},
+	{"killed after create", []binding.Binding{row(src, inactive, "unbound", held()), row(dst, active, "ovs", made)},
+		[]string{binding.OpActivate, binding.OpUpdateProfile, binding.OpDelete}},
+	{"killed after activate", []binding.Binding{row(src, active, "unbound", held()), row(dst, inactive, "unbound", made)},
+		[]string{binding.OpUpdateProfile, binding.OpDelete}},
+	{"killed before delete", []binding.Binding{row(src, active, "ovs", nil), row(dst, inactive, "unbound", made)}, []string{binding.OpDelete}},
+}
+
+type bench struct {
+	*bindingtest.Neutron
+	neutron consumer.Neutron
+	port    string
+}
+
+func newBench(t *testing.T, rows ...binding.Binding) bench {
+	t.Helper()
+	n := bindingtest.New(t)
+	id := n.AddPort(bindingtest.PortOpts{DeviceID: "guest"})
+	for _, r := range rows {
+		n.PutRow(id, r)
+	}
+	return bench{n, consumer.NewNeutron(n.Client()), id}
+}
+
+// always is a wake channel that ends every pause at once.
+func always() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func (b bench) options() rollback.Options {
+	return rollback.Options{
+		NovaDone: func() bool { return true },
+		May:      func() bool { return true },
+		Report:   func(rollback.Taken) {},
+		Wake:     always(),
+	}
+}
+
+func (b bench) restore(t *testing.T, o rollback.Options) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	return rollback.Restore(ctx, b.neutron, b.port, src, dst, o)
+}
+
+func (b bench) writes() []string {
+	var ops []string
+	for _, r := range b.Writes() {
+		ops = append(ops, r.Op)
+	}
+	return ops
+}
+
+// wantRight checks the rows and that nothing of the source's row was lost.
+func (b bench) wantRight(t *testing.T, before []binding.Binding) {
+	t.Helper()
+	p, err := b.neutron.Read(t.Context(), b.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if right, why := p.RightOn(src); !right {
+		t.Fatalf("not right: %s\n%+v", why, p.Rows)
+	}
+	got, _ := p.Row(src)
+	for _, r := range before {
+		if r.Host != src {
+			continue
+		}
+		want := maps.Clone(r.Profile)
+		delete(want, port.MigratingTo)
+		if asJSON(t, got.Profile) != asJSON(t, want) {
+			t.Errorf("profile %s, want %s", asJSON(t, got.Profile), asJSON(t, want))
+		}
+		if got.VNICType != "normal" {
+			t.Errorf("vnic_type %s", got.VNICType)
+		}
+	}
+	if d, ok := p.Row(dst); ok && d.Profile[rollback.MadeHere] != nil {
+		t.Errorf("the row that was made is left: %+v", d)
+	}
+}
+
+func asJSON(t *testing.T, m map[string]any) string {
+	t.Helper()
+	if len(m) == 0 {
+		return "{}"
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestEverySituationEndsRight(t *testing.T) {
+	for _, s := range situations {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, s.rows...)
+			var taken []rollback.Taken
+			o := b.options()
+			o.Report = func(step rollback.Taken) { taken = append(taken, step) }
+			if err := b.restore(t, o); err != nil {
+				t.Fatal(err)
+			}
+			b.wantRight(t, s.rows)
+			if got := b.writes(); !slices.Equal(got, s.writes) {
+				t.Errorf("writes %v, want %v", got, s.writes)
+			}
+			for _, w := range b.Writes() {
+				if w.Op == binding.OpUpdateProfile && w.IfMatch == "" {
+					t.Error("the profile was written without If-Match")
+				}
+			}
+			if len(taken) != len(s.writes)+1 || taken[len(taken)-1].Action != rollback.Done {
+				t.Errorf("reported %+v", taken)
+			}
+		})
+	}
+}
+
+// calls counts the requests of a run without faults.
+func calls(t *testing.T, rows []binding.Binding) int {
+	t.Helper()
+	b := newBench(t, rows...)
+	if err := b.restore(t, b.options()); err != nil {
+		t.Fatal(err)
+	}
+	return len(b.Requests())
+}
+
+// atCall runs f at the nth call, at the given place in it.
+func (b bench) atCall(n int, place string, f func()) {
+	count := 0
+	hit := func() {
+		if count++; count == n {
+			f()
+		}
+	}
+	fault := bindingtest.Fault{Times: -1}
+	switch place {
+	case "before":
+		fault.Before = hit
+	case "after":
+		fault.After = hit
+	}
+	b.Inject(fault)
+}
+
+func TestNovaDeletesTheDestinationsRowAtEveryPoint(t *testing.T) {
+	for _, s := range situations {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			for n := 1; n <= calls(t, s.rows); n++ {
+				for _, place := range []string{"before", "after"} {
+					b := newBench(t, s.rows...)
+					var done atomic.Bool
+					b.atCall(n, place, func() { b.DeleteRow(b.port, dst); done.Store(true) })
+					o := b.options()
+					// Nova is done when it has deleted, or when there is nothing else to wait for.
+					looks := 0
+					o.NovaDone = func() bool { looks++; return done.Load() || looks > 10 }
+					if err := b.restore(t, o); err != nil {
+						t.Fatalf("%s call %d: %v", place, n, err)
+					}
+					b.wantRight(t, s.rows)
+				}
+			}
+		})
+	}
+}
+
+func TestNovaDeletesBetweenTheTwoTransactionsOfActivate(t *testing.T) {
+	for _, s := range situations {
+		if !slices.Contains(s.writes, binding.OpActivate) {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, s.rows...)
+			b.Inject(bindingtest.Fault{Op: binding.OpActivate, Between: func() { b.DeleteRow(b.port, dst) }})
+			var lied bool
+			o := b.options()
+			o.Report = func(step rollback.Taken) { lied = lied || errors.Is(step.Err, binding.ErrOtherHost) }
+			if err := b.restore(t, o); err != nil {
+				t.Fatal(err)
+			}
+			if !lied {
+				t.Error("the 200 did not lie")
+			}
+			b.wantRight(t, s.rows)
+			if got := b.writes(); slices.Index(got, binding.OpCreate) < 0 {
+				t.Errorf("writes %v: the row was not made anew", got)
+			}
+		})
+	}
+}
+
+func TestBothRollBacksAtOnceEndRight(t *testing.T) {
+	for _, s := range situations {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, s.rows...)
+			faults := make(chan error, 2)
+			for range 2 {
+				go func() { faults <- b.restore(t, b.options()) }()
+			}
+			for range 2 {
+				if err := <-faults; err != nil {
+					t.Error(err)
+				}
+			}
+			// Whatever the two made of it, a third finishes.
+			if err := b.restore(t, b.options()); err != nil {
+				t.Fatal(err)
+			}
+			b.wantRight(t, s.rows)
+		})
+	}
+}
+
+func TestA500AfterTheWriteTookEffectIsFoundDone(t *testing.T) {
+	for _, s := range situations {
+		for _, op := range slices.Compact(slices.Sorted(slices.Values(s.writes))) {
+			for _, applied := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s, %s, applied %t", s.name, op, applied), func(t *testing.T) {
+					t.Parallel()
+					b := newBench(t, s.rows...)
+					b.Inject(bindingtest.Fault{Op: op, Apply: applied, Status: http.StatusInternalServerError, Type: "HTTPInternalServerError"})
+					if err := b.restore(t, b.options()); err != nil {
+						t.Fatal(err)
+					}
+					b.wantRight(t, s.rows)
+				})
+			}
+		}
+	}
+}
+
+func TestAPortThatChangedMeanwhileIsReadAgain(t *testing.T) {
+	b := newBench(t, row(src, active, "unbound", held()))
+	b.Inject(bindingtest.Fault{Op: binding.OpUpdateProfile, Before: func() { b.SetPortStatus(b.port, binding.PortBuild) }})
+	var changed int
+	o := b.options()
+	o.Report = func(step rollback.Taken) {
+		if errors.Is(step.Err, binding.ErrChanged) {
+			changed++
+		}
+	}
+	if err := b.restore(t, o); err != nil {
+		t.Fatal(err)
+	}
+	if changed != 1 {
+		t.Errorf("%d answers of 412", changed)
+	}
+	b.wantRight(t, []binding.Binding{row(src, active, "unbound", held())})
+}
+
+func TestADeadAgentOnTheDestinationIsNoObstacle(t *testing.T) {
+	rows := []binding.Binding{row(src, inactive, "unbound", held())}
+	b := newBench(t, rows...)
+	b.SetAgent(dst, false)
+	if err := b.restore(t, b.options()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantRight(t, rows)
+}
+
+func TestADeadAgentOnTheSourceIsHandsOff(t *testing.T) {
+	b := newBench(t, row(src, inactive, "unbound", held()), row(dst, active, "ovs", nil))
+	b.SetAgent(src, false)
+	if err := b.restore(t, b.options()); !errors.Is(err, rollback.ErrHandsOff) {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestHandsOffWritesNothing(t *testing.T) {
+	direct := row(src, inactive, "unbound", held())
+	direct.VNICType = "direct"
+	allocated := row(src, inactive, "unbound", map[string]any{"allocation": map[string]any{"g": "rp"}})
+	for name, rows := range map[string][]binding.Binding{
+		"ACTIVE on a third host":             {row(src, inactive, "unbound", held()), row(third, active, "ovs", nil)},
+		"no row for the source":              {row(dst, active, "ovs", nil)},
+		"no row at all":                      {},
+		"binding_failed on the source":       {row(src, active, "binding_failed", held()), row(dst, inactive, "ovs", made)},
+		"a device, none ACTIVE":              {direct},
+		"a device, none ACTIVE of two":       {direct, row(dst, inactive, "ovs", nil)},
+		"an allocation, none ACTIVE":         {allocated},
+		"an allocation, none ACTIVE of two":  {allocated, row(dst, inactive, "ovs", nil)},
+		"none ACTIVE, but one on a third":    {direct, row(third, active, "ovs", nil), row(dst, inactive, "ovs", nil)},
+		"two ACTIVE":                         {row(src, active, "ovs", nil), row(dst, active, "ovs", nil)},
+		"two ACTIVE, one of them on a third": {row(src, active, "ovs", nil), row(third, active, "ovs", nil)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, rows...)
+			if err := b.restore(t, b.options()); !errors.Is(err, rollback.ErrHandsOff) {
+				t.Errorf("%v", err)
+			}
+			if got := b.writes(); len(got) != 0 {
+				t.Errorf("writes %v", got)
+			}
+		})
+	}
+}
+
+func TestWhileNovaIsAtWorkOnlyTheSwitchIsMade(t *testing.T) {
+	for _, s := range situations {
+		t.Run(s.name, func(t *testing.T) {
+			b := newBench(t, s.rows...)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			o := b.options()
+			looks := 0
+			o.NovaDone = func() bool {
+				if looks++; looks > 20 {
+					cancel()
+				}
+				return false
+			}
+			if err := rollback.Restore(ctx, b.neutron, b.port, src, dst, o); err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			for _, r := range b.Rows(b.port) {
+				if r.Host == dst && r.Profile[rollback.MadeHere] != nil {
+					t.Errorf("left %+v", r)
+				}
+			}
+			if s.name == "prepared, never committed" || s.name == "none ACTIVE of two" || s.name == "migrating_to is left" {
+				if got := b.writes(); len(got) != 0 {
+					t.Errorf("writes %v before Nova", got)
+				}
+			}
+		})
+	}
+}
+
+func TestKilledAtAnyCallAnotherFinishes(t *testing.T) {
+	for _, s := range situations {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			for n := 1; n <= calls(t, s.rows); n++ {
+				for _, place := range []string{"before", "after"} {
+					b := newBench(t, s.rows...)
+					ctx, kill := context.WithCancel(t.Context())
+					b.atCall(n, place, kill)
+					err := rollback.Restore(ctx, b.neutron, b.port, src, dst, b.options())
+					kill()
+					if err != nil && !errors.Is(err, context.Canceled) {
+						t.Fatalf("%s call %d: %v", place, n, err)
+					}
+					b.settle(t)
+					b.ClearFaults()
+					if err := b.restore(t, b.options()); err != nil {
+						t.Fatalf("after a kill %s call %d: %v", place, n, err)
+					}
+					b.wantRight(t, s.rows)
+				}
+				// The request itself never came.
+				b := newBench(t, s.rows...)
+				ctx, kill := context.WithCancel(t.Context())
+				if n > 1 {
+					b.Inject(bindingtest.Fault{Times: n - 1})
+				}
+				b.Inject(bindingtest.Fault{Arrived: kill, Drop: true})
+				_ = rollback.Restore(ctx, b.neutron, b.port, src, dst, b.options())
+				kill()
+				b.settle(t)
+				if err := b.restore(t, b.options()); err != nil {
+					t.Fatalf("after call %d was lost: %v", n, err)
+				}
+				b.wantRight(t, s.rows)
+			}
+		})
+	}
+}
+
+// settle waits until Neutron has finished what a killed client had begun.
+func (b bench) settle(t *testing.T) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		if !slices.ContainsFunc(b.Requests(), func(r bindingtest.Request) bool { return r.Ended.IsZero() }) {
+			return
+		}
+	}
+}
+
+func TestWithoutLeaveNothingIsWritten(t *testing.T) {
+	for _, s := range situations {
+		if len(s.writes) == 0 {
+			continue
+		}
+		b := newBench(t, s.rows...)
+		o := b.options()
+		o.May = func() bool { return false }
+		if err := b.restore(t, o); !errors.Is(err, rollback.ErrStopped) {
+			t.Errorf("%s: %v", s.name, err)
+		}
+		if got := b.writes(); len(got) != 0 {
+			t.Errorf("%s: writes %v", s.name, got)
+		}
+	}
+}
+
+func TestLeaveIsAskedBeforeEveryWrite(t *testing.T) {
+	for left := range 4 {
+		b := newBench(t, row(src, inactive, "unbound", held()))
+		o := b.options()
+		asked := 0
+		o.May = func() bool { asked++; return asked <= left }
+		if err := b.restore(t, o); !errors.Is(err, rollback.ErrStopped) {
+			t.Errorf("%v", err)
+		}
+		if got := b.writes(); len(got) != left {
+			t.Errorf("with leave for %d: writes %v", left, got)
+		}
+	}
+}
+
+func TestNeutronThatCannotBeReadIsTriedAgain(t *testing.T) {
+	rows := []binding.Binding{row(src, inactive, "unbound", held()), row(dst, active, "ovs", nil)}
+	b := newBench(t, rows...)
+	b.Inject(bindingtest.Fault{Op: binding.OpGetPort, Times: 3, Status: http.StatusServiceUnavailable})
+	reported := 0
+	o := b.options()
+	o.Report = func(step rollback.Taken) {
+		if step.Action == rollback.Wait && step.Err != nil {
+			reported++
+		}
+	}
+	if err := b.restore(t, o); err != nil {
+		t.Fatal(err)
+	}
+	if reported == 0 {
+		t.Error("the faults were not reported")
+	}
+	b.wantRight(t, rows)
+}
