@@ -129,6 +129,12 @@ func (l *Lab) Exec(ctx context.Context, service string, command ...string) (stri
 	return l.docker(ctx, append([]string{"exec", l.Container(service)}, command...)...)
 }
 
+// Copy puts a file of this machine into a service's container.
+func (l *Lab) Copy(ctx context.Context, file, service, path string) error {
+	_, err := l.docker(ctx, "cp", "--quiet", file, l.Container(service)+":"+path)
+	return err
+}
+
 // Pause freezes services; Unpause thaws them.
 func (l *Lab) Pause(ctx context.Context, services ...string) error {
 	return l.each(ctx, "pause", services)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,8 @@ func (l *Lab) Requests(ctx context.Context, since time.Time) ([]Request, error) 
 			found = append(found, r)
 		}
 	}
+	// The log is in the order of the answers.
+	slices.SortFunc(found, func(a, b Request) int { return a.At.Compare(b.At) })
 	return found, nil
 }
 

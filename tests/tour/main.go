@@ -3,6 +3,7 @@
 //
 //	tour                       the five stories, once each, and a last migration
 //	tour -scenario b -n 20     twenty migrations of one story, for the figures
+//	tour -notifications=false  with Nova's notifications switched off
 //
 // Long runs append their samples to a file and go on where they were stopped.
 // The exit status is 1 if any port's rows did not end right.
@@ -36,11 +37,22 @@ func run(ctx context.Context) error {
 	only := flag.String("scenario", "", "letters of the stories to run in turn, e.g. b or ds; empty: the tour")
 	n := flag.Int("n", 1, "how many rounds of them")
 	file := flag.String("results", "", "append samples to this file and count those that are in it")
+	notifications := flag.Bool("notifications", true, "whether Nova sends notifications; switched on again at the end")
 	flag.Parse()
 
 	l, err := lab.Open(ctx)
 	if err != nil {
 		return err
+	}
+	if !*notifications {
+		if err := l.SetNotifications(ctx, false); err != nil {
+			return err
+		}
+		defer func() {
+			if err := l.SetNotifications(context.WithoutCancel(ctx), true); err != nil {
+				fmt.Fprintln(os.Stderr, "tour: Nova's notifications are still off:", err)
+			}
+		}()
 	}
 	if *only == "" {
 		return tour(ctx, l, *file)

@@ -123,7 +123,7 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 		add(r.At, who, fmt.Sprintf("%s: %d", what, r.Status))
 		if r.Activates() {
 			m.Figures.count(r)
-			if r.ByEarlybind() {
+			if r.ByEarlybind() && strings.Contains(r.Path, "/"+m.Destination+"/") {
 				mark(&m.Figures.PauseToFirstOurs, r.At, true)
 				mark(&m.Figures.PauseToLastOurs, r.At, false)
 			}
