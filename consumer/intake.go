@@ -37,6 +37,9 @@ func (s Settings) read(d delivered) (any, error) {
 	}
 	switch {
 	case n.EventType == wire.EventTick:
+		if d.userID != s.AMQPUser {
+			return nil, fmt.Errorf("%w: a tick came from user %q, not %q", errRefused, d.userID, s.AMQPUser)
+		}
 		return wire.ParseTick(n)
 	case n.EventType == wire.EventStates:
 		states, err := wire.ParseHostStates(n)
@@ -106,6 +109,8 @@ func signOfState(d wire.DomainState) (handover.Sign, bool) {
 		return handover.SignRunning, true
 	case d.State == "paused" && d.Reason == "migration":
 		return handover.SignPaused, true
+	case d.State == "paused":
+		return handover.SignArrivedPaused, true
 	case d.State == "shutoff":
 		return handover.SignAbsent, true
 	}

@@ -68,6 +68,7 @@ func (s *sender) publish(ctx context.Context, exchange, key, eventType string, p
 		ContentType: "application/json",
 		MessageId:   n.MessageID,
 		Type:        eventType,
+		UserId:      s.settings.AMQPUser, // validated by the broker
 		Expiration:  strconv.FormatInt(expiry.Milliseconds(), 10),
 		Timestamp:   now,
 		Body:        body,

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 		return err
 	}
 	cancelled := ch.NotifyCancel(make(chan string, 1))
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1)) // told before the deliveries end
 	deliveries, err := ch.ConsumeWithContext(ctx, c.settings.Queue, c.replica, false, false, false, false, nil)
 	if err != nil {
 		return fmt.Errorf("consume %s: %w", c.settings.Queue, err)
@@ -80,7 +82,7 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 		select {
 		case d, ok := <-deliveries:
 			if !ok {
-				return errors.Join(errors.New("the broker ended the delivery"), context.Cause(ctx))
+				return fmt.Errorf("the broker ended the delivery: %w", cmp.Or(whyClosed(closed), context.Cause(ctx), errNoReason))
 			}
 			if err := s.deliver(work, d); err != nil {
 				return err
@@ -104,6 +106,20 @@ func watch(cancel context.CancelCauseFunc, conn *amqp.Connection) {
 		return
 	}
 	cancel(errors.New("connection closed"))
+}
+
+var errNoReason = errors.New("no reason given")
+
+// whyClosed gives what a channel was closed with, if it is known.
+func whyClosed(closed <-chan *amqp.Error) error {
+	select {
+	case err := <-closed:
+		if err != nil {
+			return err
+		}
+	default:
+	}
+	return nil
 }
 
 func closeConnection(conn *amqp.Connection) {

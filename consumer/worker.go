@@ -126,6 +126,9 @@ func (w *worker) commit(ctx context.Context) {
 	}
 	w.suspect(err)
 	w.report(line)
+	if ctx.Err() != nil {
+		return // the handover has ended meanwhile
+	}
 	// A 200 can lie and a 500 can come after the row has become ACTIVE.
 	p, err := w.read(ctx)
 	verified := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Err: err}
@@ -159,11 +162,11 @@ func (w *worker) restore(ctx context.Context) {
 			stop()
 			w.suspect(t.Err)
 			line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: t.Host, Decided: t.Action.String(), Why: t.Why, Err: t.Err, Took: t.Took, Outcome: "answered"}
+			if t.Action == rollback.Wait || t.Action == rollback.Done {
+				line.Event, line.Outcome = audit.PortVerified, ""
+			}
 			if t.Err != nil {
 				line.Outcome = "failed"
-			}
-			if t.Action == rollback.Wait || t.Action == rollback.Done {
-				line.Event = audit.PortVerified
 			}
 			w.report(line)
 		},

@@ -10,7 +10,8 @@ import (
 func (h *Handover) decide(s Settings, now time.Duration) []Decision {
 	phase := h.phase()
 	var out []Decision
-	if h.arm && !h.prepared() && phase <= Arrived {
+	if h.arm && (!h.asking || !h.prepared() && phase <= Arrived) {
+		h.asking = true
 		out = append(out, Arm{})
 	}
 	h.arm = false

@@ -18,6 +18,7 @@ type Handover struct {
 	ports    []port.Port   // as last read
 	armed    bool          // ports were read
 	arm      bool          // they are to be read (again)
+	asking   bool          // they were asked for at least once
 	deadline time.Duration // until when the freshest sign may lead to a commit
 	goals    map[string]Goal
 	done     map[string]PortDone

@@ -157,7 +157,7 @@ func TestOnlyThePreOfAnotherRequestSupersedes(t *testing.T) {
 func TestARequestIDThatComesLaterIsAdopted(t *testing.T) {
 	for _, n := range []Input{
 		ended("req", wire.NovaPre), start("req", wire.NovaPost), start("req", wire.NovaPostDest), ended("req", wire.NovaPostDest),
-		start("req", wire.NovaRollback), start("req", wire.NovaRollbackDest), start("req", wire.NovaAbort), start("req", wire.NovaPreFailed),
+		start("req", wire.NovaRollback), start("req", wire.NovaRollbackDest), start("req", wire.NovaPreFailed),
 	} {
 		d := newDrive(suspended, ready("p1"))
 		d.tell(at(dst, 1, SignStarted), at(src, 1, SignPaused))
@@ -183,6 +183,20 @@ func TestANotificationOfOtherHostsIsNotAdopted(t *testing.T) {
 		}
 		wantHosts(t, d, "", src, dst)
 		wantPhase(t, d, Paused)
+	}
+}
+
+func TestTheRequestOfAnAbortIsNotTheMigrations(t *testing.T) {
+	for _, step := range []wire.NovaStep{wire.NovaAbort, wire.NovaForceComplete} {
+		d := newDrive(suspended, ready("p1"))
+		if got := d.tell(start("req-abort", step)); len(got) != 0 || d.Current() != nil {
+			t.Errorf("%s begins %+v", step, got)
+		}
+		d.tell(at(dst, 1, SignStarted), start("req-abort", step), ended("req-abort", step))
+		wantHosts(t, d, "", src, dst)
+		d.tell(start("req", wire.NovaPre), start("req", wire.NovaRollback))
+		wantHosts(t, d, "req", src, dst)
+		wantPhase(t, d, Failing)
 	}
 }
 
@@ -351,5 +365,42 @@ func TestTheUnplacedAreBounded(t *testing.T) {
 	d.tell(at(dst, 1, SignStarted))
 	if got := len(d.Current().unplaced); got != 0 {
 		t.Errorf("%d signs are kept although both hosts are known", got)
+	}
+}
+
+func TestALeftOverIsRestoredWhereTheGuestRuns(t *testing.T) {
+	for _, repair := range []Repair{RepairOff, RepairOwn, RepairAll} {
+		d := newDrive(Settings{PolicySuspended, repair, true}, with(func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true }))
+		d.tell(LeftOver{Host: src, Other: dst})
+		wantHosts(t, d, "", src, dst)
+		want := Goal{Kind: GoalRestore, Host: src, NovaDone: true}
+		if repair == RepairOff {
+			want.Kind = GoalVerify
+		}
+		if got := aims(d.log); len(got) != 1 || got[0].Goal != want || got[0].Destination != dst {
+			t.Errorf("%s: %+v, want %+v", repair, got, want)
+		}
+		if got := endsIn(d.finish(true)); !slices.Equal(got, []Outcome{OutcomeRestored}) {
+			t.Errorf("%s: ends %v", repair, got)
+		}
+	}
+}
+
+func TestALeftOverDoesNotTouchAMigrationThatGoesOn(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(toThePause()...)
+	if got := d.tell(LeftOver{Host: src, Other: dst}); len(got) != 0 {
+		t.Errorf("decides %+v", got)
+	}
+	wantPhase(t, d, Paused)
+}
+
+func TestAMigrationThatBeginsSupersedesALeftOver(t *testing.T) {
+	for _, begins := range []Input{start("req", wire.NovaPre), at(dst, 1, SignStarted), at(third, 1, SignStarted)} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(LeftOver{Host: src, Other: dst})
+		if got := endsIn(d.tell(begins)); !slices.Equal(got, []Outcome{OutcomeSuperseded}) {
+			t.Errorf("%s: ends %v", say(begins), got)
+		}
 	}
 }

@@ -114,6 +114,9 @@ func (i *Instance) opens(s HostSign) bool {
 		return false
 	}
 	h := i.current
+	if h != nil && h.leftOver {
+		h = nil // the mending of an earlier migration stops for a new one
+	}
 	switch s.Sign {
 	case SignStarted:
 		if h == nil {
@@ -142,6 +145,11 @@ func (i *Instance) opens(s HostSign) bool {
 }
 
 func (i *Instance) novaSign(n NovaSign) []Decision {
+	if n.Step == wire.NovaAbort || n.Step == wire.NovaForceComplete {
+		// Asked by a request of their own: its id is not the migration's, and
+		// what comes of it the hosts will say.
+		return nil
+	}
 	if n.RequestID != "" && slices.Contains(i.ended, n.RequestID) {
 		return nil
 	}
@@ -180,6 +188,9 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 // without a request id: the hosts must agree.
 func (i *Instance) adopts(n NovaSign) bool {
 	h := i.current
+	if h.leftOver {
+		return false
+	}
 	switch n.Step {
 	case wire.NovaPre:
 		return (h.Source == "" || h.Source == n.PayloadHost) && (h.Destination == "" || h.Destination == n.PublisherHost)
@@ -209,8 +220,9 @@ func (i *Instance) begin(requestID, why string) []Decision {
 		observed:  map[string]bool{},
 		heard:     map[string]bool{},
 		floor:     floor,
+		arm:       true,
 	}
-	return append(out, Begin{Why: why}, Arm{})
+	return append(out, Begin{Why: why})
 }
 
 func (i *Instance) end(o Outcome) []Decision {

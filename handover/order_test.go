@@ -29,7 +29,7 @@ var outcomes = []struct {
 		at(src, 2, SignResumed), ended("req", wire.NovaRollback),
 	}, []Phase{Left, Arrived, Contradicted, Lost}},
 	{"abort in the switchover", Failed, []Input{
-		start("req", wire.NovaAbort), at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed), at(dst, 2, SignStopped),
+		start("req-abort", wire.NovaAbort), at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed), at(dst, 2, SignStopped),
 		start("req", wire.NovaRollback), ended("req", wire.NovaRollbackDest),
 	}, []Phase{Left, Arrived, Contradicted, Lost}},
 	{"destination dies in the finish phase", Failed, []Input{
@@ -62,7 +62,7 @@ var outcomes = []struct {
 		at(dst, 1, SignStarted), at(dst, 2, SignArrivedPaused), at(src, 2, SignLeft),
 	}, []Phase{Failing, Failed, Contradicted, Lost}},
 	{"user pauses before the switchover", Left, []Input{
-		at(dst, 1, SignStarted), at(src, 1, SignPaused), start("req", wire.NovaForceComplete), at(dst, 2, SignResumed), at(src, 2, SignLeft),
+		at(dst, 1, SignStarted), at(src, 1, SignPaused), start("req-force", wire.NovaForceComplete), at(dst, 2, SignResumed), at(src, 2, SignLeft),
 		start("req", wire.NovaPost),
 	}, []Phase{Failing, Failed, Contradicted, Lost}},
 	{"source's libvirtd dies", Failed, []Input{
@@ -95,7 +95,8 @@ func permute(inputs []Input, f func([]Input)) {
 // opens tells whether an input begins a handover where there is none.
 func opens(in Input) bool {
 	if n, ok := in.(NovaSign); ok {
-		return !n.Ended || n.Step == wire.NovaPre
+		asked := n.Step == wire.NovaAbort || n.Step == wire.NovaForceComplete
+		return !asked && (!n.Ended || n.Step == wire.NovaPre)
 	}
 	s := in.(HostSign)
 	return s.Sign == SignStarted && !s.Listed || s.Sign == SignPaused

@@ -163,3 +163,16 @@ func TestNamesOfPhasesAndSigns(t *testing.T) {
 		t.Errorf("a name is missing or there twice: %v", seen)
 	}
 }
+
+func TestTheFirstPauseCountsWhicheverComesFirst(t *testing.T) {
+	for _, order := range [][]Input{
+		{at(src, 3, SignPaused), at(src, 5, SignPaused), at(src, 4, SignResumed)},
+		{at(src, 5, SignPaused), at(src, 3, SignPaused), at(src, 4, SignResumed)},
+		{at(src, 4, SignResumed), at(src, 5, SignPaused), at(src, 3, SignPaused)},
+	} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted))
+		d.tell(order...)
+		wantPhase(t, d, Failed)
+	}
+}

@@ -80,7 +80,7 @@ func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error
 	}
 	urls := slices.Clone(s.AMQPUrls)
 	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
-	var faults []error
+	faults := []error{errors.New("no node of RabbitMQ could be reached")}
 	for _, u := range urls {
 		// A Config of its own per dial: amqp091-go zeroes the credentials of
 		// a used one.

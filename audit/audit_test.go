@@ -1,0 +1,101 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+func write(t *testing.T, level zerolog.Level, l Line) map[string]any {
+	t.Helper()
+	var b bytes.Buffer
+	New(&b, level, "replica-1").Record(l)
+	if b.Len() == 0 {
+		return nil
+	}
+	if n := strings.Count(b.String(), "\n"); n != 1 || !strings.HasSuffix(b.String(), "\n") {
+		t.Errorf("%d lines", n)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(b.Bytes(), &fields); err != nil {
+		t.Fatalf("%v: %s", err, b.String())
+	}
+	return fields
+}
+
+func TestAFullLine(t *testing.T) {
+	got := write(t, zerolog.InfoLevel, Line{
+		Event:    PortWritten,
+		Handover: Handover{Instance: "uuid", RequestID: "req-1", Source: "a", Destination: "b"},
+		Phase:    "paused", Port: "p1", Host: "b", Saw: "rows", Decided: "activate", Outcome: "failed", Why: "because",
+		Err: errors.New("500\n\"quoted\""), Took: 157300 * time.Microsecond,
+		At:      time.Date(2026, 11, 23, 6, 0, 0, 123456000, time.FixedZone("", 7200)),
+		Figures: map[string]int64{"lead_ms": -5, "ports": 2},
+	})
+	want := map[string]any{
+		"level": "warn", "schema": 1.0, "replica": "replica-1", "event": "port.written", "handover": "uuid/req-1", "instance": "uuid",
+		"request_id": "req-1", "source": "a", "destination": "b", "phase": "paused", "port": "p1", "host": "b", "saw": "rows",
+		"decided": "activate", "outcome": "failed", "why": "because", "error": "500\n\"quoted\"", "took_ms": 157.3,
+		"at": "2026-11-23T04:00:00.123456Z", "lead_ms": -5.0, "ports": 2.0,
+	}
+	written, ok := got["time"].(string)
+	if _, err := time.Parse("2006-01-02T15:04:05.000000Z07:00", written); !ok || err != nil {
+		t.Errorf("time is %v", got["time"])
+	}
+	delete(got, "time")
+	if !maps.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestWhatIsEmptyIsLeftOut(t *testing.T) {
+	for _, c := range []struct {
+		line Line
+		want []string
+	}{
+		{Line{Event: ConsumerActive}, nil},
+		{Line{Event: ConsumerActive, Handover: Handover{RequestID: "req", Source: "a"}}, nil}, // of no instance
+		{Line{Event: HandoverBegun, Handover: Handover{Instance: "uuid"}}, []string{"handover", "instance"}},
+		{Line{Event: PortWritten, Took: 300 * time.Nanosecond, Figures: map[string]int64{"n": 0}}, []string{"n", "took_ms"}},
+	} {
+		got := slices.Sorted(maps.Keys(write(t, zerolog.InfoLevel, c.line)))
+		want := append([]string{"event", "level", "replica", "schema", "time"}, c.want...)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: %q, want %q", c.line, got, want)
+		}
+	}
+}
+
+func TestLevels(t *testing.T) {
+	fault := errors.New("x")
+	for _, c := range []struct {
+		line Line
+		want string
+	}{
+		{Line{Event: HandoverAlarm}, "error"}, {Line{Event: HandoverAlarm, Err: fault}, "error"},
+		{Line{Event: HostRefused}, "warn"}, {Line{Event: MessageParked}, "warn"}, {Line{Event: ConsumerLost}, "warn"},
+		{Line{Event: PortWritten, Err: fault}, "warn"}, {Line{Event: PortWritten}, "info"}, {Line{Event: HandoverEnded}, "info"},
+		{Line{Event: EvidenceSeen}, "info"},
+	} {
+		if got := write(t, zerolog.DebugLevel, c.line)["level"]; got != c.want {
+			t.Errorf("%s: %v, want %s", c.line.Event, got, c.want)
+		}
+	}
+}
+
+func TestLinesBelowTheLevelAreNotWritten(t *testing.T) {
+	if got := write(t, zerolog.WarnLevel, Line{Event: HandoverBegun}); got != nil {
+		t.Errorf("%v", got)
+	}
+	if got := write(t, zerolog.ErrorLevel, Line{Event: HandoverAlarm}); got == nil {
+		t.Error("an alarm was not written")
+	}
+}

@@ -1,0 +1,440 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// stage is a registry with its actors in a bubble.
+type stage struct {
+	*kit
+	r    *registry
+	mu   sync.Mutex
+	done []string // what was settled
+	sent uint64   // messages so far, for the hosts' sequences
+}
+
+func act(t *testing.T, n *neutron, test func(*testing.T, *stage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{kit: newKit(n)}
+		ctx, cancel := context.WithCancel(t.Context())
+		s.r = newRegistry(ctx, s.tools)
+		test(t, s)
+		cancel()
+		s.r.wait()
+	})
+}
+
+func (s *stage) settle(name string) func() {
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.done = append(s.done, name)
+	}
+}
+
+func (s *stage) settled() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.done)
+}
+
+func (s *stage) host(host string, event wire.Event, detail wire.Detail) {
+	s.sent++
+	e := wire.HostEvent{
+		Schema: wire.SchemaVersion, Host: host, Order: wire.Order{Epoch: 1, Sequence: s.sent}, Instance: guest, Event: event, Detail: detail,
+	}
+	s.r.event(e, 5*time.Second, s.settle(fmt.Sprintf("%s %s/%s", host, event, detail)))
+	synctest.Wait()
+}
+
+func (s *stage) nova(request string, step wire.NovaStep, ended bool) {
+	e := wire.NovaEvent{Instance: guest, RequestID: request, Step: step, Ended: ended, PublisherHost: src, PayloadHost: src}
+	if step == wire.NovaPre || step == wire.NovaPostDest {
+		e.PublisherHost = dst
+	}
+	s.r.nova(e, s.settle(fmt.Sprintf("%s %s %t", request, step, ended)))
+	synctest.Wait()
+}
+
+func (s *stage) states(host string, reconnected bool, domains ...wire.DomainState) {
+	s.sent++
+	s.r.states(wire.HostStates{
+		Schema: wire.SchemaVersion, Host: host, Order: wire.Order{Epoch: 1, Sequence: s.sent}, Reconnected: reconnected, Domains: domains,
+	})
+	synctest.Wait()
+}
+
+func pass(span time.Duration) {
+	<-time.After(span)
+	synctest.Wait()
+}
+
+// story puts the audit lines into words: event, port, what was decided or came
+// of it.
+func (s *stage) story() []string {
+	var out []string
+	for _, l := range s.all() {
+		words := []string{string(l.Event)}
+		for _, w := range []string{l.Port, l.Host, l.Decided, l.Outcome} {
+			if w != "" {
+				words = append(words, w)
+			}
+		}
+		out = append(out, strings.Join(words, " "))
+	}
+	return out
+}
+
+func wantStory(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("the story is\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func (s *stage) toThePause() {
+	s.nova("req", wire.NovaPre, false)
+	s.host(dst, wire.Started, wire.Migrated)
+	s.host(src, wire.Suspended, wire.Migrated)
+}
+
+func TestASuccessfulMigrationAsItsAuditLinesTellIt(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.toThePause()
+		if len(s.settled()) != 0 {
+			t.Errorf("settled before the end: %q", s.settled())
+		}
+		pass(200 * time.Millisecond)
+		s.host(dst, wire.Resumed, wire.Migrated)
+		s.host(src, wire.Stopped, wire.Migrated)
+		pass(300 * time.Millisecond)
+		s.nova("req", wire.NovaPost, false)
+		s.nova("req", wire.NovaPostDest, true)
+		pass(time.Second)
+		wantStory(t, s.story(),
+			"evidence.seen compute2",
+			"handover.begun",
+			"handover.armed armed",
+			"evidence.seen compute2",
+			"evidence.seen compute1",
+			"port.decided p1 compute2 commit",
+			"port.written p1 compute2 activate activated",
+			"port.verified p1 compute2 rows right",
+			"evidence.seen compute2",
+			"evidence.seen compute1",
+			"port.decided p1 compute2 verify",
+			"evidence.seen compute1",
+			"evidence.seen compute2",
+			"port.decided p1 compute2 verify",
+			"port.verified p1 compute2 verify rows right",
+			"handover.ended migrated",
+		)
+		for _, l := range s.all() {
+			if h := l.Handover; h.Instance != guest || h.RequestID != "req" || h.Source != src || h.Destination != dst {
+				t.Errorf("a line cannot be understood alone: %+v", l)
+			}
+		}
+		end := s.last(t, audit.HandoverEnded)
+		if end.Figures["lead_ms"] != 500 || end.Figures["pause_to_arrival_ms"] != 200 || end.Figures["pause_to_activate_ms"] != 0 {
+			t.Errorf("figures %v", end.Figures)
+		}
+		s.wantAllSettledOnce(t, 7)
+		if a := s.r.actors[guest]; a.core.Current() != nil || a.workers != nil || len(a.held) != 0 {
+			t.Error("the actor remembers the handover")
+		}
+	})
+}
+
+func (s *stage) wantAllSettledOnce(t *testing.T, want int) {
+	t.Helper()
+	if len(s.settled()) != want || len(slices.Compact(slices.Sorted(slices.Values(s.settled())))) != want {
+		t.Errorf("settled %q, want each of %d once", s.settled(), want)
+	}
+}
+
+func TestAFailedMigrationAsItsAuditLinesTellIt(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.toThePause()
+		s.host(dst, wire.Stopped, wire.Failed)
+		s.host(src, wire.Resumed, wire.Unpaused)
+		s.nova("req", wire.NovaRollback, false)
+		s.nova("req", wire.NovaRollback, true)
+		pass(time.Minute)
+		wantStory(t, s.story(),
+			"evidence.seen compute2",
+			"handover.begun",
+			"handover.armed armed",
+			"evidence.seen compute2",
+			"evidence.seen compute1",
+			"port.decided p1 compute2 commit",
+			"port.written p1 compute2 activate activated",
+			"port.verified p1 compute2 rows right",
+			"evidence.seen compute2",
+			"port.decided p1 compute1 restore",
+			"port.written p1 compute1 activate answered",
+			"port.written p1 compute1 rebind answered",
+			"evidence.seen compute1",
+			"evidence.seen compute1",
+			"evidence.seen compute1",
+			"port.decided p1 compute1 restore",
+			"port.verified p1 done",
+			"port.verified p1 compute1 restore rows right",
+			"handover.ended restored",
+		)
+		s.wantAllSettledOnce(t, 7)
+		p := clone(s.neutron.ports["p1"])
+		if right, why := p.RightOn(src); !right {
+			t.Error(why)
+		}
+	})
+}
+
+func TestObserveWritesNothingAndSaysWhatItWouldHaveGained(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+			s.tools.settings = handover.Settings{Policy: handover.PolicyObserve, Repair: handover.RepairOwn, ConcurrentActivateSafe: true}
+			s.toThePause()
+			if failed {
+				s.host(src, wire.Resumed, wire.Unpaused)
+				s.nova("req", wire.NovaRollback, true)
+				s.neutron.change("p1", func(p *port.Port) { p.Rows = p.Rows[:1]; p.Rows[0].Profile = nil })
+			} else {
+				pass(time.Second)
+				s.host(src, wire.Stopped, wire.Migrated)
+				s.nova("req", wire.NovaPost, false)
+				s.neutron.change("p1", func(p *port.Port) { *p = *committed("p1") })
+				s.nova("req", wire.NovaPostDest, true)
+			}
+			pass(time.Minute)
+			if got := s.neutron.writes(); len(got) != 0 {
+				t.Errorf("writes %q", got)
+			}
+			if got := s.of(audit.PortObserved); len(got) != 1 || got[0].Why != "EARLYBIND_POLICY=observe" {
+				t.Errorf("observed %+v", got)
+			}
+			end := s.last(t, audit.HandoverEnded)
+			if failed && end.Outcome != "restored" || !failed && (end.Outcome != "migrated" || end.Figures["would_lead_suspended_ms"] != 1000) {
+				t.Errorf("%+v", end)
+			}
+		})
+	}
+}
+
+func TestThePortsOfAnInstanceAreCommittedAtOnce(t *testing.T) {
+	act(t, newNeutron(prepared("p1"), prepared("p2"), prepared("p3")), func(t *testing.T, s *stage) {
+		s.neutron.answer = on("activate", func(ctx context.Context) (bool, error) { <-time.After(time.Second); return true, nil })
+		s.toThePause()
+		pass(time.Second + time.Millisecond)
+		for _, id := range []string{"p1", "p2", "p3"} {
+			p := clone(s.neutron.ports[id])
+			if right, why := p.RightOn(dst); !right {
+				t.Errorf("%s: %s", id, why)
+			}
+		}
+	})
+}
+
+func TestASupersededHandoverEndsItsWorkAndSettlesItsMessages(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.neutron.answer = on("activate", never)
+		s.toThePause()
+		before := len(s.story())
+		s.nova("req-2", wire.NovaPre, false)
+		story := slices.DeleteFunc(s.story()[before:], func(line string) bool { return strings.HasPrefix(line, "port.") })
+		wantStory(t, story, "handover.ended superseded", "evidence.seen compute2", "handover.begun", "handover.armed armed")
+		if got := s.of(audit.HandoverEnded); got[0].Handover.RequestID != "req" || got[0].Phase != "" {
+			t.Errorf("the end of the first: %+v", got[0])
+		}
+		if got := s.last(t, audit.HandoverBegun); got.Handover.RequestID != "req-2" {
+			t.Errorf("%+v", got)
+		}
+		s.wantAllSettledOnce(t, 3)
+	})
+}
+
+func TestAResultOfASupersededHandoverIsDropped(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		answered := make(chan struct{})
+		s.neutron.answer = func(ctx context.Context, call string) (bool, error) {
+			if strings.HasPrefix(call, "ports") {
+				<-answered // even if the caller has given up
+			}
+			return true, nil
+		}
+		s.nova("req", wire.NovaPre, false)
+		s.nova("req-2", wire.NovaPre, false)
+		close(answered)
+		synctest.Wait()
+		armed := s.of(audit.HandoverArmed)
+		if len(armed) != 1 || armed[0].Handover.RequestID != "req-2" {
+			t.Errorf("%+v", armed)
+		}
+	})
+}
+
+func TestMessagesAreHeldAtMostForTenMinutes(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.nova("req", wire.NovaPre, false)
+		pass(holdFor - time.Minute)
+		s.host(dst, wire.Started, wire.Migrated)
+		if len(s.settled()) != 0 {
+			t.Errorf("settled %q", s.settled())
+		}
+		pass(2 * time.Minute)
+		if !slices.Equal(s.settled(), []string{"req pre false"}) {
+			t.Errorf("settled %q", s.settled())
+		}
+		pass(holdFor)
+		s.wantAllSettledOnce(t, 2)
+	})
+}
+
+func TestASilentHandoverExpires(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.nova("req", wire.NovaPre, false)
+		pass(expireAfter - 2*time.Minute)
+		if len(s.of(audit.HandoverEnded)) != 0 {
+			t.Error("ended too early")
+		}
+		pass(5 * time.Minute)
+		if l := s.last(t, audit.HandoverEnded); l.Outcome != "expired" {
+			t.Errorf("%+v", l)
+		}
+		s.wantAllSettledOnce(t, 1)
+	})
+}
+
+func TestMessagesOfNoHandoverAreSettledAtOnce(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.nova("req", wire.NovaRefused, false)
+		s.host(src, wire.Resumed, wire.Unpaused)
+		s.host(src, wire.Defined, "added")
+		s.wantAllSettledOnce(t, 3)
+		if got := s.all(); len(got) != 0 {
+			t.Errorf("lines %+v", got)
+		}
+	})
+}
+
+func TestNeutronThatIsAwayIsAskedAgainForTheRows(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		tries := 0
+		s.neutron.answer = on("ports", func(context.Context) (bool, error) {
+			if tries++; tries <= 3 {
+				return false, errTest
+			}
+			return true, nil
+		})
+		s.nova("req", wire.NovaPre, false)
+		pass(time.Minute)
+		got := s.of(audit.HandoverArmed)
+		if len(got) != 4 || got[0].Err == nil || got[0].Outcome != "failed" || got[3].Outcome != "armed" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestRowsThatComeTooLateAreNotCommitted(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.neutron.answer = on("ports", func(context.Context) (bool, error) { <-time.After(6 * time.Second); return true, nil })
+		s.toThePause()
+		pass(7 * time.Second)
+		if got := s.neutron.writes(); len(got) != 0 {
+			t.Errorf("writes %q", got)
+		}
+		if l := s.last(t, audit.PortObserved); !strings.Contains(l.Why, "too old") {
+			t.Errorf("%+v", l)
+		}
+	})
+}
+
+func TestAnAlarmTellsWhatToDo(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.toThePause()
+		s.host(src, wire.Resumed, wire.Migrated)
+		s.host(dst, wire.Resumed, wire.Migrated)
+		pass(time.Second)
+		before := s.neutron.writes()
+		pass(5 * time.Minute)
+		if after := s.neutron.writes(); len(after) != len(before) {
+			t.Errorf("writes after the alarm: %q", after[len(before):])
+		}
+		if got := s.of(audit.HandoverAlarm); len(got) != 1 || !strings.Contains(got[0].Decided, "virsh list") || got[0].Phase != "contradicted" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestAForgedRollBackAsksThePublishers(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.toThePause()
+		before := s.neutron.writes()
+		s.nova("req", wire.NovaRollback, true)
+		pass(20 * time.Second)
+		if got := s.neutron.writes(); s.asked.Load() != 1 || len(got) != len(before) {
+			t.Errorf("asked %d times, writes %q", s.asked.Load(), got)
+		}
+	})
+}
+
+func TestTheEndOfTheSessionEndsEverythingAndSettlesNothing(t *testing.T) {
+	for _, stuck := range []string{"ports", "activate", "read", "nothing"} {
+		n := newNeutron(prepared("p1"))
+		var s *stage
+		act(t, n, func(t *testing.T, on1 *stage) {
+			s = on1
+			n.answer = on(stuck, never)
+			s.toThePause()
+			// act cancels and waits.
+		})
+		if len(s.settled()) != 0 {
+			t.Errorf("%s: settled %q: the next replica would not be given them", stuck, s.settled())
+		}
+	}
+}
+
+func TestFiguresOfATimeline(t *testing.T) {
+	ms := time.Millisecond
+	for name, c := range map[string]struct {
+		timeline timeline
+		want     map[string]int64
+	}{
+		"nothing":        {timeline{}, map[string]int64{}},
+		"activated":      {timeline{paused: 10 * ms, activate: 11 * ms, answered: 161 * ms, nova: 700 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_nova_ms": 690, "lead_ms": 539}},
+		"Nova was first": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 800 * ms, nova: 700 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_nova_ms": 690, "lead_ms": -100}},
+		"observed": {timeline{paused: 10 * ms, arrived: 20 * ms, nova: 700 * ms}, map[string]int64{
+			"pause_to_arrival_ms": 10, "pause_to_nova_ms": 690, "would_lead_suspended_ms": 690, "would_lead_resumed_ms": 680}},
+		"failed": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 100 * ms}, map[string]int64{"pause_to_activate_ms": 1}},
+	} {
+		if got := c.timeline.figures(); fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestAResultThatWaitsWhenItsHandoverEndsIsDropped(t *testing.T) {
+	a := newActor(guest, newKit(newNeutron()).tools)
+	ofHandover, end := context.WithCancel(t.Context())
+	ran := 0
+	a.post(ofHandover, func() { ran++ })
+	(<-a.results)()
+	a.post(ofHandover, func() { ran++ })
+	end()
+	(<-a.results)()
+	if ran != 1 {
+		t.Errorf("%d results were taken, want the first", ran)
+	}
+}

@@ -1,0 +1,296 @@
+package broker
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const password = "hunter2"
+
+func good() Settings {
+	return Settings{AMQPUrls: []string{"amqp://a:5672/", "amqps://b"}, AMQPUser: "earlybind", AMQPPassword: password}
+}
+
+func TestSettings(t *testing.T) {
+	if err := good().Validate(); err != nil {
+		t.Error(err)
+	}
+	for url, want := range map[string]string{
+		"http://a":                            "is not amqp://host",
+		"a:5672":                              "entry 1",
+		"amqp://":                             "is not amqp://host",
+		"":                                    "is not amqp://host",
+		"amqp://guest:" + password + "@a":     "holds credentials",
+		"amqp://guest@a":                      "holds credentials",
+		"amqp://a:" + password + "/":          "is not a URL",
+		"amqp://u:" + password + "@a:bad/":    "is not a URL",
+		"amqp://u:" + password + "%zz@a":      "is not a URL",
+		"amqp://a\x7f" + password:             "is not a URL",
+		"ftp://u:" + password + "@somewhere/": "is not amqp://host",
+	} {
+		s := good()
+		s.AMQPUrls = []string{url}
+		err := s.Validate()
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "EARLYBIND_AMQP_URLS") {
+			t.Errorf("%q: %v, want %s", url, err, want)
+		} else if strings.Contains(err.Error(), password) {
+			t.Errorf("%q: the error shows the password: %v", url, err)
+		}
+	}
+}
+
+func TestEveryFaultIsNamedAtOnce(t *testing.T) {
+	s := Settings{AMQPUrls: []string{"amqp://a", "x", "amqp://u:p@b"}, AMQPCertFile: "c"}
+	err := s.Validate()
+	for _, want := range []string{"entry 2", "entry 3", "EARLYBIND_AMQP_KEY_FILE"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named: %v", want, err)
+		}
+	}
+	s = good()
+	s.AMQPKeyFile = "k"
+	if err := s.Validate(); err == nil {
+		t.Error("a key without a certificate")
+	}
+}
+
+func TestNoNodeIsAFault(t *testing.T) {
+	s := good()
+	s.AMQPUrls = nil
+	if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "EARLYBIND_AMQP_URLS") {
+		t.Errorf("%v", err)
+	}
+}
+
+// closed is an address where nothing listens.
+func closed(t *testing.T) string {
+	t.Helper()
+	l := listen(t)
+	address := l.Addr().String()
+	l.Close()
+	return address
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestDialTriesEveryNodeAndTellsOfEachWithoutCredentials(t *testing.T) {
+	a, b := closed(t), closed(t)
+	s := good()
+	s.AMQPUrls = []string{"amqp://" + a + "/", "amqp://" + b + "/", "amqp://u:" + password + "@" + a + ":bad/", "amqp://u:" + password + "@x%zz/"}
+	conn, err := Dial(t.Context(), s, "test")
+	if conn != nil || err == nil || !strings.Contains(err.Error(), a) || !strings.Contains(err.Error(), b) {
+		t.Errorf("%v", err)
+	}
+	if strings.Contains(err.Error(), password) {
+		t.Errorf("the error shows the password: %v", err)
+	}
+}
+
+func TestDialOfNoNodeIsAnError(t *testing.T) {
+	s := good()
+	s.AMQPUrls = nil
+	if conn, err := Dial(t.Context(), s, "test"); err == nil {
+		t.Errorf("%v and no error", conn)
+	}
+}
+
+func TestDialEndsWithItsContext(t *testing.T) {
+	s := good()
+	s.AMQPUrls = []string{"amqp://" + closed(t), "amqp://" + closed(t), "amqp://" + closed(t)}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Dial(ctx, s, "test"); err == nil || strings.Count(err.Error(), "dial tcp") != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestABrokerThatClosesAtOnceIsAnErrorWithoutCredentials(t *testing.T) {
+	l := listen(t)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	s := good()
+	s.AMQPUrls = []string{"amqp://" + l.Addr().String()}
+	_, err := Dial(t.Context(), s, "test")
+	if err == nil || strings.Contains(err.Error(), password) {
+		t.Errorf("%v", err)
+	}
+	l.Close()
+	<-over
+}
+
+// pair writes a certificate for name, and its key.
+func pair(t *testing.T, name string) (certFile, keyFile string, cert tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	put := func(file, kind string, data []byte) string {
+		path := filepath.Join(dir, file)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	certFile, keyFile = put("cert.pem", "CERTIFICATE", der), put("key.pem", "PRIVATE KEY", raw)
+	cert, err = tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certFile, keyFile, cert
+}
+
+func TestTLSFiles(t *testing.T) {
+	certFile, keyFile, _ := pair(t, "broker")
+	_, otherKey, _ := pair(t, "other")
+	missing, junk := filepath.Join(t.TempDir(), "missing"), filepath.Join(t.TempDir(), "junk")
+	if err := os.WriteFile(junk, []byte(password), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		ca, cert, key string
+		fault         string
+	}{
+		"all":                      {certFile, certFile, keyFile, ""},
+		"none":                     {"", "", "", ""},
+		"no CA file":               {missing, "", "", "EARLYBIND_AMQP_CA_FILE"},
+		"a CA file without one":    {junk, "", "", "EARLYBIND_AMQP_CA_FILE"},
+		"no certificate file":      {"", missing, keyFile, "EARLYBIND_AMQP_CERT_FILE"},
+		"no key file":              {"", certFile, missing, "EARLYBIND_AMQP_CERT_FILE"},
+		"a certificate that is no": {"", junk, keyFile, "EARLYBIND_AMQP_CERT_FILE"},
+		"a key that is none":       {"", certFile, junk, "EARLYBIND_AMQP_CERT_FILE"},
+		"the key of another":       {"", certFile, otherKey, "EARLYBIND_AMQP_CERT_FILE"},
+	} {
+		s := good()
+		s.AMQPCAFile, s.AMQPCertFile, s.AMQPKeyFile = c.ca, c.cert, c.key
+		config, err := s.tls()
+		if c.fault == "" {
+			if err != nil || config.MinVersion != tls.VersionTLS12 || len(config.Certificates) != map[bool]int{true: 1}[c.cert != ""] {
+				t.Errorf("%s: %+v, %v", name, config, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), c.fault) || strings.Contains(err.Error(), password) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := Dial(t.Context(), s, "test"); err == nil || !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%s: dialled: %v", name, err)
+		}
+	}
+}
+
+// TestEachNodeIsCheckedUnderItsOwnName: the name of the node that was tried
+// first must not be asked of the second.
+func TestEachNodeIsCheckedUnderItsOwnName(t *testing.T) {
+	certFile, _, cert := pair(t, "localhost")
+	asked := make(chan string, 64)
+	l, err := tls.Listen("tcp", "localhost:0", &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		asked <- hello.ServerName
+		return &cert, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.(*tls.Conn).Handshake()
+			conn.Close()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	s := good()
+	s.AMQPCAFile = certFile
+	// Whatever the order, an address comes before the name or after it.
+	s.AMQPUrls = []string{"amqps://127.0.0.1:" + port, "amqps://localhost:" + port, "amqps://127.0.0.1:" + port}
+	for range 5 {
+		_, err = Dial(t.Context(), s, "test")
+		named := false
+		for len(asked) > 0 {
+			named = <-asked == "localhost" || named
+		}
+		if err == nil || !named {
+			t.Errorf("the name was not asked for: %v", err)
+		}
+	}
+	l.Close()
+	<-over
+}
+
+func TestDelaysGrowToAHalfMinute(t *testing.T) {
+	b := Backoff()
+	longest := time.Duration(0)
+	for i := range 40 {
+		d := b.NextBackOff()
+		if d <= 0 || d > 45*time.Second || i == 0 && d > 750*time.Millisecond {
+			t.Fatalf("delay %d is %s", i, d)
+		}
+		longest = max(longest, d)
+	}
+	if longest < 15*time.Second {
+		t.Errorf("the longest delay is %s", longest)
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for raw, want := range map[string]string{
+		"amqp://u:" + password + "@a:5672/v": "a:5672",
+		"amqp://u:" + password + "@a:bad/":   "(unreadable URL)",
+	} {
+		if got := address(raw); got != want {
+			t.Errorf("%s", got)
+		}
+	}
+}
