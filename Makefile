@@ -59,7 +59,7 @@ test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, a
 test-zed: build ## against real RabbitMQ and Neutron of Zed
 	$(ZED) down
 	$(ZED) up --only rabbitmq,controller,compute1,compute2 --without-guest
-	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 20m -run '/neutron|/rabbitmq' ./tests/integration/...
+	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 20m -run '^Test(Neutron|RabbitMQ)' ./tests/integration/...
 	$(ZED) down
 
 prerequisites:
