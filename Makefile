@@ -18,16 +18,16 @@ N ?= 20
 STORIES ?= b
 RESULTS ?= var/samples.jsonl
 
-.PHONY: help build lab lab-up lab-down tour series test test-unit test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications test test-unit test-lab test-zed prerequisites
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: prerequisites ## both programs, in bin/
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-consumer ./cmd/earlybind-consumer
 	CGO_ENABLED=1 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-publisher ./cmd/earlybind-publisher
 
-lab: lab-up tour ## start the lab and run the tour: the main job, in five stories
+lab: lab-up tour ## start the lab and run the tour: the main job, in five stories and six migrations
 
 lab-up: build ## start the lab: a cloud of real parts, a guest, and earlybind
 	$(LAB) up
@@ -40,6 +40,12 @@ tour: ## run the tour in a lab that is up
 
 series: ## N=20 STORIES=bd: many migrations of some stories; appends to RESULTS and goes on where it stopped
 	go run ./tests/tour -scenario $(STORIES) -n $(N) -results $(RESULTS)
+
+kills: ## N=10: a consumer is killed at any moment of a success and of a failure
+	go run ./tests/tour -scenario lk -n $(N) -results $(RESULTS)
+
+series-without-notifications: ## N=1: successes and failures with Nova's notifications switched off
+	go run ./tests/tour -notifications=false -scenario bcde -n $(N) -results var/without-notifications.jsonl
 
 test: test-unit test-lab test-zed ## everything; ends with no lab running
 

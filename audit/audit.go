@@ -36,6 +36,9 @@ const (
 	ConsumerLost    Event = "consumer.lost"    // the session with the broker has ended
 )
 
+// CouldNotBegin is the outcome of a start that ends the program.
+const CouldNotBegin = "could not begin"
+
 // Handover names the handover that a line belongs to.
 type Handover struct {
 	Instance    string
@@ -106,7 +109,7 @@ func (l Log) Record(line Line) {
 
 func (l Line) level() zerolog.Level {
 	switch {
-	case l.Event == HandoverAlarm:
+	case l.Event == HandoverAlarm, l.Event == ConsumerStarted && l.Outcome == CouldNotBegin:
 		return zerolog.ErrorLevel
 	case l.Err != nil, l.Event == HostRefused, l.Event == MessageParked, l.Event == ConsumerLost:
 		return zerolog.WarnLevel

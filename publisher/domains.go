@@ -59,7 +59,7 @@ type domain struct {
 	// incoming: started by an incoming migration and not run yet. Nova's
 	// domains are persistent where they run and transient while they come in
 	// (the finish phase defines them, some 10 ms before RESUMED:
-	// reference/libvirt-events), which is how a reading tells an incoming
+	// seen on libvirt 9.0), which is how a reading tells an incoming
 	// domain from one that is on its way out: both are paused/migration.
 	incoming bool
 	owner    ownership

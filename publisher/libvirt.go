@@ -153,7 +153,7 @@ func (c *libvirtConn) lost() <-chan error { return c.gone }
 // read takes no domain's job: listing, GetState, IsPersistent and GetMetadata
 // need the domain object for a moment only. GetState was seen to answer during
 // a switchover and to wait 200 ms while libvirt kills the source's QEMU
-// (reference/libvirt.md, "Polling harms"); a whole reading on the source within
+// (run, libvirt 9.0 and 11.3); a whole reading on the source within
 // a switchover took a few milliseconds (run, libvirt 9.0 with QEMU 7.2).
 func (c *libvirtConn) read(ofNova map[string]bool) ([]reading, error) {
 	list, err := c.conn.ListAllDomains(libvirt.CONNECT_LIST_DOMAINS_ACTIVE | libvirt.CONNECT_LIST_DOMAINS_INACTIVE)

@@ -8,7 +8,7 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// The numbers are those of the recorded streams (reference/libvirt-events),
+// The numbers are those of the recorded streams (handover/testdata),
 // where the binding's own names are "unknown".
 func TestEventsAreNamedByNumber(t *testing.T) {
 	for _, tc := range []struct {

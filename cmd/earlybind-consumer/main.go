@@ -67,7 +67,7 @@ func run() int {
 		if ctx.Err() != nil {
 			return 0
 		}
-		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: "could not begin", Err: err})
+		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Err: err})
 		return 1
 	}
 	c := consumer.New(settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica)

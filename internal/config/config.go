@@ -9,7 +9,7 @@
 //     from the file that NAME_FILE names;
 //   - a variable with the prefix that no setting has is refused: a misspelt
 //     setting must not be a silent no-op;
-//   - after parsing, Validate is called where the struct has one.
+//   - Validate is called where the struct has one, faults of parsing or not.
 package config
 
 import (
@@ -52,10 +52,8 @@ func Load(prefix string, into any) error {
 	l := loader{prefix: prefix, known: map[string]bool{}}
 	l.fill(reflect.ValueOf(into).Elem())
 	l.refuseUnknown()
-	if len(l.faults) == 0 {
-		if v, ok := into.(interface{ Validate() error }); ok {
-			l.add(v.Validate())
-		}
+	if v, ok := into.(interface{ Validate() error }); ok {
+		l.add(v.Validate())
 	}
 	return errors.Join(l.faults...)
 }

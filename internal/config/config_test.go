@@ -75,6 +75,17 @@ func TestLoadValidatesWhatItParsed(t *testing.T) {
 	}
 }
 
+func TestAFaultOfParsingDoesNotHideOneOfValidation(t *testing.T) {
+	t.Setenv("T_HOST", "compute1")
+	t.Setenv("T_PASSWORD", "x")
+	t.Setenv("T_BUFFER", "0")
+	t.Setenv("T_EXPIRY", "soon")
+	err := Load("T", &settings{})
+	if err == nil || !strings.Contains(err.Error(), "T_EXPIRY is not a valid") || !strings.Contains(err.Error(), "T_BUFFER must be at least 1") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestRequiredRefusesAnEmptyValue(t *testing.T) {
 	t.Setenv("T_HOST", " ")
 	t.Setenv("T_PASSWORD", "")

@@ -13,7 +13,7 @@ import (
 
 const (
 	// slowLink makes the switchover long enough to fail in: the guest's 64 MiB
-	// of touched memory take about 6 s.
+	// of touched memory were seen to take 14 s.
 	slowLink = "80mbit"
 	// sampleBound is how long one migration may take in the lab.
 	sampleBound = 4 * time.Minute
