@@ -28,18 +28,23 @@ func (m *mailbox) put(a handover.Aim) {
 	}
 }
 
-func (m *mailbox) peek() (handover.Aim, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.aim, m.full
+// take gives the aim that waits, if any.
+func (m *mailbox) take() (handover.Aim, bool) {
+	aim, taken, _ := m.takeIf(func(handover.Aim) bool { return true })
+	return aim, taken
 }
 
-func (m *mailbox) take(into *handover.Aim) bool {
+// takeIf takes the aim that waits if it is wanted; waits tells that one is
+// there and was left.
+func (m *mailbox) takeIf(wanted func(handover.Aim) bool) (aim handover.Aim, taken, waits bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.full {
-		return false
+	switch {
+	case !m.full:
+		return handover.Aim{}, false, false
+	case !wanted(m.aim):
+		return handover.Aim{}, false, true
 	}
-	*into, m.full = m.aim, false
-	return true
+	m.full = false
+	return m.aim, true, false
 }

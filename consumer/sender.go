@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -26,6 +27,8 @@ type sender struct {
 	settings Settings
 	replica  string
 	ch       *amqp.Channel
+	closed   chan *amqp.Error // why the broker has closed the channel
+	returned chan amqp.Return // parked messages that no queue took
 }
 
 func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, error) {
@@ -36,7 +39,11 @@ func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, erro
 	if err := ch.Confirm(false); err != nil {
 		return nil, fmt.Errorf("ask for confirms: %w", err)
 	}
-	return &sender{settings: s, replica: replica, ch: ch}, nil
+	return &sender{
+		settings: s, replica: replica, ch: ch,
+		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
+		returned: ch.NotifyReturn(make(chan amqp.Return, 16)),
+	}, nil
 }
 
 // tick sends a tick through this replica's own queue.
@@ -99,9 +106,15 @@ func (s *sender) park(ctx context.Context, d amqp.Delivery, reason string) error
 	}
 	confirmed, err := confirm.WaitContext(ctx)
 	if err == nil && !confirmed {
-		err = fmt.Errorf("the broker refused to keep the message")
+		err = errors.New("the broker refused to keep the message")
 	}
-	return err
+	// A message that no queue takes is returned first and then confirmed.
+	select {
+	case <-s.returned:
+		return errors.Join(err, fmt.Errorf("no queue is bound to exchange %s", s.settings.parkedName()))
+	default:
+		return err
+	}
 }
 
 func hash(body []byte) string {

@@ -74,7 +74,7 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 	defer s.registry.wait()
 	defer stop()
 	go c.settings.bindNova(work, in, s.novaBound())
-	go s.tick(work)
+	go s.tick(work, cancel)
 
 	sweep := time.NewTicker(time.Minute)
 	defer sweep.Stop()
@@ -89,6 +89,8 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 			}
 		case tag := <-cancelled:
 			return fmt.Errorf("the broker cancelled the consumer %s: the queue is gone or has moved", tag)
+		case reason := <-send.closed:
+			return fmt.Errorf("the sender's channel was closed: %w", reason)
 		case f := <-s.registry.leftOvers:
 			s.registry.leftOver(f)
 		case <-sweep.C:
@@ -142,13 +144,15 @@ func (s *session) tools(ctx context.Context) *tools {
 	}
 }
 
-// tick sends a tick a second; a session that cannot is broken.
-func (s *session) tick(ctx context.Context) {
+// tick sends a tick a second and ends the session when it cannot: without
+// ticks the lease lapses, while the queue goes on serving this replica.
+func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 	every := time.NewTicker(tickEvery)
 	defer every.Stop()
 	for {
 		if err := s.sender.tick(ctx, s.clock()); err != nil {
-			return // the connection's end is told by watch
+			broken(fmt.Errorf("send a tick: %w", err))
+			return
 		}
 		select {
 		case <-ctx.Done():

@@ -68,7 +68,12 @@ func (w *worker) run(ctx context.Context) {
 			return
 		case <-w.mail.wake:
 		}
-		for w.mail.take(&w.aim) {
+		for {
+			aim, ok := w.mail.take()
+			if !ok {
+				break
+			}
+			w.aim = aim
 			switch w.aim.Goal.Kind {
 			case handover.GoalCommit:
 				w.commit(ctx)
@@ -84,15 +89,13 @@ func (w *worker) run(ctx context.Context) {
 // replaced tells whether a new aim waits; one that only says that Nova is done
 // is taken in place.
 func (w *worker) replaced() bool {
-	next, ok := w.mail.peek()
-	if !ok {
-		return false
+	next, same, waits := w.mail.takeIf(func(next handover.Aim) bool {
+		return next.Goal.Kind == w.aim.Goal.Kind && next.Goal.Host == w.aim.Goal.Host
+	})
+	if same {
+		w.aim = next
 	}
-	if next.Goal.Kind != w.aim.Goal.Kind || next.Goal.Host != w.aim.Goal.Host {
-		return true
-	}
-	w.mail.take(&w.aim)
-	return false
+	return waits
 }
 
 func (w *worker) commit(ctx context.Context) {

@@ -434,17 +434,20 @@ func TestRowsThatChangeWhileTheAgentIsWaitedForAlarm(t *testing.T) {
 
 func TestAMailboxKeepsTheNewestAimOnly(t *testing.T) {
 	m := newMailbox()
-	var got handover.Aim
-	if _, full := m.peek(); full || m.take(&got) {
+	never := func(handover.Aim) bool { return false }
+	if _, taken, waits := m.takeIf(never); taken || waits {
 		t.Error("a new mailbox is full")
 	}
 	m.put(handover.Aim{Port: "old"})
 	m.put(handover.Aim{Port: "new"})
-	if peeked, full := m.peek(); !full || peeked.Port != "new" {
-		t.Errorf("%+v", peeked)
+	if _, taken, waits := m.takeIf(never); taken || !waits {
+		t.Error("an aim that is not wanted is taken")
 	}
-	if !m.take(&got) || got.Port != "new" || m.take(&got) {
+	if got, ok := m.take(); !ok || got.Port != "new" {
 		t.Errorf("%+v", got)
+	}
+	if _, ok := m.take(); ok {
+		t.Error("taken twice")
 	}
 	if len(m.wake) != 1 {
 		t.Errorf("%d tokens", len(m.wake))

@@ -24,11 +24,11 @@ func (h *Handover) decide(s Settings, now time.Duration) []Decision {
 	case Failing:
 		if !h.asked {
 			h.asked = true
-			out = append(out, AskHosts{Why: "Nova rolls back and no host has said why"})
+			out = append(out, AskHosts{Why: "the migration may have failed and no host has said where the guest is"})
 		}
 		for _, p := range h.ports {
-			if h.goals[p.ID].Kind == GoalCommit {
-				out = append(out, h.aim(p, Goal{Kind: GoalHold}, "Nova rolls back")...)
+			if kind := h.goals[p.ID].Kind; kind == GoalCommit || kind == GoalRestore {
+				out = append(out, h.aim(p, Goal{Kind: GoalHold}, "the migration may have failed and no host has said where the guest is")...)
 			}
 		}
 		if h.rollbackEnd {
@@ -167,9 +167,11 @@ func (h *Handover) restore(s Settings) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
 		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.leftOver}
-		policy, _ := policyFor(s.Policy, p)
-		own := policy != PolicyObserve && s.ConcurrentActivateSafe
-		if s.Repair == RepairAll || s.Repair == RepairOwn && own {
+		own := s.ConcurrentActivateSafe && mayBeOurs(s.Policy, p)
+		// A left-over is found long after: on a Neutron where our activate can
+		// make another's fail, it is told and not touched.
+		touch := s.Repair == RepairAll && (s.ConcurrentActivateSafe || !h.leftOver)
+		if touch || s.Repair == RepairOwn && own {
 			goal.Kind = GoalRestore
 		}
 		out = append(out, h.aim(p, goal, "the migration has failed")...)

@@ -23,7 +23,7 @@ type Handover struct {
 	goals    map[string]Goal
 	done     map[string]PortDone
 	observed map[string]bool
-	asked    bool  // the hosts were asked because Nova alone spoke of failure
+	asked    bool  // the hosts were asked where the guest is
 	alarmed  Phase // the last phase that raised an alarm
 	// heard holds the hosts that have spoken by a publisher; a pair is
 	// committed only when both have.

@@ -250,16 +250,27 @@ func TestAnIncomingGuestInAListBeginsAHandover(t *testing.T) {
 }
 
 func TestOtherSignsBeginNothing(t *testing.T) {
-	stale := at(src, 1, SignPaused)
-	stale.FreshFor = 0
 	for _, s := range []HostSign{
-		stale, at(src, 1, SignResumed), at(src, 1, SignLeft), at(src, 1, SignStopped), at(src, 1, SignPostCopy),
+		listed(src, 1, SignPaused), at(src, 1, SignResumed), at(src, 1, SignLeft), at(src, 1, SignStopped), at(src, 1, SignPostCopy),
 		at(src, 1, SignArrivedPaused), listed(src, 1, SignRunning), listed(src, 1, SignAbsent), listed(src, 1, SignMissedEvents),
 	} {
 		d := newDrive(suspended, ready("p1"))
 		if got := d.tell(s); len(got) != 0 || d.Current() != nil {
 			t.Errorf("%s decides %+v", say(s), got)
 		}
+	}
+}
+
+func TestAnOldPauseBeginsAHandoverForWhatMayFollowButCommitsNothing(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	old := at(src, 1, SignPaused)
+	old.FreshFor = 0
+	started := at(dst, 1, SignStarted)
+	if got := aimed(d.tell(old, started), GoalCommit); len(got) != 0 {
+		t.Errorf("committed: %v", got)
+	}
+	if got := aimed(d.tell(at(src, 2, SignResumed)), GoalRestore); len(got) != 1 {
+		t.Errorf("the failure after it restores %v", got)
 	}
 }
 

@@ -138,7 +138,9 @@ func (i *Instance) opens(s HostSign) bool {
 			return h.Destination != ""
 		}
 	case SignPaused:
-		return h == nil && s.FreshFor > 0
+		// However old: a RESUMED may follow it, and for a restore nothing is
+		// too old. The deadline keeps an old one from leading to a commit.
+		return h == nil && !s.Listed
 	default:
 		return false
 	}

@@ -11,8 +11,8 @@ import (
 // How evidence leads from phase to phase (rows: what is learnt, columns: the
 // phase; "." = stays). Left is final, unless Nova alone has told it: then a sign
 // of failure takes it back. Everything else can still be corrected by what the
-// hosts say. A Failed whose sign is that the destination has gone stays where
-// the table says Contradicted: the guest arrived there and has gone again.
+// hosts say. A Failed whose only sign is that the destination has gone becomes
+// Failing where the table says Contradicted: the guest arrived and has gone.
 //
 //	                    Watching  Paused    PostCopy  Arrived       Failing       Failed        Contradicted  Lost
 //	paused              Paused    .         .         .             .             .             .             .
@@ -21,7 +21,7 @@ import (
 //	source died         Failed    Failed    Lost      Contradicted  Failed        .             .             .
 //	source left         Left      Left      Left      Left          Left          Left          Left          Left
 //	arrived             Arrived   Arrived   .         .             Contradicted  Contradicted  .             .
-//	destination gone    Failed    Failed    Lost      Failed        Failed        .             Failed        .
+//	destination gone    Failed    Failed    Lost      Failing       Failed        .             Failed        .
 //	Nova takes over     Left      Left      Left      Left          .             .             .             .
 //	Nova rolls back     Failing   Failing   Lost      Contradicted  .             .             .             .
 //
@@ -43,8 +43,9 @@ const (
 	Arrived
 	// Left: success is certain, Nova takes over. Commit nothing, verify.
 	Left
-	// Failing: Nova alone says that the migration failed. Commit nothing, ask
-	// the hosts.
+	// Failing: the migration may have failed, but no host says where the guest
+	// is: Nova alone speaks of it, or the guest has gone from the destination
+	// after it had arrived. Change nothing, ask the hosts.
 	Failing
 	// Failed: a host says so. Commit nothing, restore the source.
 	Failed
@@ -94,19 +95,22 @@ func (e evidence) phase() Phase {
 		e.running.known && e.paused.known && e.paused.Before(e.running.Order)
 	gone := e.gone.known && e.started.known && e.started.Before(e.gone.Order)
 	arrived := e.arrived.known && !gone && !e.arrived.Before(e.started.Order)
-	failed := resumed || gone || e.died.known || e.leftOver
+	// A guest that stops after it has arrived proves nothing about the source;
+	// before that the destination's end is the migration's.
+	vanished := gone && e.arrived.known && !e.arrived.Before(e.started.Order)
+	failed := resumed || gone && !vanished || e.died.known || e.leftOver
 	left := e.left || e.absent && arrived
 
 	switch {
 	case left, e.novaPost && !failed && !e.rollback:
 		return Left
-	case e.postCopy && (failed || e.rollback):
+	case e.postCopy && (failed || gone || e.rollback):
 		return Lost
 	case arrived && (failed || e.rollback):
 		return Contradicted
 	case failed:
 		return Failed
-	case e.rollback:
+	case e.rollback, vanished:
 		return Failing
 	case e.postCopy:
 		return PostCopy

@@ -79,6 +79,17 @@ var driverPolicies = map[string]Policy{
 	"calico":         PolicyObserve,
 }
 
+// mayBeOurs tells whether earlybind may have moved a port: by its policy, or
+// because the driver that decides the policy cannot be read, as Neutron shows it
+// for a bound ACTIVE row only and the port has none.
+func mayBeOurs(configured Policy, p port.Port) bool {
+	if configured == PolicyAuto && p.Driver == "" {
+		p.Driver = "openvswitch" // any that is committed
+	}
+	policy, _ := policyFor(configured, p)
+	return policy != PolicyObserve
+}
+
 // policyFor gives the commit policy of one port and, for the log, its reason.
 func policyFor(configured Policy, p port.Port) (Policy, string) {
 	switch {
