@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,9 @@ const (
 	// goes on: well under RabbitMQ's delivery timeout of 30 minutes. A handover
 	// that lasts longer is found again through its hosts' states.
 	holdFor = 10 * time.Minute
+	// maxHeld bounds what one instance holds; a migration has about 20 messages.
+	// Held messages count against the session's prefetch.
+	maxHeld = 64
 	// expireAfter is how long a handover may stay silent.
 	expireAfter = 45 * time.Minute
 	// rememberFor is how long an instance without a handover is remembered, so
@@ -102,16 +106,23 @@ func (a *actor) take(ctx context.Context, m message) {
 	earlier := len(a.held)
 	if m.settle != nil {
 		a.held = append(a.held, heldMessage{m.settle, a.tools.clock()})
+		if len(a.held) > maxHeld {
+			a.held[0].settle()
+			a.held, earlier = a.held[1:], max(earlier-1, 0)
+		}
 	}
 	if m.saw != "" {
 		a.heardAt = a.tools.clock()
 	}
 	before := a.core.Current()
 	decisions := a.core.Step(m.input)
-	if len(decisions) > 1 && decisions[0] == (handover.End{Outcome: handover.OutcomeSuperseded}) {
-		// The line of the old handover, before the new one takes its place.
-		a.carryOut(ctx, decisions[0])
-		decisions = decisions[1:]
+	superseded := handover.End{Outcome: handover.OutcomeSuperseded}
+	if i := slices.Index(decisions, handover.Decision(superseded)); i >= 0 {
+		// The lines of the old handover, before the new one takes its place.
+		for _, d := range decisions[:i+1] {
+			a.carryOut(ctx, d)
+		}
+		decisions = decisions[i+1:]
 		for _, h := range a.held[:earlier] {
 			h.settle()
 		}

@@ -15,6 +15,9 @@ import (
 // arrival, and clears up after a failure in about one.
 const leftOverPatience = time.Minute
 
+// answerPatience is how long the hosts have to answer from their caches.
+const answerPatience = 5 * time.Second
+
 // found is what the search for left-overs came upon.
 type found struct {
 	instance string
@@ -24,7 +27,8 @@ type found struct {
 // findLeftOvers looks, once per host and session, for instances that run on
 // host while the ACTIVE rows of their ports are not there, or not bound: what a
 // replica that was killed, or a broker that lost its messages, has left. It
-// looks twice, a minute apart, and reports what was wrong both times.
+// looks twice, a minute apart, has the hosts asked for their domains anew before
+// the second look, and reports what was wrong both times.
 func findLeftOvers(ctx context.Context, t *tools, host string, running []string, report func(found)) {
 	first, ok := wrongOn(ctx, t, host, running)
 	if !ok || len(first) == 0 {
@@ -34,6 +38,12 @@ func findLeftOvers(ctx context.Context, t *tools, host string, running []string,
 	case <-ctx.Done():
 		return
 	case <-time.After(leftOverPatience):
+	}
+	t.ask("rows on " + host + " have been wrong for a while")
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(answerPatience):
 	}
 	second, ok := wrongOn(ctx, t, host, first)
 	if !ok {

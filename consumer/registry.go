@@ -6,9 +6,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/wire"
 )
+
+// searchesAtOnce bounds the searches for left-overs.
+const searchesAtOnce = 2
 
 // registry gives each sign to the actor of its instance. It lives as long as a
 // session and is used by one goroutine.
@@ -17,6 +21,11 @@ type registry struct {
 	tools  *tools
 	actors map[string]*actor
 	latest map[string]wire.Order // per host, of its lists of domains
+	// running holds, per host, the instances that its last list said run there.
+	running map[string]map[string]bool
+	// searching bounds how many hosts are searched at once: at a take-over all
+	// of them send their lists.
+	searching chan struct{}
 	// searched holds the hosts that were searched for left-overs, which come
 	// through leftOvers.
 	searched  map[string]bool
@@ -27,6 +36,7 @@ type registry struct {
 func newRegistry(ctx context.Context, t *tools) *registry {
 	return &registry{
 		ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{},
+		running: map[string]map[string]bool{}, searching: make(chan struct{}, searchesAtOnce),
 		searched: map[string]bool{}, leftOvers: make(chan found),
 	}
 }
@@ -115,9 +125,11 @@ func (r *registry) states(s wire.HostStates) {
 // search looks for what earlier migrations have left on a host, once per host.
 func (r *registry) search(s wire.HostStates) {
 	var running []string
+	r.running[s.Host] = map[string]bool{}
 	for _, d := range s.Domains {
 		if d.State == "running" && !d.Incoming {
 			running = append(running, d.Instance)
+			r.running[s.Host][d.Instance] = true
 		}
 	}
 	if r.searched[s.Host] || len(running) == 0 {
@@ -125,6 +137,12 @@ func (r *registry) search(s wire.HostStates) {
 	}
 	r.searched[s.Host] = true
 	r.wg.Go(func() {
+		select {
+		case r.searching <- struct{}{}:
+			defer func() { <-r.searching }()
+		case <-r.ctx.Done():
+			return
+		}
 		findLeftOvers(r.ctx, r.tools, s.Host, running, func(f found) {
 			select {
 			case r.leftOvers <- f:
@@ -135,7 +153,22 @@ func (r *registry) search(s wire.HostStates) {
 }
 
 // leftOver has an instance's left-over mended, unless a handover of it goes on.
+// It must run on that host and on no other: a guest that runs on both is an
+// operator's to look at.
 func (r *registry) leftOver(f found) {
+	if !r.running[f.input.Host][f.instance] {
+		return // it has moved or stopped meanwhile
+	}
+	for host, instances := range r.running {
+		if host != f.input.Host && instances[f.instance] {
+			r.tools.audit(audit.Line{
+				Event: audit.HandoverAlarm, Handover: audit.Handover{Instance: f.instance}, Host: f.input.Host,
+				Why:     "rows are wrong, and the hosts do not agree that the guest runs here alone",
+				Decided: "nothing is changed; look where the guest runs: virsh list on " + host + " and " + f.input.Host,
+			})
+			return
+		}
+	}
 	a, known := r.actors[f.instance]
 	if !known {
 		a = r.start(f.instance)

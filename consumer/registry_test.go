@@ -252,6 +252,21 @@ func TestGuestsThatDoNotRunHereAreNoLeftOvers(t *testing.T) {
 	})
 }
 
+func TestALeftOverOfAGuestThatRunsOnTwoHostsIsOnlyTold(t *testing.T) {
+	act(t, newNeutron(committed("p1")), func(t *testing.T, s *stage) {
+		s.states(src, true, runs)
+		s.states(dst, true, runs)
+		s.r.leftOver(<-s.r.leftOvers)
+		synctest.Wait()
+		if got := s.neutron.writes(); len(got) != 0 {
+			t.Errorf("writes %q", got)
+		}
+		if l := s.last(t, audit.HandoverAlarm); !strings.Contains(l.Why, "do not agree") {
+			t.Errorf("%+v", l)
+		}
+	})
+}
+
 func TestALeftOverDoesNotDisturbAHandover(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		s.toThePause()

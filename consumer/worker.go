@@ -21,6 +21,10 @@ const (
 	// is taken for its end (notifications may be switched off). Nova's roll-back
 	// was seen to take at most 1.2 s, its clean-up after success 2 s.
 	novaPatience = 30 * time.Second
+	// verifyPatience is how long rows that earlybind does not write may stay
+	// wrong while Nova has not said that it is done: before 28.3.1 it cleans up
+	// the source's storage first.
+	verifyPatience = 10 * time.Minute
 	// restorePatience is how long a restore is tried before an operator is told.
 	restorePatience = 10 * time.Minute
 	// unknownWatch is how long a port is watched after a write whose outcome is
@@ -114,11 +118,12 @@ func (w *worker) commit(ctx context.Context) {
 		return
 	}
 	sent := w.tools.clock()
-	call, cancel := context.WithTimeout(ctx, requestTimeout)
+	// Its answer is waited for even when the session ends meanwhile: Neutron
+	// finishes a request whose client has gone away.
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	err := w.tools.neutron.Activate(call, w.port, host)
 	cancel()
 	answered := w.tools.clock()
-	w.committed(sent, answered)
 	line.Took = answered - sent
 	line.Outcome, line.Err = "activated", err
 	switch {
@@ -126,6 +131,9 @@ func (w *worker) commit(ctx context.Context) {
 		line.Outcome, line.Err = "was ACTIVE already", nil
 	case err != nil:
 		line.Outcome = "failed"
+	}
+	if line.Outcome != "failed" {
+		w.committed(sent, answered)
 	}
 	w.suspect(err)
 	w.report(line)
@@ -156,9 +164,10 @@ func (w *worker) restore(ctx context.Context) {
 		return stopped
 	}
 	options := rollback.Options{
-		NovaDone: func() bool {
+		NovaDone: func() (done, presumed bool) {
 			stop()
-			return w.aim.Goal.NovaDone || w.tools.clock()-began > novaPatience
+			told := w.aim.Goal.NovaDone
+			return told || w.tools.clock()-began > novaPatience, !told
 		},
 		May: func() bool { return !stop() && w.tools.may() },
 		Report: func(t rollback.Taken) {
@@ -212,7 +221,10 @@ func (w *worker) verify(ctx context.Context) {
 		if w.replaced() {
 			return
 		}
-		waited := w.tools.clock() - began
+		waited, bound := w.tools.clock()-began, verifyPatience
+		if w.aim.Goal.NovaDone {
+			bound = 2 * novaPatience
+		}
 		if !w.aim.Goal.NovaDone && waited < novaPatience {
 			if !w.pause(ctx, novaPatience-waited) {
 				return
@@ -230,12 +242,12 @@ func (w *worker) verify(ctx context.Context) {
 		case right && w.tools.clock() >= w.unknown:
 			w.finish(ctx, host, true)
 			return
-		case !right && waited > 2*novaPatience:
+		case !right && waited > bound:
 			w.alarm(host, errors.New(why))
 			w.finish(ctx, host, false)
 			return
 		}
-		if !w.pause(ctx, look) {
+		if !w.pause(ctx, min(look+waited/16, 15*look)) {
 			return
 		}
 	}

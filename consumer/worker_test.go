@@ -272,16 +272,16 @@ func TestRestoreTakesInThatNovaIsDone(t *testing.T) {
 	})
 }
 
-func TestRestoreWithoutNovasWordGoesOnAfterItsPatience(t *testing.T) {
+func TestAPortThatNobodyMovedIsLeftToASilentNova(t *testing.T) {
 	work(t, prepared("p1"), func(t *testing.T, d *desk) {
 		d.aim(handover.GoalRestore, src, false)
-		d.pass(novaPatience - time.Second)
-		d.wantWrites(t)
-		got, at := d.wait()
-		if !got.Right || at < novaPatience || at > novaPatience+10*time.Second {
+		if got, at := d.wait(); got.Right || at < restorePatience {
 			t.Errorf("%+v after %s", got, at)
 		}
-		d.wantWrites(t, "profile p1")
+		d.wantWrites(t)
+		if l := d.last(t, audit.HandoverAlarm); !strings.Contains(l.Why, "about to clear migrating_to") {
+			t.Errorf("the alarm does not say why: %+v", l)
+		}
 	})
 }
 

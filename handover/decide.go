@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"slices"
 	"time"
 
 	"github.com/earlybind/earlybind/port"
@@ -193,6 +194,20 @@ func (h *Handover) aim(p port.Port, g Goal, why string) []Decision {
 	}
 	h.goals[p.ID] = g
 	return []Decision{Aim{Port: p.ID, Goal: g, Destination: h.Destination, Why: why}}
+}
+
+// unfinished gives the ports that were committed or are being restored and have
+// not come to an end.
+func (h *Handover) unfinished() []string {
+	var ports []string
+	for id, goal := range h.goals {
+		moved := goal.Kind == GoalCommit || goal.Kind == GoalRestore
+		if done, ok := h.done[id]; moved && (!ok || done.Goal != goal) {
+			ports = append(ports, id)
+		}
+	}
+	slices.Sort(ports)
+	return ports
 }
 
 // outcome tells whether the handover is over: the guest's place is settled and

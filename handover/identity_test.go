@@ -2,6 +2,7 @@ package handover
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/earlybind/earlybind/port"
@@ -132,6 +133,10 @@ func TestAnotherRequestSupersedes(t *testing.T) {
 	d := newDrive(suspended, ready("p1"))
 	d.tell(toThePause()...)
 	got := d.tell(start("req-2", wire.NovaPre))
+	if len(alarmsIn(got)) != 1 {
+		t.Fatalf("a committed port is left behind without a word: %+v", got)
+	}
+	got = got[1:]
 	if len(got) < 3 || got[0] != (End{OutcomeSuperseded}) {
 		t.Fatalf("decides %+v", got)
 	}
@@ -413,5 +418,31 @@ func TestAMigrationThatBeginsSupersedesALeftOver(t *testing.T) {
 		if got := endsIn(d.tell(begins)); !slices.Equal(got, []Outcome{OutcomeSuperseded}) {
 			t.Errorf("%s: ends %v", say(begins), got)
 		}
+	}
+}
+
+func TestAHandoverThatIsCutOffTellsOfPortsThatItWasRestoring(t *testing.T) {
+	for outcome, cut := range map[Outcome]Input{OutcomeSuperseded: start("next", wire.NovaPre), OutcomeExpired: Expired{}} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed))
+		wantPhase(t, d, Failed)
+		got := d.tell(cut)
+		if len(alarmsIn(got)) != 1 || !strings.Contains(alarmsIn(got)[0].Why, "p1") {
+			t.Errorf("%s decides %+v", outcome, got)
+		}
+	}
+}
+
+// A port without an ACTIVE row, or with one that is unbound, does not show its
+// driver: who has not seen it before must still restore it.
+func TestAPortWhoseDriverCannotBeReadIsRestored(t *testing.T) {
+	bricked := ready("p1")
+	bricked.Driver = ""
+	bricked.Rows = bricked.Rows[:1]
+	bricked.Rows[0].Active = false
+	d := newDrive(Settings{Policy: PolicyAuto, Repair: RepairOwn, ConcurrentActivateSafe: true}, bricked)
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused))
+	if got := aimed(d.tell(at(src, 2, SignResumed)), GoalRestore); len(got) != 1 {
+		t.Errorf("restores %v", got)
 	}
 }

@@ -2,6 +2,7 @@ package handover
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/earlybind/earlybind/wire"
 )
@@ -227,13 +228,20 @@ func (i *Instance) begin(requestID, why string) []Decision {
 	return append(out, Begin{Why: why})
 }
 
+// end closes the handover. One that is cut off with a port still to be restored,
+// or committed and never heard of again, is told to an operator.
 func (i *Instance) end(o Outcome) []Decision {
-	if id := i.current.RequestID; id != "" {
+	var out []Decision
+	if ports := i.current.unfinished(); len(ports) > 0 && (o == OutcomeSuperseded || o == OutcomeExpired) {
+		out = append(out, Alarm{Why: "the handover ends as " + string(o) + " and nothing is known of how these ports stand: " + strings.Join(ports, ", ")})
+	}
+	// A migration that was only not heard of for long may still be heard of.
+	if id := i.current.RequestID; id != "" && o != OutcomeExpired {
 		i.ended = append(i.ended, id)
 		if len(i.ended) > rememberedRequests {
 			i.ended = i.ended[1:]
 		}
 	}
 	i.current = nil
-	return []Decision{End{Outcome: o}}
+	return append(out, End{Outcome: o})
 }

@@ -23,6 +23,9 @@ type Situation struct {
 	// NovaDone: Nova's own roll-back has finished, or is not to be expected
 	// any more. Before that, what Nova will do itself is left to it.
 	NovaDone bool
+	// Presumed: NovaDone is taken from Nova's silence. It may then still be at
+	// work: a row that nobody moved is left to it.
+	Presumed bool
 }
 
 // Action is the kind of a step.
@@ -60,7 +63,7 @@ type Step struct {
 //	ACTIVE failed     any               -              hands off (binding_failed)
 //	ACTIVE unbound    any               -              rebind: PUT the profile without migrating_to
 //	ACTIVE bound      made here         -              delete the destination's row
-//	ACTIVE bound      any, migrating_to -              wait for Nova; when it is done: rebind
+//	ACTIVE bound      any, migrating_to -              wait for Nova; when it has said that it is done: rebind
 //	ACTIVE bound      INACTIVE          -              wait for Nova; when it is done: done
 //	ACTIVE bound      none              -              done
 //	INACTIVE          ACTIVE            -              activate the source
@@ -103,7 +106,7 @@ func settle(s Situation, source, destination port.Row, hasDestination bool) Step
 		return Step{Action: Rebind, Host: s.Source, Profile: without(source.Profile), Why: "the source's row is ACTIVE but unbound"}
 	case made:
 		return Step{Action: Delete, Host: s.Destination, Why: "the destination's row was made by this roll-back"}
-	case source.MigratingTo() != "" && !s.NovaDone:
+	case source.MigratingTo() != "" && (!s.NovaDone || s.Presumed):
 		return Step{Action: Wait, Why: "Nova is about to clear migrating_to"}
 	case source.MigratingTo() != "":
 		return Step{Action: Rebind, Host: s.Source, Profile: without(source.Profile), Why: "migrating_to is left in the profile"}

@@ -37,7 +37,7 @@ type Taken struct {
 // Options are the caller's part in a [Restore].
 type Options struct {
 	// NovaDone gives the situation's NovaDone at the time of each plan.
-	NovaDone func() bool
+	NovaDone func() (done, presumed bool)
 	// May is asked immediately before each write: false ends the roll-back
 	// with ErrStopped (ownership lost, another migration shows).
 	May func() bool
@@ -52,6 +52,9 @@ var (
 	ErrHandsOff = errors.New("hands off")
 	ErrStopped  = errors.New("stopped")
 )
+
+// callBound bounds one request. The slowest answer seen on two cores was 2.6 s.
+const callBound = 15 * time.Second
 
 // pace is how long to wait between two looks: short at first, since Nova's own
 // roll-back deletes the destination's row within 37 to 1160 ms of its start,
@@ -73,12 +76,18 @@ func pace() *backoff.ExponentialBackOff {
 func Restore(ctx context.Context, n Neutron, id, source, destination string, o Options) error {
 	wait := pace()
 	var last Step
+	var why string // the rows are not right yet
 	for {
-		p, err := n.Read(ctx, id)
+		p, err := read(ctx, n, id)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %s", ctx.Err(), why)
+		}
 		if err != nil {
+			why = "the rows could not be read: " + err.Error()
 			o.Report(Taken{Step: Step{Action: Wait, Why: "the rows could not be read"}, Err: err})
 		} else {
-			step := Plan(Situation{Port: p, Source: source, Destination: destination, NovaDone: o.NovaDone()})
+			done, presumed := o.NovaDone()
+			step := Plan(Situation{Port: p, Source: source, Destination: destination, NovaDone: done, Presumed: presumed})
 			switch step.Action {
 			case Done:
 				o.Report(Taken{Step: step})
@@ -86,12 +95,17 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 			case HandsOff:
 				return fmt.Errorf("%w: %s", ErrHandsOff, step.Why)
 			case Wait:
+				why = step.Why
 			default:
 				if !o.May() {
 					return ErrStopped
 				}
 				start := time.Now()
 				err := take(ctx, n, p, step)
+				why = step.Why
+				if err != nil {
+					why = step.Action.String() + ": " + err.Error()
+				}
 				o.Report(Taken{Step: step, Err: err, Took: time.Since(start)})
 				again := step.Action == last.Action && step.Host == last.Host
 				last = step
@@ -102,12 +116,23 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 			}
 		}
 		if err := pause(ctx, wait.NextBackOff(), o.Wake); err != nil {
-			return err
+			return fmt.Errorf("%w: %s", err, why)
 		}
 	}
 }
 
+func read(ctx context.Context, n Neutron, id string) (port.Port, error) {
+	ctx, cancel := context.WithTimeout(ctx, callBound)
+	defer cancel()
+	return n.Read(ctx, id)
+}
+
+// take sends one request and waits for its answer even when the roll-back is to
+// end meanwhile: Neutron finishes a request whose client has gone away, and the
+// next writer had better not meet it.
 func take(ctx context.Context, n Neutron, p port.Port, s Step) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callBound)
+	defer cancel()
 	switch s.Action {
 	case Activate:
 		return n.Activate(ctx, p.ID, s.Host)

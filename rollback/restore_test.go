@@ -94,7 +94,7 @@ func always() <-chan struct{} {
 
 func (b bench) options() rollback.Options {
 	return rollback.Options{
-		NovaDone: func() bool { return true },
+		NovaDone: func() (bool, bool) { return true, false },
 		May:      func() bool { return true },
 		Report:   func(rollback.Taken) {},
 		Wake:     always(),
@@ -224,7 +224,7 @@ func TestNovaDeletesTheDestinationsRowAtEveryPoint(t *testing.T) {
 					o := b.options()
 					// Nova is done when it has deleted, or when there is nothing else to wait for.
 					looks := 0
-					o.NovaDone = func() bool { looks++; return done.Load() || looks > 10 }
+					o.NovaDone = func() (bool, bool) { looks++; return done.Load() || looks > 10, false }
 					if err := b.restore(t, o); err != nil {
 						t.Fatalf("%s call %d: %v", place, n, err)
 					}
@@ -376,11 +376,11 @@ func TestWhileNovaIsAtWorkOnlyTheSwitchIsMade(t *testing.T) {
 			defer cancel()
 			o := b.options()
 			looks := 0
-			o.NovaDone = func() bool {
+			o.NovaDone = func() (bool, bool) {
 				if looks++; looks > 20 {
 					cancel()
 				}
-				return false
+				return false, false
 			}
 			if err := rollback.Restore(ctx, b.neutron, b.port, src, dst, o); err != nil && !errors.Is(err, context.Canceled) {
 				t.Fatal(err)

@@ -56,7 +56,7 @@ func (m *migration) restore(novaDone func() bool, c cut) (writes int, err error)
 	ctx, cancel := context.WithTimeout(m.Context(), patience)
 	defer cancel()
 	err = rollback.Restore(ctx, m.neutron, m.id, source, dest, rollback.Options{
-		NovaDone: novaDone,
+		NovaDone: func() (done, presumed bool) { return novaDone(), false },
 		May: func() bool {
 			if writes++; writes == c.during {
 				time.AfterFunc(30*time.Millisecond, cancel) // a write takes 30 to 500 ms

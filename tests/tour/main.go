@@ -187,7 +187,9 @@ func load(file string) ([]*sample, error) {
 	for _, line := range strings.Split(strings.TrimSpace(string(raw)), "\n") {
 		var m sample
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			// Cut off by a kill: that sample is taken again.
+			fmt.Fprintf(os.Stderr, "tour: a line of %s is left out: %v\n", file, err)
+			continue
 		}
 		samples = append(samples, &m)
 	}

@@ -104,8 +104,8 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 	if err := m.recount(ctx, l); err != nil {
 		return m, err
 	}
-	if s.NoPublishers && (m.Figures.OursWritten > 0 || !m.says("no publisher was heard")) {
-		m.Fault = "without publishers earlybind must touch nothing and say why"
+	if m.Fault == "" {
+		m.Fault = s.unmet(m)
 	}
 	return m, nil
 }

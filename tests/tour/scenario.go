@@ -49,6 +49,41 @@ var scenarios = []scenario{
 		Expect: "earlybind touches nothing and says why"},
 }
 
+// unmet says what a sample lacks of what its story promises; empty if nothing.
+// Rows and Nova's own calls are judged for all stories alike.
+func (s scenario) unmet(m *sample) string {
+	first := m.Figures.PauseToFirstOurs
+	switch s.Key {
+	case "a":
+		if m.Figures.OursWritten > 0 {
+			return "earlybind has written although it only observes"
+		}
+		if m.Figures.NovaActivated == 0 {
+			return "Nova has activated nothing"
+		}
+	case "b", "s":
+		if first == nil && m.Figures.NovaActivated == 0 && m.Figures.NovaConflict == 0 {
+			return "nobody was seen to activate"
+		}
+		if first == nil && !m.says("observe (") {
+			return "earlybind has activated nothing and has not said why"
+		}
+	case "p":
+		if m.Figures.OursWritten > 0 || !m.says("no publisher was heard") {
+			return "without publishers earlybind must touch nothing and say why"
+		}
+	case "c":
+		if first != nil {
+			return "earlybind has activated the destination of a migration that failed"
+		}
+	case "d", "e":
+		if first == nil {
+			return "earlybind has not activated: there was nothing to restore"
+		}
+	}
+	return ""
+}
+
 func scenarioOf(key string) (scenario, bool) {
 	for _, s := range scenarios {
 		if s.Key == key {
