@@ -69,6 +69,7 @@ type Step struct {
 //	INACTIVE          ACTIVE            -              activate the source
 //	INACTIVE          not ACTIVE        -              vnic_type is not normal, or an allocation: hands off
 //	INACTIVE          INACTIVE          -              wait for Nova; when it is done: delete the destination's row
+//	INACTIVE          none              -              no destination is known: hands off
 //	INACTIVE          none              -              create on the destination (ACTIVE at once), to be undone by the lines above
 //	none              any               -              hands off: what the row held is gone
 func Plan(s Situation) Step {
@@ -92,6 +93,9 @@ func Plan(s Situation) Step {
 		return Step{Action: Wait, Why: "no ACTIVE row; Nova is about to delete the destination's"}
 	case hasDestination:
 		return Step{Action: Delete, Host: s.Destination, Why: "no ACTIVE row; the destination's is in the way of making it anew"}
+	}
+	if s.Destination == "" {
+		return Step{Action: HandsOff, Why: "no ACTIVE row, and no second host is known to make one on"}
 	}
 	return detour(s, source)
 }

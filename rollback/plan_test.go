@@ -149,3 +149,23 @@ func TestAProfileThatIsMissingBecomesEmptyAndNotNull(t *testing.T) {
 		t.Error("the profile is nil")
 	}
 }
+
+func TestWithoutAKnownDestinationNoRowIsMade(t *testing.T) {
+	p := port.Port{ID: "p", Rows: []port.Row{{Host: "compute1", VIFType: "unbound", VNICType: "normal"}}}
+	if step := Plan(Situation{Port: p, Source: "compute1", NovaDone: true}); step.Action != HandsOff {
+		t.Errorf("%+v", step)
+	}
+}
+
+// With Nova silent, what nobody moved is left to it; what is unbound was moved.
+func TestNovasSilenceIsNoWordOnAPortThatNobodyMoved(t *testing.T) {
+	row := port.Row{Host: "compute1", Active: true, VIFType: "ovs", VNICType: "normal", Profile: map[string]any{"migrating_to": "compute2"}}
+	s := Situation{Port: port.Port{ID: "p", Rows: []port.Row{row}}, Source: "compute1", Destination: "compute2", NovaDone: true, Presumed: true}
+	if step := Plan(s); step.Action != Wait {
+		t.Errorf("bound: %+v", step)
+	}
+	s.Port.Rows[0].VIFType = "unbound"
+	if step := Plan(s); step.Action != Rebind {
+		t.Errorf("unbound: %+v", step)
+	}
+}
