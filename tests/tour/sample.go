@@ -75,7 +75,7 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 	}
 	ear := l.Listen(ctx)
 	if err := m.migrate(ctx, l, s); err != nil {
-		m.Fault = err.Error()
+		m.fault("%w", err)
 	}
 	if server, err = l.Settled(ctx); err != nil {
 		return m, err
@@ -85,11 +85,13 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 		guestOn = m.Destination
 	}
 	if server.Host != guestOn {
-		m.Fault = fmt.Sprintf("the guest should be on %s and is on %s", guestOn, server.Host)
+		m.fault("the guest should be on %s and is on %s", guestOn, server.Host)
 		guestOn = server.Host
 	}
-	if err := l.HandoverEnded(ctx, m.Began, m.Instance); err != nil {
-		m.Fault = err.Error()
+	if m.Fault == "" {
+		if err := l.HandoverEnded(ctx, m.Began, m.Instance); err != nil {
+			m.fault("%w", err)
+		}
 	}
 	if err := m.read(ctx, l, guestOn); err != nil {
 		return m, err
@@ -104,10 +106,17 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 	if err := m.recount(ctx, l); err != nil {
 		return m, err
 	}
-	if m.Fault == "" {
-		m.Fault = s.unmet(m)
+	if unmet := s.unmet(m); unmet != "" {
+		m.fault("%s", unmet)
 	}
 	return m, nil
+}
+
+// fault keeps what went wrong first: what follows is mostly its consequence.
+func (m *sample) fault(format string, args ...any) {
+	if m.Fault == "" {
+		m.Fault = fmt.Errorf(format, args...).Error()
+	}
 }
 
 // says tells whether the timeline holds a text.
