@@ -86,6 +86,8 @@ func signOf(e wire.HostEvent) (handover.Sign, bool) {
 			return handover.SignPaused, true
 		case wire.PostCopy:
 			return handover.SignPostCopy, true
+		case wire.PostCopyFailed:
+			return handover.SignPostCopyFailed, true
 		case wire.Paused:
 			return handover.SignArrivedPaused, true
 		}

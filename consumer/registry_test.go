@@ -30,7 +30,7 @@ func TestSignsOfEvents(t *testing.T) {
 	for e, want := range map[[2]string]handover.Sign{
 		{"started", "migrated"}: handover.SignStarted, {"started", "booted"}: 0, {"started", "restored"}: 0,
 		{"suspended", "migrated"}: handover.SignPaused, {"suspended", "postcopy"}: handover.SignPostCopy,
-		{"suspended", "paused"}: handover.SignArrivedPaused, {"suspended", "postcopy_failed"}: 0, {"suspended", "ioerror"}: 0,
+		{"suspended", "paused"}: handover.SignArrivedPaused, {"suspended", "postcopy_failed"}: handover.SignPostCopyFailed, {"suspended", "ioerror"}: 0,
 		{"resumed", "unpaused"}: handover.SignResumed, {"resumed", "migrated"}: handover.SignResumed,
 		{"resumed", "postcopy"}: handover.SignResumed, {"resumed", "unknown-9"}: handover.SignResumed,
 		{"stopped", "migrated"}: handover.SignLeft, {"stopped", "failed"}: handover.SignStopped, {"stopped", "destroyed"}: handover.SignStopped,

@@ -80,6 +80,8 @@ func (h *Handover) learnFromSource(s HostSign) {
 	case SignPostCopy:
 		h.postCopy = true
 		h.freshen(s)
+	case SignPostCopyFailed:
+		h.postFailed = true
 	case SignResumed:
 		h.resumed.set(s.Order)
 	case SignRunning:

@@ -17,21 +17,23 @@ type Sign int
 // The signs, with the libvirt event that gives them (seen on libvirt 9.0.0 and
 // 11.3.0 for every outcome of a migration) or the state that stands for it.
 const (
-	SignStarted       Sign = iota + 1 // STARTED/MIGRATED, or an incoming domain is listed
-	SignPaused                        // SUSPENDED/MIGRATED, or the state is paused/migration
-	SignPostCopy                      // SUSPENDED/POSTCOPY
-	SignResumed                       // RESUMED, any detail
-	SignArrivedPaused                 // SUSPENDED/PAUSED: a paused guest has arrived
-	SignLeft                          // STOPPED/MIGRATED
-	SignStopped                       // STOPPED, any other detail
-	SignRunning                       // the state is running
-	SignAbsent                        // the host does not list the domain
-	SignMissedEvents                  // the host's libvirt or publisher was away: events may be missing
+	SignStarted        Sign = iota + 1 // STARTED/MIGRATED, or an incoming domain is listed
+	SignPaused                         // SUSPENDED/MIGRATED, or the state is paused/migration
+	SignPostCopy                       // SUSPENDED/POSTCOPY
+	SignPostCopyFailed                 // SUSPENDED/POSTCOPY_FAILED
+	SignResumed                        // RESUMED, any detail
+	SignArrivedPaused                  // SUSPENDED/PAUSED: a paused guest has arrived
+	SignLeft                           // STOPPED/MIGRATED
+	SignStopped                        // STOPPED, any other detail
+	SignRunning                        // the state is running
+	SignAbsent                         // the host does not list the domain
+	SignMissedEvents                   // the host's libvirt or publisher was away: events may be missing
 )
 
 var signNames = map[Sign]string{
 	SignStarted: "started/migrated", SignPaused: "suspended/migrated", SignPostCopy: "suspended/postcopy",
-	SignResumed: "resumed", SignArrivedPaused: "suspended/paused", SignLeft: "stopped/migrated",
+	SignPostCopyFailed: "suspended/postcopy_failed",
+	SignResumed:        "resumed", SignArrivedPaused: "suspended/paused", SignLeft: "stopped/migrated",
 	SignStopped: "stopped", SignRunning: "reads running", SignAbsent: "absent", SignMissedEvents: "missed events",
 }
 

@@ -17,6 +17,7 @@ import (
 //	                    Watching  Paused    PostCopy  Arrived       Failing       Failed        Contradicted  Lost
 //	paused              Paused    .         .         .             .             .             .             .
 //	post-copy           PostCopy  PostCopy  .         PostCopy      Lost          Lost          Lost          .
+//	post-copy failed    Lost      Lost      Lost      Lost          Lost          Lost          Lost          .
 //	source resumed      Failed    Failed    Lost      Contradicted  Failed        .             .             .
 //	source died         Failed    Failed    Lost      Contradicted  Failed        .             .             .
 //	source left         Left      Left      Left      Left          Left          Left          Left          Left
@@ -69,6 +70,7 @@ type evidence struct {
 	left        bool         // STOPPED/MIGRATED on the source
 	absent      bool         // the source's libvirt does not know the domain any more
 	postCopy    bool         // SUSPENDED/POSTCOPY on the source
+	postFailed  bool         // SUSPENDED/POSTCOPY_FAILED on the source
 	started     lowest       // STARTED/MIGRATED on the destination
 	arrived     highest      // RESUMED, or SUSPENDED/PAUSED, on the destination
 	gone        highest      // STOPPED on the destination, or its libvirt does not know the domain
@@ -104,7 +106,7 @@ func (e evidence) phase() Phase {
 	switch {
 	case left, e.novaPost && !failed && !e.rollback:
 		return Left
-	case e.postCopy && (failed || gone || e.rollback):
+	case e.postFailed, e.postCopy && (failed || gone || e.rollback):
 		return Lost
 	case arrived && (failed || e.rollback):
 		return Contradicted

@@ -35,6 +35,7 @@ var table = []struct {
 	//                                                   watching  paused    postcopy  arrived       left  Nova left failing       failed        gone    contradicted  lost
 	{"paused", at(src, 90, SignPaused), [11]Phase{Paused, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
 	{"post-copy", at(src, 90, SignPostCopy), [11]Phase{PostCopy, PostCopy, PostCopy, PostCopy, Left, Left, Lost, Lost, Lost, Lost, Lost}},
+	{"post-copy failed", at(src, 90, SignPostCopyFailed), [11]Phase{Lost, Lost, Lost, Lost, Left, Left, Lost, Lost, Lost, Lost, Lost}},
 	{"source resumed", at(src, 90, SignResumed), [11]Phase{Failed, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
 	{"source reads running", listed(src, 90, SignRunning), [11]Phase{Watching, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
 	{"source died", at(src, 90, SignStopped), [11]Phase{Failed, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
@@ -91,7 +92,7 @@ func TestEveryCellOfTheTransitionTable(t *testing.T) {
 	if len(signs) != len(signNames) || len(steps) != int(wire.NovaRefused) {
 		t.Errorf("the table has %d of %d signs and %d of %d steps of Nova", len(signs), len(signNames), len(steps), wire.NovaRefused)
 	}
-	if want := 28 * 11; cells != want {
+	if want := 29 * 11; cells != want {
 		t.Errorf("%d cells, want %d", cells, want)
 	}
 }
