@@ -51,8 +51,8 @@ func (s *Settings) Validate() error {
 	if len(s.NotificationTopics) == 0 || s.NovaExchange == "" || s.Queue == "" {
 		faults = append(faults, errors.New("EARLYBIND_NOVA_EXCHANGE, EARLYBIND_NOTIFICATION_TOPICS and EARLYBIND_QUEUE must not be empty"))
 	}
-	if _, err := zerolog.ParseLevel(s.LogLevel); err != nil {
-		faults = append(faults, fmt.Errorf("EARLYBIND_LOG_LEVEL: %w", err))
+	if _, err := zerolog.ParseLevel(s.LogLevel); err != nil || s.LogLevel == "" {
+		faults = append(faults, errors.New("EARLYBIND_LOG_LEVEL must be trace, debug, info, warn or error"))
 	}
 	return errors.Join(faults...)
 }

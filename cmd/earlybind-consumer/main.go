@@ -9,11 +9,8 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -24,58 +21,37 @@ import (
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/internal/broker"
-	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/internal/program"
 )
 
 // version is set when a release is linked.
 var version = "dev"
 
-func main() { os.Exit(run()) }
-
-func run() int {
-	showVersion := flag.Bool("version", false, "print the version and exit")
-	flag.Parse()
-	if *showVersion {
-		fmt.Println("earlybind-consumer", version)
-		return 0
-	}
-	if flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "earlybind-consumer takes no arguments; settings are EARLYBIND_* variables")
-		return 2
-	}
+func main() {
 	var settings consumer.Settings
-	if err := config.Load("EARLYBIND", &settings); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
-	}
+	os.Exit(program.Run("earlybind-consumer", version, &settings, func(ctx context.Context) error {
+		return run(ctx, settings)
+	}))
+}
+
+func run(ctx context.Context, settings consumer.Settings) error {
 	level, err := zerolog.ParseLevel(settings.LogLevel)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
+		return err
 	}
 	replica := consumer.ReplicaName()
 	log := audit.New(os.Stdout, level, replica)
 	amqp.SetLogger(quiet{})
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	// The first signal drains; from then on a signal has its default effect.
-	context.AfterFunc(ctx, stop)
-
 	cloud, err := meet(ctx, settings, log)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return 0
-		}
 		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Err: err})
-		return 1
+		return err
 	}
-	c := consumer.New(settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica)
-	if err := c.Run(ctx); err != nil {
-		log.Record(audit.Line{Event: audit.ConsumerLost, Err: err})
-		return 1
-	}
-	return 0
+	return consumer.New(settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica).Run(ctx)
 }
 
 // cloud is the Neutron that was met, and what it allows.
