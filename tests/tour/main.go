@@ -114,6 +114,10 @@ func series(ctx context.Context, l *lab.Lab, keys string, n int, file string) er
 func show(ctx context.Context, l *lab.Lab, s scenario, file string) (*sample, error) {
 	fmt.Printf("\n=== (%s) %s\n    %s\n", s.Key, s.Title, s.Expect)
 	m, err := take(ctx, l, s)
+	for again := 0; errors.As(err, new(notBegun)) && again < 2; again++ {
+		fmt.Println("    not begun, once more:", err)
+		m, err = take(ctx, l, s)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("(%s): %w", s.Key, err)
 	}

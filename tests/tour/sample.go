@@ -37,6 +37,7 @@ type sample struct {
 	Killed      string    `json:"killed,omitempty"`
 	KilledAt    time.Time `json:"killed_at,omitzero"`
 	Fault       string    `json:"fault,omitempty"` // the sample itself did not work
+	asked       bool      // Nova has accepted the migration
 }
 
 // result is how one port ended.
@@ -47,6 +48,10 @@ type result struct {
 	Status string `json:"status"` // the port's, as its agent reports it
 	Rows   string `json:"rows"`
 }
+
+// notBegun is why a sample could not begin: Nova was asked for nothing, so it can
+// be taken again.
+type notBegun struct{ error }
 
 // take runs one migration of a scenario and collects what everyone has to say
 // about it.
@@ -74,7 +79,10 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 		defer l.Start(context.WithoutCancel(ctx), lab.Publishers...)
 	}
 	ear := l.Listen(ctx)
-	if err := m.migrate(ctx, l, s); err != nil {
+	if err := m.migrate(ctx, l, s); err != nil && !m.asked {
+		ear.Stop(ctx, m.Began)
+		return nil, notBegun{err}
+	} else if err != nil {
 		m.fault("%w", err)
 	}
 	if server, err = l.Settled(ctx); err != nil {
@@ -145,6 +153,7 @@ func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
 	if err := l.Migrate(ctx, m.Instance, m.Destination); err != nil {
 		return err
 	}
+	m.asked = true
 	await := func(event string) error {
 		err := lab.Await(ctx, events, func(e lab.Line) bool {
 			return e.Text("instance") == m.Instance && e.Text("event") == event && e.Text("detail") == "migrated"
