@@ -9,8 +9,9 @@ import (
 // Phase is where a handover stands.
 //
 // How evidence leads from phase to phase (rows: what is learnt, columns: the
-// phase; "." = stays). Left is final, unless Nova alone has told it: then a sign
-// of failure takes it back. Everything else can still be corrected by what the
+// phase; "." = stays). Left is final once the source has said so (STOPPED/MIGRATED).
+// Told by Nova alone, or by a list of the source that lacks the domain, it is
+// taken back by a sign of failure or of the guest's end on the destination. Everything else can still be corrected by what the
 // hosts say. A Failed whose only sign is that the destination has gone becomes
 // Failing where the table says Contradicted: the guest arrived and has gone.
 //

@@ -36,7 +36,8 @@ type Taken struct {
 
 // Options are the caller's part in a [Restore].
 type Options struct {
-	// NovaDone gives the situation's NovaDone at the time of each plan.
+	// NovaDone gives the situation's NovaDone and Presumed at the time of each
+	// plan.
 	NovaDone func() (done, presumed bool)
 	// May is asked immediately before each write: false ends the roll-back
 	// with ErrStopped (ownership lost, another migration shows).
