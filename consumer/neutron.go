@@ -76,7 +76,7 @@ func (a api) withRows(ctx context.Context, p binding.Port) (port.Port, error) {
 		return port.Port{}, err
 	}
 	result := port.Port{
-		ID: p.ID, Device: p.DeviceID, DeviceOwner: p.DeviceOwner, Status: p.Status, Revision: p.RevisionNumber,
+		ID: p.ID, Network: p.NetworkID, Device: p.DeviceID, DeviceOwner: p.DeviceOwner, Status: p.Status, Revision: p.RevisionNumber,
 		TrunkParent: p.TrunkParent,
 	}
 	if drivers := p.BoundDrivers(); len(drivers) > 0 {

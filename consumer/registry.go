@@ -72,7 +72,7 @@ func (r *registry) event(e wire.HostEvent, freshFor time.Duration, settle func()
 		a = r.start(e.Instance)
 	}
 	r.tell(a, message{
-		input:  handover.HostSign{Host: e.Host, Sign: sign, Order: e.Order, FreshFor: freshFor, Now: r.tools.clock()},
+		input:  handover.HostSign{Host: e.Host, Sign: sign, Order: e.Order, FreshFor: freshFor, Replug: e.Replug, Now: r.tools.clock()},
 		saw:    fmt.Sprintf("libvirt: %s/%s", e.Event, e.Detail),
 		host:   e.Host,
 		at:     e.At,

@@ -50,7 +50,10 @@ type HostSign struct {
 	// FreshFor is how long from Now the sign may still lead to a commit: zero
 	// if it is too old, was delivered before, or its age is unknown.
 	FreshFor time.Duration
-	Now      time.Duration // the caller's monotonic clock
+	// Replug lists the ports that the host can plug in again; see
+	// [wire.HostEvent].
+	Replug []string
+	Now    time.Duration // the caller's monotonic clock
 }
 
 // NovaSign is what Nova says of a live migration.

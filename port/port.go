@@ -23,6 +23,7 @@ type Port struct {
 	ID          string
 	Device      string // UUID of the instance
 	DeviceOwner string
+	Network     string // UUID
 	// Status is the port's status, as its agent reported it ("ACTIVE",
 	// "DOWN"): a thing of its own beside a row's.
 	Status      string
