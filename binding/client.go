@@ -100,8 +100,9 @@ func NewProvider(ctx context.Context, opts ClientOpts) (*gophercloud.ProviderCli
 	}
 	provider.UserAgent.Prepend("earlybind/" + opts.Version)
 	provider.HTTPClient = http.Client{
-		Timeout:   opts.RequestTimeout,
-		Transport: transport(opts, tlsConfig),
+		Timeout:       opts.RequestTimeout,
+		Transport:     transport(opts, tlsConfig),
+		CheckRedirect: checkRedirect,
 	}
 	if err := openstack.Authenticate(ctx, provider, auth); err != nil {
 		return nil, endpoint, setupFailed(OpAuthenticate, err)
@@ -115,13 +116,49 @@ func NewProvider(ctx context.Context, opts ClientOpts) (*gophercloud.ProviderCli
 func transport(opts ClientOpts, tlsConfig *tls.Config) *http.Transport {
 	dialer := &net.Dialer{Timeout: opts.DialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               proxyOf,
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: opts.DialTimeout,
 		MaxIdleConnsPerHost: opts.MaxIdlePerHost,
 		IdleConnTimeout:     opts.IdleTimeout,
 	}
+}
+
+// checkRedirect lets only reads be redirected, and only within their server. Go
+// would make a GET of a PUT or DELETE that is redirected, whose 200 then says that
+// what was not written is; and would send the token to whatever server was named.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	first := via[0]
+	if first.Method != http.MethodGet || r.URL.Host != first.URL.Host || r.URL.Scheme != first.URL.Scheme || len(via) > 3 {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+type checkKey struct{}
+
+// OnlyIf has the check asked immediately before each write that is sent with the
+// context, and withholds the write with [ErrWithheld] if it says no. A token that has
+// expired is renewed within a call and the request sent again, seconds later if
+// Keystone is slow: a check before the call does not cover that. Reads are not
+// checked. Only clients of [NewClient] and [NewProvider] ask.
+func OnlyIf(ctx context.Context, check func() bool) context.Context {
+	return context.WithValue(ctx, checkKey{}, check)
+}
+
+// proxyOf is [http.ProxyFromEnvironment], and where the check of [OnlyIf] is asked:
+// a transport calls it for each request, last before it takes a connection, and
+// gives a request up if it fails. A RoundTripper of our own would cost each request
+// a goroutine: [http.Client] lets time out by context an [http.Transport] only.
+func proxyOf(r *http.Request) (*url.URL, error) {
+	check, has := r.Context().Value(checkKey{}).(func() bool)
+	// Keystone is asked for a token by a POST without one.
+	write := r.Method != http.MethodGet && r.Header.Get("X-Auth-Token") != ""
+	if has && write && !check() {
+		return nil, ErrWithheld
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // credentials reads clouds.yaml or the OS_* variables. The latter are given to the

@@ -19,6 +19,9 @@ whatever it answered, read the rows again with [List]:
     what was asked for and returns [ErrOtherHost].
   - a 500 can come after the row has become ACTIVE. [OutcomeUnknown] tells for an
     error whether the write may have happened, or may still happen.
+  - no answer, or one that a proxy gave in Neutron's place, can come before the
+    write has taken effect. [MayStillHappen] tells whether the rows that are read
+    next prove nothing yet.
 
 Activating a row unbinds the row that was ACTIVE: its vif_type becomes unbound
 and its vif_details are gone, profile and vnic_type stay. Activating that row
@@ -70,8 +73,10 @@ Example to Activate a Row
 	switch {
 	case errors.Is(err, binding.ErrAlreadyActive):
 		// someone else, mostly Nova, was first
+	case binding.MayStillHappen(err):
+		// read the rows, and again for a minute
 	case binding.OutcomeUnknown(err):
-		// read the rows, and again in a while
+		// read the rows
 	case err != nil:
 		panic(err)
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 )
@@ -68,12 +70,17 @@ var (
 	// ErrChanged: 412, the port's revision is not the one given.
 	ErrChanged = errors.New("the port has changed meanwhile")
 
-	// ErrOtherHost: a 200 that lies: activate answered with another row, or with a
-	// row that is not ACTIVE. The port is probably without an ACTIVE row.
+	// ErrOtherHost: a 200 that lies. Activate was answered with another row, or with
+	// a row that is not ACTIVE: the port is probably without an ACTIVE row. Or any
+	// call was answered with something that does not hold what was asked for: then
+	// it was not Neutron that answered.
 	ErrOtherHost = errors.New("neutron answered 200 for something else")
 
 	// ErrNoAnswer: no complete answer came: no connection, timeout, cancelled.
 	ErrNoAnswer = errors.New("no answer")
+
+	// ErrWithheld: the check of [OnlyIf] said no, and the request was not sent.
+	ErrWithheld = errors.New("not sent")
 )
 
 // Error is what every call of this package fails with.
@@ -107,9 +114,12 @@ type Error struct {
 	lied bool
 	// later: the same call can succeed later though its status does not say so.
 	later bool
+	// retryAfter is what the answer asked for.
+	retryAfter time.Duration
 }
 
-// Error tells everything in one line.
+// Error tells everything in one line; of a write also whether it may have taken
+// effect, or still may.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
@@ -137,11 +147,21 @@ func (e *Error) Error() string {
 	if e.RequestID != "" {
 		fmt.Fprintf(&b, " (%s)", e.RequestID)
 	}
+	switch {
+	case MayStillHappen(e):
+		b.WriteString("; it may still take effect")
+	case OutcomeUnknown(e):
+		b.WriteString("; it may have taken effect")
+	}
 	return b.String()
 }
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// RetryAfter is how long the answer asks to wait before the next request
+// (Retry-After, mostly with 429 or 503), 0 if it does not say. It is not bounded.
+func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
 // Is matches the Err* variables of this package.
 func (e *Error) Is(target error) bool {
@@ -197,8 +217,8 @@ func IsTransient(err error) bool {
 
 // OutcomeUnknown tells for the error of a write whether it may have happened, or
 // may still happen: it was sent and no answer came, or Neutron or a proxy failed
-// (5xx), or the answer was a 200 that lies. Neutron finishes a request whose client
-// has gone away.
+// (5xx), or the answer was a 200 that lies. The rows tell; [MayStillHappen] whether
+// they tell it at once.
 func OutcomeUnknown(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -213,7 +233,27 @@ func OutcomeUnknown(err error) bool {
 		var dial *net.OpError
 		return !errors.As(e.Err, &dial) || dial.Op != "dial"
 	}
-	return e.lied || e.Status >= http.StatusInternalServerError
+	// A 2xx that is not the call's own comes from who knows where.
+	success := e.Status >= http.StatusOK && e.Status < http.StatusMultipleChoices
+	return success || e.Status >= http.StatusInternalServerError
+}
+
+// MayStillHappen tells for the error of a write whether it may take effect after the
+// error has come, so that rows that are read now prove nothing yet: its outcome is
+// unknown, and it was not Neutron that answered. Neutron finishes a request whose
+// client, or whose proxy, has gone away; 502, 503 and 504 of a proxy tell what became
+// of the connection and not of the request.
+//
+// What Neutron has answered itself is over, also with 500. Its answers are known by
+// their error type, or by the request id that its first middleware adds to every
+// answer (neutron/etc/api-paste.ini, request_id), also to the 503 of a
+// keystonemiddleware that Keystone does not answer.
+func MayStillHappen(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || !OutcomeUnknown(e) {
+		return false
+	}
+	return e.Type == "" && e.RequestID == ""
 }
 
 // call is one operation: it knows what its errors have to tell.
@@ -272,6 +312,19 @@ func (c call) believe(r ActivateResult) error {
 	return e
 }
 
+// holds returns an error if a successful answer does not hold what it is to: a page
+// of a proxy, for example. To take it for an empty list of rows would be a mistake
+// that a write could follow.
+func (c call) holds(r gophercloud.Result, key string) error {
+	if body, ok := r.Body.(map[string]any); ok && body[key] != nil {
+		return nil
+	}
+	return &Error{
+		Op: c.op, PortID: c.portID, Host: c.host, lied: true,
+		Status: r.StatusCode, RequestID: requestID(r.Header), Message: "the answer has no " + key,
+	}
+}
+
 // fail makes an *Error of whatever gophercloud returned.
 func (c call) fail(err error) error {
 	e := &Error{Op: c.op, PortID: c.portID, Host: c.host}
@@ -287,7 +340,9 @@ func (c call) fail(err error) error {
 		e.Status = code.Actual
 		e.RequestID = requestID(code.ResponseHeader)
 		e.Type, e.Message = neutronError(code.Body)
+		e.retryAfter = retryAfter(code.ResponseHeader)
 	}
+	e.unsent = errors.Is(err, ErrWithheld)
 	return e
 }
 
@@ -324,6 +379,23 @@ func neutronError(body []byte) (kind, message string) {
 	}
 	_ = json.Unmarshal(answer.NeutronError, &message)
 	return "", message
+}
+
+// retryAfter reads seconds, or a date, which it compares with the server's own.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	until, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	return max(0, until.Sub(now))
 }
 
 func requestID(h http.Header) string { return h.Get("X-Openstack-Request-Id") }

@@ -160,6 +160,10 @@ func TestErrorText(t *testing.T) {
 	c = serve(t, "GET", "/ports/"+portID+"/bindings", "", 503, "")
 	err = binding.List(t.Context(), c, portID).Err
 	th.AssertEquals(t, "list bindings port "+portID+": 503 Service Unavailable ("+requestID+")", err.Error())
+
+	c = serve(t, "DELETE", "/ports/"+portID+"/bindings/compute2", "", 500, "")
+	err = binding.Delete(t.Context(), c, portID, "compute2").ExtractErr()
+	th.AssertEquals(t, "delete binding port "+portID+" host compute2: 500 Internal Server Error ("+requestID+"); it may have taken effect", err.Error())
 }
 
 // What failed to be read has changed nothing.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 )
 
 // Status of a port, which is not the status of a row. It proves nothing alone: an
@@ -25,6 +26,7 @@ const (
 type Port struct {
 	ID          string `json:"id"`
 	NetworkID   string `json:"network_id"`
+	MACAddress  string `json:"mac_address"`
 	ProjectID   string `json:"project_id"`
 	DeviceID    string `json:"device_id"`
 	DeviceOwner string `json:"device_owner"`
@@ -126,7 +128,17 @@ func (h onHost) ToPortListQuery() (string, error) {
 }
 
 func (c call) ports(ctx context.Context, client *gophercloud.ServiceClient, filter ports.ListOptsBuilder) ([]Port, error) {
-	page, err := ports.List(client, filter).AllPages(ctx)
+	// Gophercloud takes any JSON object for a page, if need be for an empty one.
+	var lied error
+	page, err := ports.List(client, filter).WithPageCreator(func(r pagination.PageResult) pagination.Page {
+		if err := c.holds(r.Result, "ports"); err != nil {
+			lied = err
+		}
+		return ports.PortPage{LinkedPageBase: pagination.LinkedPageBase{PageResult: r}}
+	}).AllPages(ctx)
+	if lied != nil {
+		return nil, lied
+	}
 	if err != nil {
 		return nil, c.fail(err)
 	}
@@ -143,7 +155,7 @@ func GetPort(ctx context.Context, client *gophercloud.ServiceClient, portID stri
 	if err := c.require(needPort); err != nil {
 		return nil, err
 	}
-	return c.port(ports.Get(ctx, client, url.PathEscape(portID)))
+	return c.port(ports.Get(ctx, client, url.PathEscape(portID)).Result)
 }
 
 // UpdateProfile writes the profile of the port's ACTIVE row, if the port's revision
@@ -166,7 +178,7 @@ func UpdateProfile(ctx context.Context, client *gophercloud.ServiceClient, portI
 		return nil, err
 	}
 	opts := profileOpts{RevisionNumber: &revision, profile: profile}
-	return c.port(ports.Update(ctx, client, url.PathEscape(portID), opts))
+	return c.port(ports.Update(ctx, client, url.PathEscape(portID), opts).Result)
 }
 
 // profileOpts is a ports.UpdateOptsBuilder for the profile alone. Gophercloud's
@@ -189,9 +201,15 @@ func (o profileOpts) ToPortUpdateMap() (map[string]any, error) {
 }
 
 // port extracts the port of an answer.
-func (c call) port(r interface{ ExtractInto(any) error }) (*Port, error) {
+func (c call) port(r gophercloud.Result) (*Port, error) {
+	if r.Err != nil {
+		return nil, c.fail(r.Err)
+	}
+	if err := c.holds(r, "port"); err != nil {
+		return nil, err
+	}
 	var p Port
-	if err := r.ExtractInto(&p); err != nil {
+	if err := r.ExtractIntoStructPtr(&p, "port"); err != nil {
 		return nil, c.fail(err)
 	}
 	return &p, nil

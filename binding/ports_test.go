@@ -17,6 +17,7 @@ var boundPort = binding.Port{
 	NetworkID:      "8ea8cb6b-09f1-45aa-9c97-64e0531e6d59",
 	ProjectID:      "1eb3faed665e41d9b6618e17dae5fde7",
 	DeviceID:       "27f0f4cb-ce7b-4388-a98a-120ddf252e6e",
+	MACAddress:     "fa:16:3e:37:7b:92",
 	DeviceOwner:    "compute:nova",
 	Status:         "DOWN",
 	RevisionNumber: 10,

@@ -20,6 +20,9 @@ func List(ctx context.Context, client *gophercloud.ServiceClient, portID string)
 		OkCodes: []int{http.StatusOK},
 	})
 	c.finish(&r.Result, resp, err)
+	if r.Err == nil {
+		r.Err = c.holds(r.Result, "bindings")
+	}
 	return
 }
 
@@ -36,6 +39,9 @@ func Get(ctx context.Context, client *gophercloud.ServiceClient, portID, host st
 		OkCodes: []int{http.StatusOK},
 	})
 	c.finish(&r.Result, resp, err)
+	if r.Err == nil {
+		r.Err = c.holds(r.Result, "binding")
+	}
 	return
 }
 
@@ -100,6 +106,9 @@ func Create(ctx context.Context, client *gophercloud.ServiceClient, portID strin
 		OkCodes: []int{http.StatusCreated},
 	})
 	c.finish(&r.Result, resp, err)
+	if r.Err == nil {
+		r.Err = c.holds(r.Result, "binding")
+	}
 	return
 }
 

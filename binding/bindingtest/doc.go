@@ -13,12 +13,16 @@ answer but is read in Neutron's code says so in a comment.
 	client := neutron.Client()
 
 Faults are injected per call: a delay that a test ends, an error before or after the
-call took effect, a connection that breaks, someone else's call in between:
+call took effect, a load balancer that answers in Neutron's place, a connection that
+breaks, also half-way through the answer, someone else's call in between:
 
 	// Nova's rollback deletes the destination row while we activate the source
 	neutron.Inject(bindingtest.Fault{
 		Op:      binding.OpActivate,
 		Between: func() { neutron.DeleteRow(port, "compute2") },
 	})
+
+A [Proxy] brings the same faults, but for the last, between a client and a real
+Neutron.
 */
 package bindingtest

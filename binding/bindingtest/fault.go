@@ -1,11 +1,8 @@
 package bindingtest
 
-import (
-	"slices"
-	"time"
-)
+import "net/http"
 
-// Fault changes what the fake does with calls. All fields may be combined; things
+// Fault changes what the fake, or a [Proxy], does with calls. All fields may be combined; things
 // happen in the order of the fields.
 type Fault struct {
 	// Op is one of the Op constants of package binding that is a single request;
@@ -28,10 +25,10 @@ type Fault struct {
 	// Before runs before the call takes effect.
 	Before func()
 
-	// Between runs between the two transactions of activate.
+	// Between runs between the two transactions of activate; of the fake only.
 	Between func()
 
-	// Apply lets the call take effect although Status, Body or Drop is set.
+	// Apply lets the call take effect although Status, Body, Drop or Half is set.
 	Apply bool
 
 	// After runs when the call has taken effect, before the answer.
@@ -46,70 +43,19 @@ type Fault struct {
 	// or 200.
 	Body any
 
+	// Gateway makes the answer that of a proxy in front of Neutron, as HAProxy
+	// gives it: a page, without Neutron's error type and request id.
+	Gateway bool
+
+	// Header is added to the answer, for example Retry-After.
+	Header http.Header
+
 	// Drop breaks the connection in place of an answer.
 	Drop bool
+
+	// Half breaks the connection after half of the body of the answer; before the
+	// answer if that has no body.
+	Half bool
 }
 
-// Inject adds a fault. The first that fits a call is used.
-func (n *Neutron) Inject(f Fault) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if f.Times == 0 {
-		f.Times = 1
-	}
-	n.faults = append(n.faults, &f)
-}
-
-// ClearFaults forgets all faults.
-func (n *Neutron) ClearFaults() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.faults = nil
-}
-
-// fault takes the fault for a call; n.mu is held.
-func (n *Neutron) fault(op, portID, host string) Fault {
-	fits := func(want, got string) bool { return want == "" || want == got }
-	for _, f := range n.faults {
-		if f.Times != 0 && fits(f.Op, op) && fits(f.PortID, portID) && fits(f.Host, host) {
-			if f.Times > 0 {
-				f.Times--
-			}
-			return *f
-		}
-	}
-	return Fault{}
-}
-
-func (f Fault) replaces() bool { return f.Status != 0 || f.Body != nil || f.Drop }
-
-// Request is one call that the fake got.
-type Request struct {
-	Op           string // one of the Op constants of package binding, "" if unknown
-	Method, Path string // Path with its query
-	PortID, Host string
-	Body         string
-	IfMatch      string
-	UserAgent    string
-
-	Began     time.Time
-	Ended     time.Time // zero while it runs
-	Status    int       // 0 while it runs, and if the connection was broken
-	RequestID string
-}
-
-// Requests are all calls in the order in which they came.
-func (n *Neutron) Requests() []Request {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	list := make([]Request, 0, len(n.log))
-	for _, r := range n.log {
-		list = append(list, *r)
-	}
-	return list
-}
-
-// Writes are the calls that change something, in the order in which they came.
-func (n *Neutron) Writes() []Request {
-	return slices.DeleteFunc(n.Requests(), func(r Request) bool { return r.Method == "GET" })
-}
+func (f Fault) replaces() bool { return f.Status != 0 || f.Body != nil || f.Drop || f.Half }

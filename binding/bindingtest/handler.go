@@ -1,14 +1,13 @@
 package bindingtest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/earlybind/earlybind/binding"
 )
@@ -19,82 +18,18 @@ type answer struct {
 	body   any
 }
 
-// request is what a call is asked; n.mu is held while it runs.
+// request is what a call is asked.
 type request struct {
 	*http.Request
 	portID, host string
+	raw          []byte
 	body         map[string]any
 	between      func()
+	id           string // Neutron's id of the request
 }
 
-func (n *Neutron) handler() http.Handler {
-	mux := http.NewServeMux()
-	for pattern, route := range map[string]struct {
-		op string
-		do func(request) answer
-	}{
-		"GET /v2.0/extensions":                            {binding.OpExtensions, n.listExtensions},
-		"GET /v2.0/ports":                                 {binding.OpListPorts, n.listPorts},
-		"GET /v2.0/ports/{port}":                          {binding.OpGetPort, n.getPort},
-		"PUT /v2.0/ports/{port}":                          {binding.OpUpdateProfile, n.updatePort},
-		"GET /v2.0/ports/{port}/bindings":                 {binding.OpList, n.listRows},
-		"POST /v2.0/ports/{port}/bindings":                {binding.OpCreate, n.createRow},
-		"GET /v2.0/ports/{port}/bindings/{host}":          {binding.OpGet, n.getRow},
-		"DELETE /v2.0/ports/{port}/bindings/{host}":       {binding.OpDelete, n.deleteRow},
-		"PUT /v2.0/ports/{port}/bindings/{host}/activate": {binding.OpActivate, n.activate},
-		"/": {"", func(request) answer { return answer{http.StatusNotFound, nil} }},
-	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { n.serve(w, r, route.op, route.do) })
-	}
-	return mux
-}
-
-func (n *Neutron) serve(w http.ResponseWriter, r *http.Request, op string, do func(request) answer) {
-	raw, _ := io.ReadAll(r.Body)
-	req := request{Request: r, portID: r.PathValue("port"), host: r.PathValue("host")}
-	_ = decode(raw, &req.body)
-	if row, ok := req.body["binding"].(map[string]any); ok && op == binding.OpCreate {
-		req.host, _ = row["host"].(string)
-	}
-
-	n.mu.Lock()
-	n.requests++
-	entry := &Request{
-		Op: op, Method: r.Method, Path: r.URL.RequestURI(), PortID: req.portID, Host: req.host,
-		Body: string(raw), IfMatch: r.Header.Get("If-Match"), UserAgent: r.UserAgent(),
-		Began:     time.Now(),
-		RequestID: fmt.Sprintf("req-00000000-0000-4000-8000-%012x", n.requests),
-	}
-	n.log = append(n.log, entry)
-	fault := n.fault(op, req.portID, req.host)
-	n.mu.Unlock()
-
-	req.between = fault.Between
-	run(fault.Arrived)
-	if fault.Until != nil {
-		select {
-		case <-fault.Until:
-		case <-n.done:
-		}
-	}
-	run(fault.Before)
-	a := n.apply(fault, req, len(raw) > 0, do)
-	run(fault.After)
-
-	n.mu.Lock()
-	entry.Ended = time.Now()
-	if !fault.Drop {
-		entry.Status = a.status
-	}
-	n.mu.Unlock()
-	if fault.Drop {
-		panic(http.ErrAbortHandler)
-	}
-	a.write(w, entry.RequestID)
-}
-
-// apply carries a call out, unless its fault forbids, and picks the answer.
-func (n *Neutron) apply(fault Fault, req request, hasBody bool, do func(request) answer) answer {
+// carry carries a call out, unless its fault forbids, and picks the answer.
+func (n *Neutron) carry(op string, req request, fault Fault) reply {
 	var a answer
 	switch {
 	case req.Header.Get("X-Auth-Token") != Token:
@@ -103,21 +38,44 @@ func (n *Neutron) apply(fault Fault, req request, hasBody bool, do func(request)
 			"message": "The request you have made requires authentication.",
 		}}}
 	case fault.replaces() && !fault.Apply:
-	case hasBody && strings.HasSuffix(req.URL.Path, "/activate"):
+		// What is cut in half has to be something.
+		a = answer{http.StatusServiceUnavailable, map[string]any{}}
+	case len(req.raw) > 0 && op == binding.OpActivate:
 		a = internal() // even {} does that
 	default:
 		n.mu.Lock()
-		a = n.allowed(req, do)
+		a = n.allowed(req, n.calls()[op])
 		n.mu.Unlock()
 	}
+	return fault.answer(a.reply(req.id), req.id)
+}
+
+// calls are what carries the calls out; n.mu is held while one runs.
+func (n *Neutron) calls() map[string]func(request) answer {
+	return map[string]func(request) answer{
+		binding.OpExtensions:    n.listExtensions,
+		binding.OpListPorts:     n.listPorts,
+		binding.OpGetPort:       n.getPort,
+		binding.OpUpdateProfile: n.updatePort,
+		binding.OpList:          n.listRows,
+		binding.OpCreate:        n.createRow,
+		binding.OpGet:           n.getRow,
+		binding.OpDelete:        n.deleteRow,
+		binding.OpActivate:      n.activate,
+		"":                      func(request) answer { return answer{http.StatusNotFound, nil} },
+	}
+}
+
+// answer puts what the fault answers in the place of what the call would have.
+func (f Fault) answer(a reply, id string) reply {
 	switch {
-	case fault.Body != nil:
-		a = answer{fault.Status, fault.Body}
-		if a.status == 0 {
-			a.status = http.StatusOK
-		}
-	case fault.Status != 0:
-		a = fail(fault.Status, fault.Type, fault.Message)
+	case f.Gateway:
+		page := fmt.Sprintf("<html><body><h1>%d %s</h1></body></html>\n", f.Status, http.StatusText(f.Status))
+		return reply{f.Status, http.Header{"Content-Type": {"text/html"}}, []byte(page)}
+	case f.Body != nil:
+		return answer{cmp.Or(f.Status, http.StatusOK), f.Body}.reply(id)
+	case f.Status != 0:
+		return fail(f.Status, f.Type, f.Message).reply(id)
 	}
 	return a
 }
@@ -138,15 +96,13 @@ func (n *Neutron) allowed(req request, do func(request) answer) answer {
 	return do(req)
 }
 
-func (a answer) write(w http.ResponseWriter, requestID string) {
-	w.Header().Set("X-Openstack-Request-Id", requestID)
-	if a.body == nil {
-		w.WriteHeader(a.status)
-		return
+func (a answer) reply(id string) reply {
+	r := reply{status: a.status, header: http.Header{"X-Openstack-Request-Id": {id}}}
+	if a.body != nil {
+		r.header.Set("Content-Type", "application/json")
+		r.body, _ = json.Marshal(a.body)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(a.status)
-	_ = json.NewEncoder(w).Encode(a.body)
+	return r
 }
 
 func run(f func()) {

@@ -22,20 +22,18 @@ const Token = "bindingtest-token"
 // Neutron is a fake Neutron. Its methods may be called at any time from any
 // goroutine.
 type Neutron struct {
+	Calls
+
 	server *httptest.Server
 	client *gophercloud.ServiceClient
-	done   chan struct{}
 
 	mu        sync.Mutex
 	ports     map[string]*port
 	created   int
-	requests  int
 	agents    map[string]bool
 	autoWire  bool
 	forbidden bool
 	old       bool
-	faults    []*Fault
-	log       []*Request
 }
 
 // New starts a fake Neutron that ends with the test. Hosts are those with a live
@@ -46,14 +44,14 @@ func New(t testing.TB, hosts ...string) *Neutron {
 		hosts = []string{"compute1", "compute2"}
 	}
 	n := &Neutron{
-		done:   make(chan struct{}),
+		Calls:  Calls{done: make(chan struct{})},
 		ports:  make(map[string]*port),
 		agents: make(map[string]bool),
 	}
 	for _, host := range hosts {
 		n.agents[host] = true
 	}
-	n.server = httptest.NewServer(n.handler())
+	n.server = httptest.NewServer(n.handler(n.carry))
 
 	transport := &http.Transport{MaxIdleConnsPerHost: 32}
 	provider := &gophercloud.ProviderClient{
