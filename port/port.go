@@ -4,7 +4,13 @@
 // and host, and one of them is ACTIVE.
 package port
 
-import "slices"
+import (
+	"errors"
+	"slices"
+)
+
+// ErrGone marks the answer of a Neutron that does not know the port any more.
+var ErrGone = errors.New("the port was deleted")
 
 // VIF types of a row that the agents do not wire
 // (neutron_lib/api/definitions/portbindings.py).
@@ -24,6 +30,7 @@ type Port struct {
 	Device      string // UUID of the instance
 	DeviceOwner string
 	Network     string // UUID
+	MAC         string
 	// Status is the port's status, as its agent reported it ("ACTIVE",
 	// "DOWN"): a thing of its own beside a row's.
 	Status      string

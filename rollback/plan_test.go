@@ -1,171 +1,378 @@
 package rollback
 
 import (
-	"fmt"
-	"maps"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/earlybind/earlybind/port"
 )
 
-// planned is what Plan is to say, to be read from the top: the first line that
-// fits counts. "*" fits anything. Columns: the source's row, the destination's,
-// an ACTIVE row on a third host, migrating_to in the source's profile, Nova is
-// done, what the port holds.
-const planned = `
-source   destination  third  migrating  nova  holds       step
-ACTIVE   ACTIVE       *      *          *     *           hands off
-ACTIVE   *            yes    *          *     *           hands off
-failed   ACTIVE       *      *          *     *           hands off
-unbound  ACTIVE       *      *          *     *           hands off
-*        *            yes    *          *     *           hands off
-none     *            no     *          *     *           hands off
-failed   *            no     *          *     *           hands off
-unbound  *            no     *          *     *           rebind src
-ACTIVE   made         no     *          *     *           delete dst
-ACTIVE   *            no     yes        no    *           wait
-ACTIVE   *            no     yes        yes   *           rebind src
-ACTIVE   INACTIVE     no     no         no    *           wait
-ACTIVE   INACTIVE     no     no         yes   *           done
-ACTIVE   none         no     no         *     *           done
-INACTIVE ACTIVE       no     *          *     *           activate src
-INACTIVE *            no     *          *     device      hands off
-INACTIVE *            no     *          *     allocation  hands off
-INACTIVE none         no     *          *     nothing     create dst
-INACTIVE *            no     *          no    nothing     wait
-INACTIVE *            no     *          yes   nothing     delete dst
-`
+const (
+	src   = "src"
+	dst   = "dst"
+	third = "third"
+)
 
-func lookUp(t *testing.T, used map[int]bool, cell ...string) string {
-	t.Helper()
-lines:
-	for i, line := range strings.Split(strings.TrimSpace(planned), "\n")[1:] {
-		fields := strings.Fields(line)
-		for j, want := range cell {
-			if fields[j] != "*" && fields[j] != want {
-				continue lines
-			}
-		}
-		used[i] = true
-		return strings.Join(fields[len(cell):], " ")
-	}
-	t.Fatalf("no line fits %v", cell)
-	return ""
+// line is one of the table in Plan's comment.
+type line struct {
+	cells []string // source, destination, third, Nova, written, port
+	step  string
 }
 
-func TestPlanForEveryCombination(t *testing.T) {
-	held := map[string]any{"os_vif_delegation": true}
-	rows := map[string]port.Row{
-		"ACTIVE": {Active: true, VIFType: "ovs"}, "unbound": {Active: true, VIFType: "unbound"},
-		"failed": {Active: true, VIFType: "binding_failed"}, "INACTIVE": {VIFType: "unbound"},
-		"made": {VIFType: "ovs", Profile: map[string]any{MadeHere: "src"}},
+// readTable reads the table where people read it.
+func readTable(t *testing.T) []line {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "plan.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
 	}
-	cells, used := 0, map[int]bool{}
-	for _, source := range []string{"none", "ACTIVE", "unbound", "failed", "INACTIVE"} {
-		for _, destination := range []string{"none", "ACTIVE", "INACTIVE", "made"} {
-			for _, other := range []string{"no", "yes"} {
-				for _, migrating := range []string{"no", "yes"} {
-					for _, nova := range []string{"no", "yes"} {
-						for _, holds := range []string{"nothing", "device", "allocation"} {
-							cells++
-							p := port.Port{ID: "p"}
-							profile := maps.Clone(held)
-							if migrating == "yes" {
-								profile[port.MigratingTo] = "dst"
-							}
-							if holds == "allocation" {
-								profile["allocation"] = map[string]any{"a": "b"}
-							}
-							if source != "none" {
-								r := rows[source]
-								r.Host, r.VNICType, r.Profile = "src", "normal", profile
-								if holds == "device" {
-									r.VNICType = "direct"
+	var doc string
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Name.Name == "Plan" {
+			doc = f.Doc.Text()
+		}
+	}
+	header := []string{"source", "destination", "third", "Nova", "written", "port", "next step"}
+	var columns []int
+	var table []line
+	for text := range strings.Lines(doc) {
+		text = strings.TrimSuffix(text, "\n")
+		switch {
+		case columns == nil && strings.HasPrefix(strings.TrimSpace(text), "source  "):
+			for _, h := range header {
+				columns = append(columns, strings.Index(text, h))
+			}
+		case columns != nil && strings.HasPrefix(text, "\t"):
+			l := line{}
+			for i := range header[:6] {
+				l.cells = append(l.cells, strings.TrimSpace(text[columns[i]:columns[i+1]]))
+			}
+			l.step = strings.TrimSpace(text[columns[6]:])
+			table = append(table, l)
+		case columns != nil && text != "":
+			return table
+		}
+	}
+	t.Fatal("no table in the comment of Plan")
+	return nil
+}
+
+// kind is one of the rows that a host can have, and the words that fit it.
+type kind struct {
+	row   *port.Row
+	words []string
+}
+
+func (k kind) fits(cell string) bool {
+	if cell == "any" {
+		return true
+	}
+	for _, word := range strings.Fields(cell) {
+		if !slices.Contains(k.words, word) {
+			return false
+		}
+	}
+	return true
+}
+
+// kinds are all rows of a host: absent, ACTIVE or INACTIVE, bound, unbound or
+// binding_failed, with or without migrating_to and mark.
+func kinds(host string, migratingTo map[string]string, marks ...bool) []kind {
+	all := []kind{{words: []string{"none"}}}
+	for _, active := range []bool{true, false} {
+		for vif, word := range map[string]string{"ovs": "bound", "unbound": "unbound", "binding_failed": "failed"} {
+			for to, words := range migratingTo {
+				for _, mark := range marks {
+					r := port.Row{Host: host, Active: active, VIFType: vif, VNICType: "normal", Profile: map[string]any{"os_vif_delegation": true}}
+					k := kind{row: &r, words: []string{word, "INACTIVE"}}
+					if active {
+						k.words[1] = "ACTIVE"
+					}
+					if to != "" {
+						r.Profile[port.MigratingTo] = to
+						k.words = append(k.words, strings.Fields(words)...)
+					}
+					if mark {
+						r.Profile = map[string]any{MadeHere: src}
+						if to != "" {
+							r.Profile[port.MigratingTo] = to
+						}
+						k.words = append(k.words, "made")
+					}
+					all = append(all, k)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// wrote is what is known of the source's row from the journal.
+var wrote = []string{"no", "unread", "yes", "same"}
+
+// ports are what stands in the column "port", and what makes it so.
+var ports = []struct {
+	word string
+	make func(*Situation, *port.Row)
+}{
+	{"movable", func(*Situation, *port.Row) {}},
+	{"other", func(s *Situation, _ *port.Row) { s.Port.DeviceOwner = "network:dhcp" }},
+	{"fixed", func(s *Situation, r *port.Row) {
+		if r != nil {
+			r.VNICType = "direct"
+		}
+	}},
+	{"fixed", func(s *Situation, r *port.Row) {
+		if r != nil {
+			r.Profile["allocation"] = map[string]any{"a": "b"}
+		}
+	}},
+	{"fixed", func(s *Situation, _ *port.Row) { s.NoDetour = true }},
+}
+
+// everySituation calls f with each combination and with the cells that fit it.
+func everySituation(f func(s Situation, fits func(l line) bool)) int {
+	n := 0
+	sources := kinds(src, map[string]string{"": "", dst: ">", third: "> >other"}, false, true)
+	destinations := kinds(dst, map[string]string{"": "", src: ">"}, false, true)
+	thirds := kinds(third, map[string]string{"": "", src: ">"}, false)
+	for _, source := range sources {
+		for _, destination := range destinations {
+			for _, other := range thirds {
+				for _, nova := range []string{"at work", "presumed", "done"} {
+					for _, written := range wrote {
+						for _, p := range ports {
+							n++
+							s := Situation{Source: src, Destination: dst, NovaDone: nova != "at work", Presumed: nova == "presumed", Unread: written == "unread"}
+							s.Port = port.Port{ID: "p", DeviceOwner: "compute:nova"}
+							var own *port.Row
+							for _, k := range []kind{source, destination, other} {
+								if k.row == nil {
+									continue
 								}
-								p.Rows = append(p.Rows, r)
+								r := *k.row
+								r.Profile = cloned(r.Profile)
+								s.Port.Rows = append(s.Port.Rows, r)
 							}
-							if destination != "none" {
-								r := rows[destination]
-								r.Host = "dst"
-								p.Rows = append(p.Rows, r)
+							if source.row != nil {
+								own = &s.Port.Rows[0]
 							}
-							if other == "yes" {
-								p.Rows = append(p.Rows, port.Row{Host: "third", Active: true, VIFType: "ovs"})
+							p.make(&s, own)
+							switch {
+							case written == "yes":
+								s.Held = &Held{VNICType: "macvtap", Profile: map[string]any{"held": true}}
+								if own != nil {
+									s.Held.VNICType = own.VNICType
+								}
+							case written == "same" && own != nil && own.Profile[MadeHere] == nil:
+								h := heldBy(*own)
+								s.Held = &h
 							}
-							want := lookUp(t, used, source, destination, other, migrating, nova, holds)
-							got := Plan(Situation{Port: p, Source: "src", Destination: "dst", NovaDone: nova == "yes"})
-							if said := strings.TrimSpace(got.Action.String() + " " + got.Host); said != want {
-								t.Errorf("source %s, destination %s, third %s, migrating %s, Nova done %s, holds %s: %s, want %s",
-									source, destination, other, migrating, nova, holds, said, want)
-							}
-							checkStep(t, got, profile)
+							f(s, func(l line) bool {
+								return source.fits(l.cells[0]) && destination.fits(l.cells[1]) && other.fits(l.cells[2]) &&
+									(l.cells[3] == "any" || l.cells[3] == nova) &&
+									(l.cells[4] == "any" || l.cells[4] == written || l.cells[4] == "yes" && s.Held != nil || l.cells[4] == "no" && s.Held == nil) &&
+									(l.cells[5] == "any" || l.cells[5] == p.word)
+							})
 						}
 					}
 				}
 			}
 		}
 	}
-	if cells != 5*4*2*2*2*3 {
-		t.Errorf("%d cells", cells)
+	return n
+}
+
+func cloned(profile map[string]any) map[string]any {
+	c := map[string]any{}
+	for k, v := range profile {
+		c[k] = v
 	}
-	if lines := strings.Count(strings.TrimSpace(planned), "\n"); len(used) != lines {
-		t.Errorf("%d of %d lines of the table were needed", len(used), lines)
+	return c
+}
+
+func TestPlanIsItsTable(t *testing.T) {
+	table := readTable(t)
+	used := make([]int, len(table))
+	n := everySituation(func(s Situation, fits func(line) bool) {
+		i := slices.IndexFunc(table, fits)
+		if i < 0 {
+			t.Fatalf("no line fits %+v", s)
+		}
+		used[i]++
+		step := Plan(s)
+		said := step.Action.String()
+		switch {
+		case step.Host == src && step.Action != Rebind && step.Action != WriteDown:
+			said += " source"
+		case step.Host == dst:
+			said += " destination"
+		}
+		if said != table[i].step {
+			t.Fatalf("%+v: %s (%s), the table says %s in line %d", s, said, step.Why, table[i].step, i+1)
+		}
+		checkStep(t, s, step)
+	})
+	if want := 37 * 25 * 13 * 3 * len(wrote) * len(ports); n != want {
+		t.Errorf("%d situations, want %d", n, want)
+	}
+	for i, times := range used {
+		if times == 0 {
+			t.Errorf("line %d of the table is never needed: %+v", i+1, table[i])
+		}
 	}
 }
 
-func checkStep(t *testing.T, s Step, profile map[string]any) {
+func checkStep(t *testing.T, s Situation, step Step) {
 	t.Helper()
-	switch s.Action {
+	source, _ := s.Port.Row(src)
+	switch step.Action {
 	case Rebind:
-		want := maps.Clone(profile)
-		delete(want, port.MigratingTo)
-		if fmt.Sprint(s.Profile) != fmt.Sprint(want) {
-			t.Errorf("rebinds with %v, want %v", s.Profile, want)
+		want := without(source.Profile)
+		if source.Profile[MadeHere] != nil {
+			want = s.Held.Profile
+		}
+		if asJSON(step.Profile) != asJSON(want) || step.Profile[port.MigratingTo] != nil {
+			t.Errorf("rebinds with %v, want %v", step.Profile, want)
 		}
 	case Create:
-		if s.VNIC != "normal" || len(s.Profile) != 1 || s.Profile[MadeHere] != "src" {
-			t.Errorf("creates %s with %v", s.VNIC, s.Profile)
+		vnic := source.VNICType
+		if step.Host == src {
+			vnic = s.Held.VNICType
+		}
+		if step.VNIC != vnic || len(step.Profile) != 1 || step.Profile[MadeHere] != src {
+			t.Errorf("creates %s with %v", step.VNIC, step.Profile)
+		}
+	case WriteDown:
+		if !step.Held.equal(heldBy(source)) || step.Held.Profile[port.MigratingTo] != nil || step.Held.Profile[MadeHere] != nil {
+			t.Errorf("writes down %+v of %+v", step.Held, source)
 		}
 	case Wait, HandsOff:
-		if s.Host != "" || s.Why == "" {
-			t.Errorf("%+v", s)
+		if step.Host != "" || step.Why == "" {
+			t.Errorf("%+v", step)
 		}
 	}
+}
+
+// Whatever is found, the steps lead to an end: right, or in the hands of Nova or
+// of an operator; no row of a third host is touched, and what the source's row
+// held is there again.
+func TestEveryPlanComesToAnEnd(t *testing.T) {
+	everySituation(func(s Situation, _ func(line) bool) {
+		began := s
+		wanted, known := wantedOf(s)
+		other, hadOther := s.Port.Row(third)
+		for n := 0; ; n++ {
+			step := Plan(s)
+			after, hasOther := s.Port.Row(third)
+			if hasOther != hadOther || hasOther && (after.Active != other.Active || after.VIFType != other.VIFType) {
+				t.Fatalf("the third host's row was touched from %+v: %+v", began, s)
+			}
+			switch step.Action {
+			case HandsOff, Wait:
+				return
+			case Done:
+				if right, why := s.Port.RightOn(src); !right {
+					t.Fatalf("done, but %s: %+v from %+v", why, s.Port, began)
+				}
+				if row, _ := s.Port.Row(src); known && !heldBy(row).equal(wanted) {
+					t.Fatalf("holds %+v, want %+v, from %+v", heldBy(row), wanted, began)
+				}
+				return
+			}
+			if n > 8 {
+				t.Fatalf("no end after %d steps: %s (%s) from %+v", n, step.Action, step.Why, began)
+			}
+			neutron(&s, step)
+		}
+	})
+}
+
+// wantedOf is what the source's row is to hold in the end.
+func wantedOf(s Situation) (Held, bool) {
+	row, has := s.Port.Row(src)
+	switch {
+	case has && row.Profile[MadeHere] == nil:
+		return heldBy(row), true
+	case s.Held != nil:
+		return Held{VNICType: row.VNICType, Profile: s.Held.Profile}, has
+	}
+	return Held{}, false
+}
+
+// neutron does to the rows what the real one does (bindings.md): activate
+// unbinds the row that it deactivates and binds nothing; a row becomes ACTIVE at
+// once where there is none; only an update of the port binds again.
+func neutron(s *Situation, step Step) {
+	p := &s.Port
+	p.Rows = slices.Clone(p.Rows)
+	at := slices.IndexFunc(p.Rows, func(r port.Row) bool { return r.Host == step.Host })
+	active := slices.IndexFunc(p.Rows, func(r port.Row) bool { return r.Active })
+	switch step.Action {
+	case WriteDown:
+		h := step.Held
+		s.Held = &h
+	case Activate:
+		if active < 0 || at < 0 {
+			return // 500, 404
+		}
+		p.Rows[active].Active, p.Rows[active].VIFType = false, port.VIFUnbound
+		p.Rows[at].Active = true
+	case Rebind:
+		if active >= 0 {
+			p.Rows[active].VIFType, p.Rows[active].Profile = "ovs", cloned(step.Profile)
+		}
+	case Create:
+		if at < 0 {
+			p.Rows = append(p.Rows, port.Row{Host: step.Host, Active: active < 0, VIFType: "ovs", VNICType: step.VNIC, Profile: cloned(step.Profile)})
+		}
+	case Delete:
+		if at >= 0 {
+			p.Rows = slices.Delete(p.Rows, at, at+1)
+		}
+	}
+}
+
+func asJSON(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(raw)
 }
 
 func TestPlanDoesNotChangeWhatItWasGiven(t *testing.T) {
-	profile := map[string]any{port.MigratingTo: "dst", "a": 1}
-	p := port.Port{Rows: []port.Row{{Host: "src", Active: true, VIFType: "unbound", Profile: profile}}}
-	step := Plan(Situation{Port: p, Source: "src", Destination: "dst"})
+	profile := map[string]any{port.MigratingTo: dst, "a": 1}
+	p := port.Port{DeviceOwner: "compute:nova", Rows: []port.Row{{Host: src, Active: true, VIFType: "unbound", Profile: profile}}}
+	step := Plan(Situation{Port: p, Source: src, Destination: dst})
 	if len(profile) != 2 || len(step.Profile) != 1 {
 		t.Errorf("was given %v, gives %v", profile, step.Profile)
 	}
 }
 
 func TestAProfileThatIsMissingBecomesEmptyAndNotNull(t *testing.T) {
-	p := port.Port{Rows: []port.Row{{Host: "src", Active: true, VIFType: "unbound"}}}
-	if step := Plan(Situation{Port: p, Source: "src", Destination: "dst"}); step.Profile == nil {
+	p := port.Port{DeviceOwner: "compute:nova", Rows: []port.Row{{Host: src, Active: true, VIFType: "unbound"}}}
+	if step := Plan(Situation{Port: p, Source: src, Destination: dst}); step.Profile == nil {
 		t.Error("the profile is nil")
 	}
 }
 
-func TestWithoutAKnownDestinationNoRowIsMade(t *testing.T) {
-	p := port.Port{ID: "p", Rows: []port.Row{{Host: "compute1", VIFType: "unbound", VNICType: "normal"}}}
-	if step := Plan(Situation{Port: p, Source: "compute1", NovaDone: true}); step.Action != HandsOff {
+func TestWithoutAKnownDestinationTheSourcesRowIsMadeAnew(t *testing.T) {
+	p := port.Port{ID: "p", DeviceOwner: "compute:nova", Rows: []port.Row{{Host: src, VIFType: "unbound", VNICType: "normal"}}}
+	if step := Plan(Situation{Port: p, Source: src, NovaDone: true}); step.Action != WriteDown {
 		t.Errorf("%+v", step)
 	}
 }
 
-// With Nova silent, what nobody moved is left to it; what is unbound was moved.
-func TestNovasSilenceIsNoWordOnAPortThatNobodyMoved(t *testing.T) {
-	row := port.Row{Host: "compute1", Active: true, VIFType: "ovs", VNICType: "normal", Profile: map[string]any{"migrating_to": "compute2"}}
-	s := Situation{Port: port.Port{ID: "p", Rows: []port.Row{row}}, Source: "compute1", Destination: "compute2", NovaDone: true, Presumed: true}
-	if step := Plan(s); step.Action != Wait {
-		t.Errorf("bound: %+v", step)
-	}
-	s.Port.Rows[0].VIFType = "unbound"
-	if step := Plan(s); step.Action != Rebind {
-		t.Errorf("unbound: %+v", step)
+func TestWhatIsLeftAloneIsTold(t *testing.T) {
+	p := port.Port{DeviceOwner: "compute:nova", Rows: []port.Row{{Host: src, Active: true, VIFType: "ovs"}, {Host: third, VIFType: "ovs"}}}
+	step := Plan(Situation{Port: p, Source: src, Destination: dst})
+	if step.Action != Done || step.Why != "an INACTIVE row is left on third" {
+		t.Errorf("%+v", step)
 	}
 }

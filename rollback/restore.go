@@ -13,7 +13,8 @@ import (
 
 // Neutron is what a roll-back needs of the API.
 type Neutron interface {
-	// Read gives the port with all its rows.
+	// Read gives the port with all its rows; an error that wraps
+	// [port.ErrGone] where there is no such port.
 	Read(ctx context.Context, id string) (port.Port, error)
 	// Activate makes the row on host the ACTIVE one.
 	Activate(ctx context.Context, id, host string) error
@@ -21,10 +22,20 @@ type Neutron interface {
 	// still at that revision.
 	SetProfile(ctx context.Context, id string, profile map[string]any, revision int) error
 	// Create makes a row on host: INACTIVE if the port has an ACTIVE row,
-	// else ACTIVE.
+	// else ACTIVE. An error wraps [ErrRefused] where Neutron itself has said no.
 	Create(ctx context.Context, id, host, vnic string, profile map[string]any) error
 	// Delete removes the row on host, ACTIVE or not.
 	Delete(ctx context.Context, id, host string) error
+}
+
+// Journal keeps what a row held until its port is right again, where neither a
+// crash of this process nor one of its host loses it.
+type Journal interface {
+	// Held gives what was written down of the port's row on host, by whichever
+	// replica; read is false while that is not known yet.
+	Held(id, host string) (held *Held, read bool)
+	// WriteDown returns when it is durable.
+	WriteDown(ctx context.Context, id, host string, held Held) error
 }
 
 // Taken is one step as it went, for the audit log.
@@ -43,7 +54,8 @@ type Options struct {
 	// with ErrStopped (ownership lost, another migration shows).
 	May func() bool
 	// Report is told of every step that was taken.
-	Report func(Taken)
+	Report  func(Taken)
+	Journal Journal
 	// Wake ends a pause early, since something has changed. May be nil.
 	Wake <-chan struct{}
 }
@@ -53,6 +65,14 @@ var (
 	ErrHandsOff = errors.New("hands off")
 	ErrStopped  = errors.New("stopped")
 )
+
+// ErrRefused marks the answer of a Neutron that will not do it; one that is away
+// refuses nothing.
+var ErrRefused = errors.New("refused")
+
+// refusals is after how many rows that Neutron would not make on the destination
+// the other way back is taken.
+const refusals = 3
 
 // callBound bounds one request. The slowest answer seen on two cores was 2.6 s.
 const callBound = 15 * time.Second
@@ -69,26 +89,36 @@ func pace() *backoff.ExponentialBackOff {
 }
 
 // Restore carries the plan out until the rows are right. It ends with nil when
-// they are, with an error that wraps [ErrHandsOff] or [ErrStopped], or with
-// the context's.
+// they are, with an error that wraps [ErrHandsOff], [ErrStopped] or
+// [port.ErrGone], or with the context's.
 //
 // A step that fails is not an end: the rows are read again and the plan made
 // anew, since a 500 can come after the row has changed and a 200 before it has.
 func Restore(ctx context.Context, n Neutron, id, source, destination string, o Options) error {
 	wait := pace()
 	var last Step
-	var why string // the rows are not right yet
+	var why string  // the rows are not right yet
+	var refused int // rows that Neutron would not make on the destination
 	for {
+		var asked time.Duration // by Neutron, to wait
 		p, err := read(ctx, n, id)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %s", ctx.Err(), why)
 		}
+		if errors.Is(err, port.ErrGone) {
+			return err
+		}
 		if err != nil {
 			why = "the rows could not be read: " + err.Error()
+			asked = retryAfter(err)
 			o.Report(Taken{Step: Step{Action: Wait, Why: "the rows could not be read"}, Err: err})
 		} else {
 			done, presumed := o.NovaDone()
-			step := Plan(Situation{Port: p, Source: source, Destination: destination, NovaDone: done, Presumed: presumed})
+			held, known := o.Journal.Held(id, source)
+			step := Plan(Situation{
+				Port: p, Source: source, Destination: destination, NovaDone: done, Presumed: presumed,
+				Held: held, Unread: !known, NoDetour: refused >= refusals,
+			})
 			switch step.Action {
 			case Done:
 				o.Report(Taken{Step: step})
@@ -102,21 +132,27 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 					return ErrStopped
 				}
 				start := time.Now()
-				err := take(ctx, n, p, step)
+				err := take(ctx, n, o.Journal, p, step)
 				why = step.Why
+				if errors.Is(err, ErrRefused) && step.Action == Create && step.Host == destination {
+					refused++
+				}
 				if err != nil {
 					why = step.Action.String() + ": " + err.Error()
+					asked = retryAfter(err)
 				}
 				o.Report(Taken{Step: step, Err: err, Took: time.Since(start)})
 				again := step.Action == last.Action && step.Host == last.Host
-				last = step
+				if err == nil {
+					last = step // one that failed is not what did not help
+				}
 				if err == nil && !again {
 					wait.Reset()
 					continue
 				}
 			}
 		}
-		if err := pause(ctx, wait.NextBackOff(), o.Wake); err != nil {
+		if err := pause(ctx, max(wait.NextBackOff(), asked), o.Wake); err != nil {
 			return fmt.Errorf("%w: %s", err, why)
 		}
 	}
@@ -131,10 +167,12 @@ func read(ctx context.Context, n Neutron, id string) (port.Port, error) {
 // take sends one request and waits for its answer even when the roll-back is to
 // end meanwhile: Neutron finishes a request whose client has gone away, and the
 // next writer had better not meet it.
-func take(ctx context.Context, n Neutron, p port.Port, s Step) error {
+func take(ctx context.Context, n Neutron, j Journal, p port.Port, s Step) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callBound)
 	defer cancel()
 	switch s.Action {
+	case WriteDown:
+		return j.WriteDown(ctx, p.ID, s.Host, s.Held)
 	case Activate:
 		return n.Activate(ctx, p.ID, s.Host)
 	case Rebind:
@@ -159,4 +197,17 @@ func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 	case <-wake:
 		return nil
 	}
+}
+
+// longestAsked bounds what Neutron, or a load balancer in front of it, may ask to
+// wait: a guest is without network meanwhile.
+const longestAsked = 15 * time.Second
+
+// retryAfter is how long an answer asks to wait (429, 503), 0 if it does not.
+func retryAfter(err error) time.Duration {
+	var e interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &e) {
+		return 0
+	}
+	return min(e.RetryAfter(), longestAsked)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
+	"github.com/earlybind/earlybind/rollback/rollbacktest"
 )
 
 const (
@@ -36,6 +37,20 @@ func held() map[string]any {
 
 func row(host, status, vif string, profile map[string]any) binding.Binding {
 	return binding.Binding{Host: host, Status: status, VIFType: vif, VNICType: "normal", Profile: profile}
+}
+
+// device is a row that cannot be made on another host.
+func device(status, vif string) binding.Binding {
+	r := row(src, status, vif, held())
+	r.VNICType = "direct"
+	return r
+}
+
+// allocated is one that holds bandwidth of its host.
+func allocated() binding.Binding {
+	profile := held()
+	profile["allocation"] = map[string]any{"group": "provider"}
+	return row(src, inactive, "unbound", profile)
 }
 
 const (
@@ -66,6 +81,14 @@ var situations = []struct {
 		[]string{binding.OpActivate, binding.OpUpdateProfile, binding.OpDelete}},
 	{"killed after activate", []binding.Binding{row(src, active, "unbound", held()), row(dst, inactive, "unbound", made)},
 		[]string{binding.OpUpdateProfile, binding.OpDelete}},
+	{"a device, Nova has deleted the ACTIVE row", []binding.Binding{device(inactive, "unbound")},
+		[]string{binding.OpDelete, binding.OpCreate, binding.OpUpdateProfile}},
+	{"a device, none ACTIVE of two", []binding.Binding{device(inactive, "unbound"), row(dst, inactive, "ovs", nil)},
+		[]string{binding.OpDelete, binding.OpCreate, binding.OpUpdateProfile}},
+	{"an allocation, Nova has deleted the ACTIVE row", []binding.Binding{allocated()},
+		[]string{binding.OpDelete, binding.OpCreate, binding.OpUpdateProfile}},
+	{"a device, committed", []binding.Binding{device(inactive, "unbound"), row(dst, active, "ovs", nil)},
+		[]string{binding.OpActivate, binding.OpUpdateProfile}},
 	{"killed before delete", []binding.Binding{row(src, active, "ovs", nil), row(dst, inactive, "unbound", made)}, []string{binding.OpDelete}},
 }
 
@@ -73,6 +96,7 @@ type bench struct {
 	*bindingtest.Neutron
 	neutron consumer.Neutron
 	port    string
+	notes   *rollbacktest.Journal
 }
 
 func newBench(t *testing.T, rows ...binding.Binding) bench {
@@ -82,7 +106,7 @@ func newBench(t *testing.T, rows ...binding.Binding) bench {
 	for _, r := range rows {
 		n.PutRow(id, r)
 	}
-	return bench{n, consumer.NewNeutron(n.Client()), id}
+	return bench{n, consumer.NewNeutron(n.Client()), id, &rollbacktest.Journal{}}
 }
 
 // always is a wake channel that ends every pause at once.
@@ -97,6 +121,7 @@ func (b bench) options() rollback.Options {
 		NovaDone: func() (bool, bool) { return true, false },
 		May:      func() bool { return true },
 		Report:   func(rollback.Taken) {},
+		Journal:  b.notes,
 		Wake:     always(),
 	}
 }
@@ -136,8 +161,8 @@ func (b bench) wantRight(t *testing.T, before []binding.Binding) {
 		if asJSON(t, got.Profile) != asJSON(t, want) {
 			t.Errorf("profile %s, want %s", asJSON(t, got.Profile), asJSON(t, want))
 		}
-		if got.VNICType != "normal" {
-			t.Errorf("vnic_type %s", got.VNICType)
+		if got.VNICType != r.VNICType {
+			t.Errorf("vnic_type %s, want %s", got.VNICType, r.VNICType)
 		}
 	}
 	if d, ok := p.Row(dst); ok && d.Profile[rollback.MadeHere] != nil {
@@ -177,7 +202,7 @@ func TestEverySituationEndsRight(t *testing.T) {
 					t.Error("the profile was written without If-Match")
 				}
 			}
-			if len(taken) != len(s.writes)+1 || taken[len(taken)-1].Action != rollback.Done {
+			if len(taken) != len(s.writes)+b.notes.Written()+1 || taken[len(taken)-1].Action != rollback.Done {
 				t.Errorf("reported %+v", taken)
 			}
 		})
@@ -331,28 +356,116 @@ func TestADeadAgentOnTheDestinationIsNoObstacle(t *testing.T) {
 	b.wantRight(t, rows)
 }
 
-func TestADeadAgentOnTheSourceIsHandsOff(t *testing.T) {
-	b := newBench(t, row(src, inactive, "unbound", held()), row(dst, active, "ovs", nil))
+func TestADeadAgentOnTheSourceIsWaitedFor(t *testing.T) {
+	rows := []binding.Binding{row(src, inactive, "unbound", held()), row(dst, active, "ovs", nil)}
+	b := newBench(t, rows...)
 	b.SetAgent(src, false)
-	if err := b.restore(t, b.options()); !errors.Is(err, rollback.ErrHandsOff) {
-		t.Fatalf("%v", err)
+	o, rebinds := b.options(), 0
+	o.Report = func(step rollback.Taken) {
+		if step.Action == rollback.Rebind {
+			if rebinds++; rebinds == 3 {
+				b.SetAgent(src, true)
+			}
+		}
+	}
+	if err := b.restore(t, o); err != nil {
+		t.Fatal(err)
+	}
+	if rebinds != 4 {
+		t.Errorf("%d rebinds", rebinds)
+	}
+	b.wantRight(t, rows)
+}
+
+func TestWithoutAKnownDestinationARowIsMadeAnew(t *testing.T) {
+	rows := []binding.Binding{row(src, inactive, "unbound", map[string]any{"a": "b"})}
+	b := newBench(t, rows...)
+	if err := rollback.Restore(t.Context(), b.neutron, b.port, src, "", b.options()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantRight(t, rows)
+	if got := b.writes(); !slices.Equal(got, []string{binding.OpDelete, binding.OpCreate, binding.OpUpdateProfile}) {
+		t.Errorf("writes %v", got)
+	}
+}
+
+func TestADestinationThatRefusesARowIsGoneAround(t *testing.T) {
+	rows := []binding.Binding{row(src, inactive, "unbound", held())}
+	b := newBench(t, rows...)
+	b.Inject(bindingtest.Fault{Op: binding.OpCreate, Host: dst, Times: -1, Status: http.StatusInternalServerError, Type: "HTTPInternalServerError"})
+	if err := b.restore(t, b.options()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantRight(t, rows)
+}
+
+func TestNothingIsDeletedThatIsNotWrittenDown(t *testing.T) {
+	rows := []binding.Binding{device(inactive, "unbound")}
+	b := newBench(t, rows...)
+	b.notes.Fail(errors.New("the broker is away"))
+	o, faults := b.options(), 0
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.Report = func(step rollback.Taken) {
+		if step.Action == rollback.WriteDown && step.Err != nil {
+			if faults++; faults == 5 {
+				cancel()
+			}
+		}
+	}
+	err := rollback.Restore(ctx, b.neutron, b.port, src, dst, o)
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if got := b.writes(); len(got) != 0 {
+		t.Errorf("writes %v", got)
+	}
+	b.notes.Fail(nil)
+	if err := b.restore(t, b.options()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantRight(t, rows)
+}
+
+func TestWhatMayBeInTheJournalIsWaitedFor(t *testing.T) {
+	before := []binding.Binding{device(inactive, "unbound")}
+	for name, rows := range map[string][]binding.Binding{
+		"killed after the delete": {},
+		"killed after the create": {func() binding.Binding { r := device(active, "ovs"); r.Profile = made; return r }()},
+		"and then made INACTIVE":  {func() binding.Binding { r := device(inactive, "unbound"); r.Profile = made; return r }()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, rows...)
+			profile := held()
+			delete(profile, port.MigratingTo)
+			b.notes.Put(b.port, src, rollback.Held{VNICType: "direct", Profile: profile})
+			b.notes.SetUnread(true)
+			o, waits := b.options(), 0
+			o.NovaDone = func() (bool, bool) {
+				if waits++; waits == 5 {
+					if got := b.writes(); len(got) != 0 {
+						t.Errorf("writes %v before the journal was read", got)
+					}
+					b.notes.SetUnread(false)
+				}
+				return true, false
+			}
+			if err := b.restore(t, o); err != nil {
+				t.Fatal(err)
+			}
+			b.wantRight(t, before)
+		})
 	}
 }
 
 func TestHandsOffWritesNothing(t *testing.T) {
-	direct := row(src, inactive, "unbound", held())
-	direct.VNICType = "direct"
-	allocated := row(src, inactive, "unbound", map[string]any{"allocation": map[string]any{"g": "rp"}})
 	for name, rows := range map[string][]binding.Binding{
 		"ACTIVE on a third host":             {row(src, inactive, "unbound", held()), row(third, active, "ovs", nil)},
 		"no row for the source":              {row(dst, active, "ovs", nil)},
 		"no row at all":                      {},
-		"binding_failed on the source":       {row(src, active, "binding_failed", held()), row(dst, inactive, "ovs", made)},
-		"a device, none ACTIVE":              {direct},
-		"a device, none ACTIVE of two":       {direct, row(dst, inactive, "ovs", nil)},
-		"an allocation, none ACTIVE":         {allocated},
-		"an allocation, none ACTIVE of two":  {allocated, row(dst, inactive, "ovs", nil)},
-		"none ACTIVE, but one on a third":    {direct, row(third, active, "ovs", nil), row(dst, inactive, "ovs", nil)},
+		"none ACTIVE, but one on a third":    {device(inactive, "unbound"), row(third, active, "ovs", nil), row(dst, inactive, "ovs", nil)},
+		"made anew, nothing written down":    {row(src, active, "ovs", made)},
+		"another migration shows":            {row(src, active, "unbound", map[string]any{port.MigratingTo: third})},
 		"two ACTIVE":                         {row(src, active, "ovs", nil), row(dst, active, "ovs", nil)},
 		"two ACTIVE, one of them on a third": {row(src, active, "ovs", nil), row(third, active, "ovs", nil)},
 	} {
