@@ -81,7 +81,7 @@ func TestLevels(t *testing.T) {
 		want string
 	}{
 		{Line{Event: HandoverAlarm}, "error"}, {Line{Event: HandoverAlarm, Err: fault}, "error"},
-		{Line{Event: HostRefused}, "warn"}, {Line{Event: MessageParked}, "warn"}, {Line{Event: ConsumerLost}, "warn"},
+		{Line{Event: HostRefused}, "warn"}, {Line{Event: MessageParked}, "warn"}, {Line{Event: CommitsStopped}, "warn"}, {Line{Event: CommitsResumed}, "info"}, {Line{Event: ConsumerLost}, "warn"},
 		{Line{Event: PortWritten, Err: fault}, "warn"}, {Line{Event: PortWritten}, "info"}, {Line{Event: HandoverEnded}, "info"},
 		{Line{Event: EvidenceSeen}, "info"},
 	} {

@@ -22,64 +22,6 @@ func with(change func(*port.Port)) port.Port {
 	return p
 }
 
-func TestPolicyTable(t *testing.T) {
-	driver := func(name string) port.Port { return with(func(p *port.Port) { p.Driver = name }) }
-	for _, c := range []struct {
-		configured Policy
-		port       port.Port
-		want       Policy
-		why        string
-	}{
-		{PolicyAuto, driver("openvswitch"), PolicyResumed, "openvswitch"},
-		{PolicyAuto, driver("linuxbridge"), PolicySuspended, "linuxbridge"},
-		{PolicyAuto, driver("ovn"), PolicyObserve, "ovn"},
-		{PolicyAuto, driver("sriovnicswitch"), PolicyObserve, "sriovnicswitch"},
-		{PolicyAuto, driver("macvtap"), PolicyObserve, "macvtap"},
-		{PolicyAuto, driver("calico"), PolicyObserve, "calico"},
-		{PolicyAuto, driver("vendor"), PolicyObserve, "unknown mechanism driver vendor"},
-		{PolicyAuto, driver(""), PolicyObserve, "does not show"},
-		{PolicyAuto, with(func(p *port.Port) { p.TrunkParent = true }), PolicyObserve, "trunk"},
-		{PolicyAuto, with(func(p *port.Port) { p.DeviceOwner = "network:dhcp" }), PolicyObserve, "device_owner"},
-		{PolicySuspended, driver("ovn"), PolicySuspended, "EARLYBIND_POLICY=suspended"},
-		{PolicySuspended, driver(""), PolicySuspended, "EARLYBIND_POLICY=suspended"},
-		{PolicySuspended, with(func(p *port.Port) { p.TrunkParent = true }), PolicyObserve, "trunk"},
-		{PolicySuspended, with(func(p *port.Port) { p.DeviceOwner = "" }), PolicyObserve, "device_owner"},
-		{PolicyResumed, driver("linuxbridge"), PolicyResumed, "EARLYBIND_POLICY=resumed"},
-		{PolicyObserve, driver("linuxbridge"), PolicyObserve, "EARLYBIND_POLICY=observe"},
-	} {
-		got, why := policyFor(c.configured, c.port)
-		if got != c.want || !strings.Contains(why, c.why) {
-			t.Errorf("%s with driver %q: %s because %q, want %s because %q", c.configured, c.port.Driver, got, why, c.want, c.why)
-		}
-	}
-	if len(driverPolicies) != 6 {
-		t.Errorf("%d drivers have a policy, 6 are tested", len(driverPolicies))
-	}
-}
-
-func TestNamesOfPoliciesAndRepairsAreReadBack(t *testing.T) {
-	for p := PolicyObserve; p <= PolicyAuto; p++ {
-		var got Policy = -1
-		if err := got.Decode(p.String()); err != nil || got != p {
-			t.Errorf("%s is read as %v, %v", p, got, err)
-		}
-	}
-	for r := RepairOff; r <= RepairAll; r++ {
-		var got Repair = -1
-		if err := got.Decode(r.String()); err != nil || got != r {
-			t.Errorf("%s is read as %v, %v", r, got, err)
-		}
-	}
-	var p Policy
-	if err := p.Decode("Suspended"); err == nil || strings.Contains(err.Error(), "Suspended") {
-		t.Errorf("an unknown policy: %v", err)
-	}
-	var r Repair
-	if err := r.Decode(""); err == nil || !strings.Contains(err.Error(), "off, own, all") {
-		t.Errorf("an empty repair: %v", err)
-	}
-}
-
 func TestEachPolicyCommitsAtItsMoment(t *testing.T) {
 	for _, c := range []struct {
 		policy         Policy
@@ -295,13 +237,13 @@ func TestRepair(t *testing.T) {
 		settings Settings
 		want     GoalKind
 	}{
-		{Settings{PolicySuspended, RepairOwn, true}, GoalRestore},
-		{Settings{PolicyResumed, RepairOwn, true}, GoalRestore},
-		{Settings{PolicyObserve, RepairOwn, true}, GoalVerify},
-		{Settings{PolicySuspended, RepairOwn, false}, GoalVerify},
-		{Settings{PolicyObserve, RepairAll, true}, GoalRestore},
-		{Settings{PolicyObserve, RepairAll, false}, GoalRestore},
-		{Settings{PolicyObserve, RepairOff, true}, GoalVerify},
+		{chosen(PolicySuspended, RepairOwn, true), GoalRestore},
+		{chosen(PolicyResumed, RepairOwn, true), GoalRestore},
+		{chosen(PolicyObserve, RepairOwn, true), GoalVerify},
+		{chosen(PolicySuspended, RepairOwn, false), GoalVerify},
+		{chosen(PolicyObserve, RepairAll, true), GoalRestore},
+		{chosen(PolicyObserve, RepairAll, false), GoalRestore},
+		{chosen(PolicyObserve, RepairOff, true), GoalVerify},
 	} {
 		t.Run(fmt.Sprintf("%s %s %t", c.settings.Policy, c.settings.Repair, c.settings.ConcurrentActivateSafe), func(t *testing.T) {
 			d := newDrive(c.settings, ready("p1"))
@@ -334,7 +276,7 @@ func TestANotificationAloneNeverLeadsToAWrite(t *testing.T) {
 		for _, second := range everything {
 			for _, p := range []port.Port{ready("p1"), active, none} {
 				for _, repair := range []Repair{RepairOff, RepairOwn, RepairAll} {
-					d := newDrive(Settings{PolicySuspended, repair, true}, p)
+					d := newDrive(chosen(PolicySuspended, repair, true), p)
 					d.tell(first, second, ended("req", wire.NovaRollback))
 					for _, a := range aims(d.log) {
 						if a.Goal.Kind != GoalVerify && a.Goal.Kind != GoalHold {

@@ -8,7 +8,7 @@ import (
 )
 
 // decide compares what is known with what was decided before.
-func (h *Handover) decide(s Settings, now time.Duration) []Decision {
+func (h *Handover) decide(s Settings, bars Bars, now time.Duration) []Decision {
 	phase := h.phase()
 	var out []Decision
 	if h.arm && (!h.asking || !h.prepared() && phase <= Arrived) {
@@ -18,7 +18,7 @@ func (h *Handover) decide(s Settings, now time.Duration) []Decision {
 	h.arm = false
 	switch phase {
 	case Paused, PostCopy, Arrived:
-		out = append(out, h.commit(s, phase, now)...)
+		out = append(out, h.commit(s, bars, phase, now)...)
 	case Left:
 		out = append(out, h.explain(s)...)
 		out = append(out, h.aimAll(Goal{Kind: GoalVerify, Host: h.Destination, NovaDone: h.novaPostEnd}, "the guest has left the source")...)
@@ -64,11 +64,29 @@ func (h *Handover) prepared() bool {
 
 // commit aims every port at the destination that its policy allows to go now.
 //
-// A commit needs all of: a phase in which the guest no longer runs on the
-// source and nothing speaks of failure; a sign fresh enough that this is still
-// so; both hosts' publishers, since a failure would go unseen without one; a
-// Neutron in which our call cannot make Nova's fail; and rows that agree.
-func (h *Handover) commit(s Settings, phase Phase, now time.Duration) []Decision {
+// An activate can do harm in four ways, and each is kept out here. The worker
+// does so once more right before the request: an aim that was replaced is not
+// sent, nor one whose deadline has passed.
+//
+//   - The migration has failed. Every sign of failure leads out of the phases
+//     that commit: Paused, PostCopy and Arrived. The way back is a sign that
+//     proves older than the pause; a port that was aimed elsewhere meanwhile is
+//     then held.
+//   - Nova's own activate is due, and ours can make it fail. The source says so
+//     (STOPPED/MIGRATED), or Nova (live_migration._post, .post.dest): phase Left,
+//     which commits nothing on any Neutron. Nova activates on SUSPENDED/POSTCOPY
+//     too. There, and where none of this is heard, two activates at once do no
+//     harm from Neutron 23.0.0 on, and on an older one nothing is committed at
+//     all (ConcurrentActivateSafe).
+//   - What is known is old, and the migration's end is on its way. The deadline
+//     is FreshFor after the latest sign that the guest stands still on the source
+//     or has arrived. A sign of unknown age, a duplicate and a list of domains do
+//     not move it. Both hosts must have spoken by a publisher: of one without, no
+//     failure would be heard.
+//   - Neutron disagrees: the rows must be as Nova has prepared them.
+//
+// What is in doubt, and what the [Breaker] has barred, is left to Nova.
+func (h *Handover) commit(s Settings, bars Bars, phase Phase, now time.Duration) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
 		if goal, aimed := h.goals[p.ID]; aimed {
@@ -77,13 +95,16 @@ func (h *Handover) commit(s Settings, phase Phase, now time.Duration) []Decision
 			}
 			continue
 		}
-		policy, why := policyFor(s.Policy, p)
+		policy, why := policyFor(s, p, h.replug[p.ID])
 		if policy == PolicyResumed && phase == Paused {
 			continue
 		}
 		reason := h.refuse(s, policy, why, p, now)
 		if reason == "" {
 			reason = h.doubts(phase)
+		}
+		if reason == "" {
+			reason = h.barred(bars, p, now)
 		}
 		if reason != "" {
 			if !h.observed[p.ID] {
@@ -92,9 +113,11 @@ func (h *Handover) commit(s Settings, phase Phase, now time.Duration) []Decision
 			}
 			continue
 		}
+		tries, onTrial := h.try(bars, p)
+		out = append(out, tries...)
 		goal := Goal{Kind: GoalCommit, Host: h.Destination}
-		h.goals[p.ID] = goal
-		out = append(out, Aim{Port: p.ID, Goal: goal, Destination: h.Destination, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why})
+		h.goals[p.ID], h.commits[p.ID] = goal, commitment{driver: p.Driver}
+		out = append(out, Aim{Port: p.ID, Goal: goal, Destination: h.Destination, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why + onTrial})
 	}
 	return out
 }
@@ -107,8 +130,37 @@ func (h *Handover) doubts(phase Phase) string {
 		return "the destination's libvirt was away: its word that the guest has arrived is doubted"
 	case h.gone.known && !h.started.known:
 		return "the destination does not have the guest, and its start there was not heard of"
+	case h.absent:
+		return "the source does not have the guest any more: it has left, and Nova's own activate is due, or it has died"
 	}
 	return ""
+}
+
+// barred gives the reason why the breaker stops a port's commit; empty if it
+// does not.
+func (h *Handover) barred(bars Bars, p port.Port, now time.Duration) string {
+	for _, c := range h.circuits(p.Driver) {
+		if reason := bars.refuse(c, h.trials[c], now); reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+// try takes the trial of each circuit that waits for one, and says so for the
+// log.
+func (h *Handover) try(bars Bars, p port.Port) (tries []Decision, why string) {
+	for _, c := range h.circuits(p.Driver) {
+		if _, waits := bars[c]; !waits {
+			continue
+		}
+		why += "; on trial for commits " + c.String()
+		if !h.trials[c] {
+			h.trials[c] = true
+			tries = append(tries, Try{Circuit: c})
+		}
+	}
+	return tries, why
 }
 
 // explain tells, of every port that was neither committed nor observed when the
@@ -120,7 +172,7 @@ func (h *Handover) explain(s Settings) []Decision {
 			continue
 		}
 		h.observed[p.ID] = true
-		policy, why := policyFor(s.Policy, p)
+		policy, why := policyFor(s, p, h.replug[p.ID])
 		if policy != PolicyObserve {
 			why = h.whyMissed(p)
 		}
@@ -162,13 +214,14 @@ func (h *Handover) refuse(s Settings, policy Policy, why string, p port.Port, no
 }
 
 // restore aims the ports at the source that repair covers, and has the others
-// read. Repair by ownership goes by policy: what earlybind may commit, it may
-// have committed, in this process or in one that was killed.
+// read. Repair by ownership goes by what was committed, and by policy: what
+// earlybind may commit, a process that was killed may have committed.
 func (h *Handover) restore(s Settings) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
 		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.leftOver}
-		own := s.ConcurrentActivateSafe && mayBeOurs(s.Policy, p)
+		_, own := h.commits[p.ID]
+		own = own || s.ConcurrentActivateSafe && mayBeOurs(s, p)
 		// A left-over is found long after: on a Neutron where our activate can
 		// make another's fail, it is told and not touched.
 		touch := s.Repair == RepairAll && (s.ConcurrentActivateSafe || !h.leftOver)
@@ -243,6 +296,8 @@ func nowOf(in Input) time.Duration {
 	case NovaSign:
 		return in.Now
 	case Rows:
+		return in.Now
+	case Activated:
 		return in.Now
 	case LeftOver:
 		return in.Now

@@ -2,8 +2,8 @@ package handover
 
 import "time"
 
-// Decision is one of [Begin], [Arm], [Aim], [Observe], [AskHosts], [Alarm] and
-// [End].
+// Decision is one of [Begin], [Arm], [Try], [Aim], [Observe], [AskHosts],
+// [Alarm], [Verdict] and [End].
 type Decision interface{ decision() }
 
 // Begin opens a handover; every following decision up to [End] is its own.
@@ -29,6 +29,18 @@ type Aim struct {
 type Observe struct {
 	Port string
 	Why  string
+}
+
+// Try tells the [Breaker] that this handover commits as a circuit's trial.
+type Try struct{ Circuit Circuit }
+
+// Verdict tells the [Breaker] what came of this handover's commits for one
+// circuit.
+type Verdict struct {
+	Circuit Circuit
+	Result  Result
+	Trial   bool   // this handover was the circuit's trial
+	Why     string // of a bad one
 }
 
 // AskHosts asks the publishers for the states of their domains.
@@ -78,6 +90,8 @@ const (
 
 func (Begin) decision()    {}
 func (Arm) decision()      {}
+func (Try) decision()      {}
+func (Verdict) decision()  {}
 func (Aim) decision()      {}
 func (Observe) decision()  {}
 func (AskHosts) decision() {}

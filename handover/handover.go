@@ -23,8 +23,10 @@ type Handover struct {
 	goals    map[string]Goal
 	done     map[string]PortDone
 	observed map[string]bool
-	asked    bool  // the hosts were asked where the guest is
-	alarmed  Phase // the last phase that raised an alarm
+	commits  map[string]commitment // by port, kept for good
+	trials   map[Circuit]bool      // this handover is the trial of
+	asked    bool                  // the hosts were asked where the guest is
+	alarmed  Phase                 // the last phase that raised an alarm
 	// heard holds the hosts that have spoken by a publisher; a pair is
 	// committed only when both have.
 	heard map[string]bool
@@ -77,6 +79,9 @@ func (h *Handover) learnFromSource(s HostSign) {
 	case SignPaused:
 		h.paused.set(s.Order)
 		h.freshen(s)
+		for _, id := range s.Replug {
+			h.replug[id] = true
+		}
 	case SignPostCopy:
 		h.postCopy = true
 		h.freshen(s)

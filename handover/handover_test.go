@@ -21,6 +21,10 @@ const window = 5 * time.Second
 
 var suspended = Settings{Policy: PolicySuspended, Repair: RepairOwn, ConcurrentActivateSafe: true}
 
+func chosen(p Policy, r Repair, safe bool) Settings {
+	return Settings{Policy: p, Repair: r, ConcurrentActivateSafe: safe}
+}
+
 // at is a sign at a place of its host's stream.
 func at(host string, sequence uint64, sign Sign) HostSign {
 	return HostSign{Host: host, Sign: sign, Order: wire.Order{Epoch: 1, Sequence: sequence}, FreshFor: window}
@@ -111,6 +115,9 @@ func (d *drive) stamp(in Input) Input {
 	case PortDone:
 		in.Now = d.now
 		return in
+	case Activated:
+		in.Now = d.now
+		return in
 	}
 	return in
 }
@@ -131,7 +138,7 @@ func (d *drive) finish(right bool) []Decision {
 		last[a.Port] = a.Goal
 	}
 	for _, p := range d.ports {
-		out = append(out, d.tell(PortDone{Port: p.ID, Goal: last[p.ID], Right: right})...)
+		out = append(out, d.tell(PortDone{Port: p.ID, Goal: last[p.ID], Right: right, Up: right})...)
 	}
 	return out
 }

@@ -386,7 +386,7 @@ func TestTheUnplacedAreBounded(t *testing.T) {
 
 func TestALeftOverIsRestoredWhereTheGuestRuns(t *testing.T) {
 	for _, repair := range []Repair{RepairOff, RepairOwn, RepairAll} {
-		d := newDrive(Settings{PolicySuspended, repair, true}, with(func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true }))
+		d := newDrive(chosen(PolicySuspended, repair, true), with(func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true }))
 		d.tell(LeftOver{Host: src, Other: dst})
 		wantHosts(t, d, "", src, dst)
 		want := Goal{Kind: GoalRestore, Host: src, NovaDone: true}

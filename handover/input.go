@@ -7,8 +7,8 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// Input is one of [HostSign], [NovaSign], [LeftOver], [Rows], [PortDone] and
-// [Expired].
+// Input is one of [HostSign], [NovaSign], [LeftOver], [Rows], [Activated],
+// [PortDone] and [Expired].
 type Input interface{ input() }
 
 // Sign is what one host says of one domain.
@@ -74,7 +74,15 @@ type PortDone struct {
 	Port  string
 	Goal  Goal
 	Right bool // the rows are right for the goal
+	Up    bool // and the agent has reported the port up
 	Now   time.Duration
+}
+
+// Activated tells that a port's commit was answered: the destination's row is
+// ACTIVE.
+type Activated struct {
+	Port string
+	Now  time.Duration
 }
 
 // LeftOver tells that an instance's rows are wrong although its guest runs on
@@ -89,9 +97,10 @@ type LeftOver struct {
 // Expired tells that nothing was heard for longer than a migration may take.
 type Expired struct{}
 
-func (HostSign) input() {}
-func (NovaSign) input() {}
-func (LeftOver) input() {}
-func (Rows) input()     {}
-func (PortDone) input() {}
-func (Expired) input()  {}
+func (HostSign) input()  {}
+func (NovaSign) input()  {}
+func (LeftOver) input()  {}
+func (Rows) input()      {}
+func (Activated) input() {}
+func (PortDone) input()  {}
+func (Expired) input()   {}

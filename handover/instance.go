@@ -11,6 +11,10 @@ import (
 type Settings struct {
 	Policy Policy
 	Repair Repair
+	// Networks and Drivers override Policy for some ports, unless it is
+	// [PolicyObserve].
+	Networks NetworkOverrides
+	Drivers  DriverOverrides
 	// ConcurrentActivateSafe: two activates of one port at once never answer
 	// 500 (Neutron 23.0.0 and later). Where it is not, nothing is committed.
 	ConcurrentActivateSafe bool
@@ -24,6 +28,7 @@ const rememberedRequests = 8
 // one. The zero value is not ready: use [NewInstance].
 type Instance struct {
 	settings Settings
+	bars     Bars
 	current  *Handover
 	ended    []string // request ids
 	latest   map[string]wire.Order
@@ -36,6 +41,11 @@ func NewInstance(s Settings) *Instance {
 
 // Current is the handover that goes on, nil if none does.
 func (i *Instance) Current() *Handover { return i.current }
+
+// Heed tells of the commits that are stopped, until told of others. What a
+// [Breaker] gives must be heeded, and the [Try] decided under it be taken, before
+// another instance heeds it: one handover is the trial.
+func (i *Instance) Heed(b Bars) { i.bars = b }
 
 // Step takes one input and answers with what is to be done, in order.
 func (i *Instance) Step(in Input) []Decision {
@@ -54,6 +64,10 @@ func (i *Instance) Step(in Input) []Decision {
 		if i.current != nil {
 			i.current.take(in)
 		}
+	case Activated:
+		if i.current != nil {
+			i.current.activated(in.Port)
+		}
 	case PortDone:
 		if i.current != nil && i.current.goals[in.Port] == in.Goal {
 			i.current.done[in.Port] = in
@@ -67,7 +81,7 @@ func (i *Instance) Step(in Input) []Decision {
 		return out
 	}
 	i.current.place()
-	out = append(out, i.current.decide(i.settings, nowOf(in))...)
+	out = append(out, i.current.decide(i.settings, i.bars, nowOf(in))...)
 	if outcome, over := i.current.outcome(); over {
 		out = append(out, i.end(outcome)...)
 	}
@@ -221,9 +235,12 @@ func (i *Instance) begin(requestID, why string) []Decision {
 		goals:     map[string]Goal{},
 		done:      map[string]PortDone{},
 		observed:  map[string]bool{},
+		commits:   map[string]commitment{},
+		trials:    map[Circuit]bool{},
 		heard:     map[string]bool{},
 		floor:     floor,
 		arm:       true,
+		evidence:  evidence{replug: map[string]bool{}},
 	}
 	return append(out, Begin{Why: why})
 }
@@ -242,6 +259,7 @@ func (i *Instance) end(o Outcome) []Decision {
 			i.ended = i.ended[1:]
 		}
 	}
+	out = append(out, i.current.verdicts(o)...)
 	i.current = nil
 	return append(out, End{Outcome: o})
 }

@@ -62,7 +62,7 @@ var phaseNames = [...]string{"watching", "paused", "postcopy", "arrived", "left"
 func (p Phase) String() string { return phaseNames[p] }
 
 // evidence is all that was learnt of one handover. Every field is monotone: a
-// mark keeps its extreme, a flag once set stays.
+// mark keeps its extreme, a flag once set stays, a set only grows.
 type evidence struct {
 	paused      lowest       // SUSPENDED/MIGRATED on the source
 	resumed     highest      // any RESUMED on the source
@@ -81,6 +81,8 @@ type evidence struct {
 	rollbackEnd bool         // Nova's roll-back has finished
 	missed      []wire.Order // the destination's libvirt was away before these
 	leftOver    bool         // found long after the migration had ended
+
+	replug map[string]bool // ports that the source said, at the pause, that it can plug in again
 }
 
 // doubtful: the destination's libvirt was away after STARTED, so that its

@@ -2,9 +2,11 @@ package handover
 
 import (
 	"fmt"
-	"github.com/earlybind/earlybind/port"
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/earlybind/earlybind/port"
 )
 
 // Policy says when the destination's binding of a port may be activated.
@@ -63,15 +65,16 @@ func (r *Repair) Decode(name string) error {
 //   - openvswitch: the source's agent takes the tap off br-int as soon as the
 //     binding has moved, and re-activation does not plug it in again (run on
 //     Neutron 21.0.0 and 26.0.3): an activate at the pause followed by a
-//     failure cuts the guest off.
+//     failure cuts the guest off. Where the source's publisher can plug the tap
+//     in again it is suspended: see policyFor.
 //   - linuxbridge: the agent scans all taps and adds them again (read in
 //     neutron's source, not run).
 //   - ovn: the guest's own RARP moves the traffic (multichassis port).
 //   - sriovnicswitch, macvtap: nothing to gain.
 //   - Calico's driver does not show its version: up to 3.31 it gains most,
-//     from 3.32 on nothing. An operator who knows forces the policy.
+//     from 3.32 on nothing. An operator who knows overrides the policy.
 var driverPolicies = map[string]Policy{
-	"openvswitch":    PolicyResumed,
+	openvswitch:      PolicyResumed,
 	"linuxbridge":    PolicySuspended,
 	"ovn":            PolicyObserve,
 	"sriovnicswitch": PolicyObserve,
@@ -79,33 +82,65 @@ var driverPolicies = map[string]Policy{
 	"calico":         PolicyObserve,
 }
 
-// mayBeOurs tells whether earlybind may have moved a port: by its policy, or
-// because the driver that decides the policy cannot be read, as Neutron shows it
-// for a bound ACTIVE row only and the port has none.
-func mayBeOurs(configured Policy, p port.Port) bool {
-	if configured == PolicyAuto && p.Driver == "" {
-		p.Driver = "openvswitch" // any that is committed
-	}
-	policy, _ := policyFor(configured, p)
-	return policy != PolicyObserve
-}
+const openvswitch = "openvswitch"
 
-// policyFor gives the commit policy of one port and, for the log, its reason.
-func policyFor(configured Policy, p port.Port) (Policy, string) {
+// policyFor gives the commit policy of one port and, for the log, its reason:
+// the first line that applies.
+//
+//	EARLYBIND_POLICY=observe                  observe: no override makes it write
+//	device_owner is not compute:…             observe
+//	trunk parent                              observe
+//	its network in EARLYBIND_POLICY_NETWORKS  as said there
+//	its driver in EARLYBIND_POLICY_DRIVERS    as said there
+//	EARLYBIND_POLICY=resumed, suspended       as said there
+//	driver not shown, or not in the table     observe
+//	openvswitch, replug                       suspended
+//	any other                                 by the table driverPolicies
+//
+// replug: the publisher on the source can plug the port's Open vSwitch
+// interface in again, see [wire.HostEvent].
+func policyFor(s Settings, p port.Port, replug bool) (Policy, string) {
 	switch {
-	case configured == PolicyObserve:
+	case s.Policy == PolicyObserve:
 		return PolicyObserve, "EARLYBIND_POLICY=observe"
 	case !strings.HasPrefix(p.DeviceOwner, "compute:"):
 		return PolicyObserve, "device_owner is not compute"
 	case p.TrunkParent:
 		return PolicyObserve, "trunk parent"
-	case configured != PolicyAuto:
-		return configured, "EARLYBIND_POLICY=" + configured.String()
+	}
+	if policy, ok := s.Networks[p.Network]; ok {
+		return policy, fmt.Sprintf("EARLYBIND_POLICY_NETWORKS has %s=%s", p.Network, policy)
+	}
+	if policy, ok := s.Drivers[p.Driver]; ok {
+		return policy, fmt.Sprintf("EARLYBIND_POLICY_DRIVERS has %s=%s", p.Driver, policy)
+	}
+	policy, known := driverPolicies[p.Driver]
+	switch {
+	case s.Policy != PolicyAuto:
+		return s.Policy, "EARLYBIND_POLICY=" + s.Policy.String()
 	case p.Driver == "":
 		return PolicyObserve, "the port does not show its mechanism driver (bound_drivers)"
+	case !known:
+		return PolicyObserve, "unknown mechanism driver " + p.Driver
+	case p.Driver == openvswitch && replug:
+		return PolicySuspended, "mechanism driver openvswitch, and the source can plug it in again"
 	}
-	if policy, ok := driverPolicies[p.Driver]; ok {
-		return policy, "mechanism driver " + p.Driver
+	return policy, "mechanism driver " + p.Driver
+}
+
+// mayBeOurs tells whether earlybind may have moved a port, in this process or in
+// one that was killed: by its policy, whichever moment that names. Neutron shows
+// the driver for a bound ACTIVE row only; where the port has none, any driver
+// may have been its own.
+func mayBeOurs(s Settings, p port.Port) bool {
+	drivers := []string{p.Driver}
+	if active, ok := p.Active(); p.Driver == "" && (!ok || !active.Bound()) {
+		drivers = slices.AppendSeq(drivers, maps.Keys(driverPolicies))
+		drivers = slices.AppendSeq(drivers, maps.Keys(s.Drivers))
 	}
-	return PolicyObserve, "unknown mechanism driver " + p.Driver
+	return slices.ContainsFunc(drivers, func(driver string) bool {
+		p.Driver = driver
+		policy, _ := policyFor(s, p, false)
+		return policy != PolicyObserve
+	})
 }
