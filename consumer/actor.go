@@ -35,6 +35,7 @@ type message struct {
 	saw    string
 	host   string
 	at     time.Time // on the host's clock, for people
+	again  bool      // delivered before: another session has acted on it, or this one
 	settle func()    // acknowledges; may be nil
 }
 
@@ -58,6 +59,7 @@ type actor struct {
 	workers  map[string]*worker
 	held     []heldMessage
 	timeline timeline
+	adopted  bool // from another session: its last write may still take effect
 	arming   bool // a read is under way
 	armAgain bool // and another is wanted after it
 
@@ -115,7 +117,11 @@ func (a *actor) take(ctx context.Context, m message) {
 		a.heardAt = a.tools.clock()
 	}
 	before := a.core.Current()
-	decisions := a.core.Step(m.input)
+	decisions := a.tools.breaker.step(a.core, m.input)
+	if a.core.Current() != before {
+		a.adopted = false
+	}
+	a.adopted = a.adopted || m.again
 	superseded := handover.End{Outcome: handover.OutcomeSuperseded}
 	if i := slices.Index(decisions, handover.Decision(superseded)); i >= 0 {
 		// The lines of the old handover, before the new one takes its place.
@@ -172,6 +178,11 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 	case handover.AskHosts:
 		a.record(audit.Line{Event: audit.HostsAsked, Why: d.Why})
 		a.tools.ask(d.Why)
+	case handover.Verdict:
+		if line, changed := a.tools.breaker.judge(d); changed {
+			line.Handover = a.about
+			a.tools.audit(line)
+		}
 	case handover.Alarm:
 		a.record(audit.Line{Event: audit.HandoverAlarm, Why: d.Why, Decided: "nothing is changed; look where the guest runs: virsh list on both hosts"})
 	case handover.End:
@@ -273,9 +284,10 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 	}
 	ofHandover, about := a.ctx, a.about
 	w := &worker{
-		port:  id,
-		tools: a.tools,
-		mail:  newMailbox(),
+		instance: a.instance,
+		port:     id,
+		tools:    a.tools,
+		mail:     newMailbox(),
 		report: func(l audit.Line) {
 			l.Handover = about
 			a.tools.audit(l)
@@ -285,7 +297,13 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 		a.post(ofHandover, func() { a.take(ctx, message{input: d}) })
 	}
 	w.committed = func(sent, answered time.Duration) {
-		a.post(ofHandover, func() { a.timeline.committed(sent, answered) })
+		a.post(ofHandover, func() {
+			a.timeline.committed(sent, answered)
+			a.take(ctx, message{input: handover.Activated{Port: id, Now: answered}})
+		})
+	}
+	if a.adopted {
+		w.unknown = a.tools.clock() + a.tools.unknownWatch
 	}
 	a.workers[id] = w
 	a.wg.Go(func() { w.run(ofHandover) })

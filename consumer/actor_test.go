@@ -56,7 +56,7 @@ func (s *stage) host(host string, event wire.Event, detail wire.Detail) {
 	e := wire.HostEvent{
 		Schema: wire.SchemaVersion, Host: host, Order: wire.Order{Epoch: 1, Sequence: s.sent}, Instance: guest, Event: event, Detail: detail,
 	}
-	s.r.event(e, 5*time.Second, s.settle(fmt.Sprintf("%s %s/%s", host, event, detail)))
+	s.r.event(e, 5*time.Second, false, s.settle(fmt.Sprintf("%s %s/%s", host, event, detail)))
 	synctest.Wait()
 }
 
@@ -65,7 +65,7 @@ func (s *stage) nova(request string, step wire.NovaStep, ended bool) {
 	if step == wire.NovaPre || step == wire.NovaPostDest {
 		e.PublisherHost = dst
 	}
-	s.r.nova(e, s.settle(fmt.Sprintf("%s %s %t", request, step, ended)))
+	s.r.nova(e, false, s.settle(fmt.Sprintf("%s %s %t", request, step, ended)))
 	synctest.Wait()
 }
 

@@ -21,21 +21,27 @@ type Consumer struct {
 	log      audit.Log
 	replica  string
 	clock    func() time.Duration
+	breaker  *breaker
 
 	refusals sync.Map // reason -> true: each is said once
+	doubts   doubts
 }
 
 // New makes a replica that acts on neutron. safe tells what Neutron allows
 // ([handover.Settings.ConcurrentActivateSafe]).
 func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) *Consumer {
 	start := time.Now()
+	clock := func() time.Duration { return time.Since(start) }
 	return &Consumer{
 		settings: s,
-		core:     handover.Settings{Policy: s.Policy, Repair: s.Repair, ConcurrentActivateSafe: safe},
-		neutron:  neutron,
-		log:      log,
-		replica:  replica,
-		clock:    func() time.Duration { return time.Since(start) },
+		core: handover.Settings{
+			Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Repair: s.Repair, ConcurrentActivateSafe: safe,
+		},
+		neutron: neutron,
+		log:     log,
+		replica: replica,
+		clock:   clock,
+		breaker: newBreaker(s.BreakerFailures, s.BreakerPause, clock),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/wire"
 )
 
 const (
@@ -256,10 +257,32 @@ type kit struct {
 	neutron *neutron
 	barred  atomic.Bool // may answers no
 	asked   atomic.Int32
+	pages   *pages
+}
+
+// pages are what was written to the journal and what was doubted.
+type pages struct {
+	mu           sync.Mutex
+	kept, doubts []wire.JournalEntry
+}
+
+func (p *pages) keep(_ context.Context, e wire.JournalEntry) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept = append(p.kept, e)
+	return nil
+}
+
+func (p *pages) doubt(e wire.JournalEntry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.doubts = append(p.doubts, e)
 }
 
 func newKit(n *neutron) *kit {
-	k := &kit{book: &book{}, neutron: n}
+	k := &kit{book: &book{}, neutron: n, pages: &pages{}}
+	journal := newJournal(k.pages.keep)
+	journal.complete()
 	began := time.Now()
 	k.tools = &tools{
 		neutron:  n,
@@ -267,8 +290,14 @@ func newKit(n *neutron) *kit {
 		clock:    func() time.Duration { return time.Hour + time.Since(began) },
 		may:      func() bool { return !k.barred.Load() },
 		ask:      func(string) { k.asked.Add(1) },
-		settings: handover.Settings{Policy: handover.PolicySuspended, Repair: handover.RepairOwn, ConcurrentActivateSafe: true},
+		journal:  journal,
+		doubt:    k.pages.doubt,
+		upWithin: time.Minute,
+
+		unknownWatch: unknownWatch,
+		settings:     handover.Settings{Policy: handover.PolicySuspended, Repair: handover.RepairOwn, ConcurrentActivateSafe: true},
 	}
+	k.tools.breaker = newBreaker(3, time.Hour, k.tools.clock)
 	return k
 }
 

@@ -20,7 +20,7 @@ func defaults() Settings {
 	return Settings{
 		Settings:                  broker.Settings{AMQPUrls: []string{"amqp://localhost"}, AMQPUser: "u", AMQPPassword: "p"},
 		NeutronConcurrentActivate: "detect", NovaExchange: "nova", NotificationTopics: []string{"notifications"}, Queue: "earlybind",
-		QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, LogLevel: "info", Repair: handover.RepairOwn,
+		QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Minute, LogLevel: "info", Repair: handover.RepairOwn,
 	}
 }
 

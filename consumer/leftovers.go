@@ -74,7 +74,8 @@ func wrongOn(ctx context.Context, t *tools, host string, instances []string) ([]
 }
 
 // otherHost gives the host of the row that is not on the guest's host; that of
-// the ACTIVE one if there is one.
+// the ACTIVE one if there is one, and where there is no other row the one that
+// the guest's own announces.
 func otherHost(ports []port.Port, host string) string {
 	other := ""
 	for _, p := range ports {
@@ -82,6 +83,11 @@ func otherHost(ports []port.Port, host string) string {
 			if r.Host != host && (other == "" || r.Active) {
 				other = r.Host
 			}
+		}
+	}
+	for _, p := range ports {
+		if row, ok := p.Row(host); ok && other == "" {
+			other = row.MigratingTo()
 		}
 	}
 	return other

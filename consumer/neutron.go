@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -61,9 +63,17 @@ func (a api) WrongOn(ctx context.Context, host string) ([]string, error) {
 }
 
 // Read reads the port before its rows: a row that changes in between has
-// changed the revision too, and SetProfile with the older one is refused.
+// changed the revision too, and SetProfile with the older one is refused. The
+// error of a port that is not there wraps [port.ErrGone].
 func (a api) Read(ctx context.Context, id string) (port.Port, error) {
 	found, err := binding.GetPort(ctx, a.client, id)
+	if errors.Is(err, binding.ErrPortNotFound) {
+		// Neutron says so too to a user that has lost its role.
+		if probe := binding.ProbePermission(ctx, a.client); probe != nil {
+			return port.Port{}, errors.Join(err, probe)
+		}
+		return port.Port{}, fmt.Errorf("%w: %w", port.ErrGone, err)
+	}
 	if err != nil {
 		return port.Port{}, err
 	}
@@ -76,7 +86,7 @@ func (a api) withRows(ctx context.Context, p binding.Port) (port.Port, error) {
 		return port.Port{}, err
 	}
 	result := port.Port{
-		ID: p.ID, Network: p.NetworkID, Device: p.DeviceID, DeviceOwner: p.DeviceOwner, Status: p.Status, Revision: p.RevisionNumber,
+		ID: p.ID, Network: p.NetworkID, MAC: p.MACAddress, Device: p.DeviceID, DeviceOwner: p.DeviceOwner, Status: p.Status, Revision: p.RevisionNumber,
 		TrunkParent: p.TrunkParent,
 	}
 	if drivers := p.BoundDrivers(); len(drivers) > 0 {
@@ -102,6 +112,9 @@ func (a api) SetProfile(ctx context.Context, id string, profile map[string]any, 
 
 func (a api) Create(ctx context.Context, id, host, vnic string, profile map[string]any) error {
 	_, err := binding.Create(ctx, a.client, id, binding.CreateOpts{Host: host, VNICType: vnic, Profile: profile}).Extract()
+	if fault := (*binding.Error)(nil); errors.As(err, &fault) && fault.Type != "" {
+		return fmt.Errorf("%w: %w", rollback.ErrRefused, err)
+	}
 	return err
 }
 

@@ -2,12 +2,15 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -41,8 +44,9 @@ func newRegistry(ctx context.Context, t *tools) *registry {
 	}
 }
 
-// nova takes a notification in; settle acknowledges it.
-func (r *registry) nova(e wire.NovaEvent, settle func()) {
+// nova takes a notification in; again says that it was delivered before, settle
+// acknowledges it.
+func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
 	a, ok := r.actors[e.Instance]
 	if !ok {
 		a = r.start(e.Instance)
@@ -55,13 +59,14 @@ func (r *registry) nova(e wire.NovaEvent, settle func()) {
 		input:  handover.NovaSign{NovaEvent: e, Now: r.tools.clock()},
 		saw:    fmt.Sprintf("Nova: %s.%s", e.Step, edge),
 		host:   e.PublisherHost,
+		again:  again,
 		settle: settle,
 	})
 }
 
 // event takes a host event in. freshFor is for how long it may lead to a
 // commit.
-func (r *registry) event(e wire.HostEvent, freshFor time.Duration, settle func()) {
+func (r *registry) event(e wire.HostEvent, freshFor time.Duration, again bool, settle func()) {
 	sign, ok := signOf(e)
 	a, known := r.actors[e.Instance]
 	if !ok || !known && sign != handover.SignStarted && sign != handover.SignPaused {
@@ -76,6 +81,7 @@ func (r *registry) event(e wire.HostEvent, freshFor time.Duration, settle func()
 		saw:    fmt.Sprintf("libvirt: %s/%s", e.Event, e.Detail),
 		host:   e.Host,
 		at:     e.At,
+		again:  again,
 		settle: settle,
 	})
 }
@@ -150,6 +156,68 @@ func (r *registry) search(s wire.HostStates) {
 			}
 		})
 	})
+}
+
+// review looks at the ports that the journal holds and that no handover is at
+// work on: what is right is settled, and what is not is mended as a left-over
+// where its guest runs.
+func (r *registry) review(j *journal) {
+	for _, e := range j.due(r.tools.clock()) {
+		if a, known := r.actors[e.Instance]; known && a.idle() == 0 {
+			continue
+		}
+		host, alone := r.runsOn(e.Instance)
+		if !alone {
+			continue
+		}
+		r.wg.Go(func() {
+			call, cancel := context.WithTimeout(r.ctx, requestTimeout)
+			defer cancel()
+			p, err := r.tools.neutron.Read(call, e.Port)
+			line := audit.Line{Event: audit.PortVerified, Handover: audit.Handover{Instance: e.Instance}, Port: e.Port, Host: host, Why: "the journal: " + e.Why, Err: err}
+			right := false
+			if err == nil {
+				right, _ = settled(p, host)
+				line.Saw, line.Outcome = describe(p), rightness(p, host)
+			}
+			r.tools.audit(line)
+			switch {
+			case right, errors.Is(err, port.ErrGone):
+				j.settle(e.Port)
+			case err == nil:
+				select {
+				case r.leftOvers <- found{e.Instance, handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}}:
+				case <-r.ctx.Done():
+				}
+			}
+		})
+	}
+}
+
+// settled tells whether a port is right on host and its row there holds what it
+// is to hold.
+func settled(p port.Port, host string) (bool, string) {
+	if right, why := p.RightOn(host); !right {
+		return false, why
+	}
+	if row, _ := p.Row(host); row.Profile[rollback.MadeHere] != nil {
+		return false, "the row was made anew and has not got its profile back"
+	}
+	return true, ""
+}
+
+// runsOn gives the one host that an instance runs on, by the hosts' last lists.
+func (r *registry) runsOn(instance string) (string, bool) {
+	var hosts []string
+	for host, instances := range r.running {
+		if instances[instance] {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) != 1 {
+		return "", false
+	}
+	return hosts[0], true
 }
 
 // leftOver has an instance's left-over mended, unless a handover of it goes on.

@@ -181,7 +181,7 @@ func TestAMessageThatCameJustBeforeTheSweepIsNotLost(t *testing.T) {
 		s.nova("req", wire.NovaRefused, false)
 		pass(rememberFor + time.Minute)
 		e := wire.NovaEvent{Instance: guest, RequestID: "req-2", Step: wire.NovaPre, PublisherHost: dst, PayloadHost: src}
-		s.r.nova(e, s.settle("pre"))
+		s.r.nova(e, false, s.settle("pre"))
 		s.r.sweep() // before the actor has taken it
 		synctest.Wait()
 		if s.phase() != "watching" {
@@ -195,7 +195,7 @@ func TestTwoInstancesDoNotMix(t *testing.T) {
 	other.Device = "other"
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		s.toThePause()
-		s.r.event(wire.HostEvent{Host: src, Order: wire.Order{Epoch: 1, Sequence: 99}, Instance: "other", Event: wire.Resumed}, 0, s.settle("other"))
+		s.r.event(wire.HostEvent{Host: src, Order: wire.Order{Epoch: 1, Sequence: 99}, Instance: "other", Event: wire.Resumed}, 0, false, s.settle("other"))
 		synctest.Wait()
 		if s.phase() != "paused" || !slices.Equal(s.settled(), []string{"other"}) {
 			t.Errorf("phase %s, settled %q", s.phase(), s.settled())

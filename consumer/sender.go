@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -16,7 +17,8 @@ import (
 )
 
 const (
-	// confirmWithin bounds the wait for the broker's word on a parked message.
+	// confirmWithin bounds the wait for the broker's word on a parked message
+	// or an entry of the journal.
 	confirmWithin = 10 * time.Second
 	tickExpiry    = time.Minute
 )
@@ -28,7 +30,8 @@ type sender struct {
 	replica  string
 	ch       *amqp.Channel
 	closed   chan *amqp.Error // why the broker has closed the channel
-	returned chan amqp.Return // parked messages that no queue took
+	keeping  sync.Mutex       // one message at a time is kept
+	returned chan amqp.Return // kept messages that no queue took
 }
 
 func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, error) {
@@ -49,49 +52,51 @@ func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, erro
 // tick sends a tick through this replica's own queue.
 func (s *sender) tick(ctx context.Context, now time.Duration) error {
 	t := wire.Tick{Schema: wire.SchemaVersion, Replica: s.replica, SentNS: int64(now)}
-	_, err := s.publish(ctx, wire.ExchangeEvents, t.RoutingKey(), wire.EventTick, t, tickExpiry)
-	return err
+	return s.publish(ctx, wire.ExchangeEvents, t.RoutingKey(), wire.EventTick, t, tickExpiry)
 }
 
 // askStates asks every publisher for its domains.
 func (s *sender) askStates(ctx context.Context, why string) error {
 	r := wire.StatesRequest{Schema: wire.SchemaVersion, Reason: why}
-	_, err := s.publish(ctx, wire.ExchangeRequests, "states", wire.EventStatesRequest, r, tickExpiry)
-	return err
+	return s.publish(ctx, wire.ExchangeRequests, "states", wire.EventStatesRequest, r, tickExpiry)
 }
 
 // publish sends one of earlybind's own notifications.
-func (s *sender) publish(ctx context.Context, exchange, key, eventType string, payload any, expiry time.Duration) (*amqp.DeferredConfirmation, error) {
-	now := time.Now()
-	n, err := wire.NewNotification("earlybind-consumer:"+s.replica, eventType, payload, rand.Text(), now)
+func (s *sender) publish(ctx context.Context, exchange, key, eventType string, payload any, expiry time.Duration) error {
+	m, err := s.notification(eventType, payload)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	m.Expiration, m.Timestamp = strconv.FormatInt(expiry.Milliseconds(), 10), time.Now()
+	_, err = s.ch.PublishWithDeferredConfirmWithContext(ctx, exchange, key, false, false, m)
+	return err
+}
+
+// notification makes a message of one of earlybind's own notifications.
+func (s *sender) notification(eventType string, payload any) (amqp.Publishing, error) {
+	n, err := wire.NewNotification("earlybind-consumer:"+s.replica, eventType, payload, rand.Text(), time.Now())
+	if err != nil {
+		return amqp.Publishing{}, err
 	}
 	body, err := n.Encode()
 	if err != nil {
-		return nil, err
+		return amqp.Publishing{}, err
 	}
-	return s.ch.PublishWithDeferredConfirmWithContext(ctx, exchange, key, false, false, amqp.Publishing{
+	return amqp.Publishing{
 		ContentType: "application/json",
 		MessageId:   n.MessageID,
 		Type:        eventType,
 		UserId:      s.settings.AMQPUser, // validated by the broker
-		Expiration:  strconv.FormatInt(expiry.Milliseconds(), 10),
-		Timestamp:   now,
 		Body:        body,
-	})
+	}, nil
 }
 
 // park keeps a message that cannot be understood, as it came, with the reason.
 // It returns when the broker has it for good.
 func (s *sender) park(ctx context.Context, d amqp.Delivery, reason string) error {
-	ctx, cancel := context.WithTimeout(ctx, confirmWithin)
-	defer cancel()
-	confirm, err := s.ch.PublishWithDeferredConfirmWithContext(ctx, s.settings.parkedName(), "parked", true, false, amqp.Publishing{
-		ContentType:  d.ContentType,
-		DeliveryMode: amqp.Persistent,
-		MessageId:    d.MessageId,
-		Timestamp:    time.Now(),
+	return s.keep(ctx, s.settings.parkedName(), amqp.Publishing{
+		ContentType: d.ContentType,
+		MessageId:   d.MessageId,
 		Headers: amqp.Table{
 			"earlybind-reason":      reason,
 			"earlybind-exchange":    d.Exchange,
@@ -101,6 +106,37 @@ func (s *sender) park(ctx context.Context, d amqp.Delivery, reason string) error
 		},
 		Body: d.Body,
 	})
+}
+
+// journal writes an entry of the journal. It returns when the broker has it for
+// good.
+func (s *sender) journal(ctx context.Context, e wire.JournalEntry) error {
+	m, err := s.notification(wire.EventJournal, e)
+	if err != nil {
+		return err
+	}
+	return s.keep(ctx, s.settings.journalName(), m)
+}
+
+// journalMark sends a tick through the journal: what comes before it was in
+// the queue.
+func (s *sender) journalMark(ctx context.Context, now time.Duration) error {
+	m, err := s.notification(wire.EventTick, wire.Tick{Schema: wire.SchemaVersion, Replica: s.replica, SentNS: int64(now)})
+	if err != nil {
+		return err
+	}
+	return s.keep(ctx, s.settings.journalName(), m)
+}
+
+// keep publishes a persistent message to the one queue of an exchange of
+// earlybind's own and returns when the broker has it for good.
+func (s *sender) keep(ctx context.Context, exchange string, m amqp.Publishing) error {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, confirmWithin)
+	defer cancel()
+	m.DeliveryMode, m.Timestamp = amqp.Persistent, time.Now()
+	confirm, err := s.ch.PublishWithDeferredConfirmWithContext(ctx, exchange, "kept", true, false, m)
 	if err != nil {
 		return err
 	}
@@ -111,7 +147,7 @@ func (s *sender) park(ctx context.Context, d amqp.Delivery, reason string) error
 	// A message that no queue takes is returned first and then confirmed.
 	select {
 	case <-s.returned:
-		return errors.Join(err, fmt.Errorf("no queue is bound to exchange %s", s.settings.parkedName()))
+		return errors.Join(err, fmt.Errorf("no queue is bound to exchange %s", exchange))
 	default:
 		return err
 	}

@@ -24,7 +24,11 @@ type session struct {
 	sender   *sender
 	lease    *lease
 	registry *registry
-	active   bool // a tick of this session has come back: the queue serves us
+	journal  *journal
+	conn     *amqp.Connection // that messages come through
+	active   bool             // a tick of this session has come back: the queue serves us
+	// journalled are the journal's messages, nil until this replica is active.
+	journalled <-chan amqp.Delivery
 }
 
 // serve runs one session until it breaks or the context ends, and always tells
@@ -68,14 +72,18 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 	}
 	up()
 
-	s := &session{Consumer: c, sender: send, lease: &lease{clock: c.clock}}
+	s := &session{Consumer: c, sender: send, lease: &lease{clock: c.clock}, journal: newJournal(send.journal), conn: in}
 	work, stop := context.WithCancel(ctx)
+	s.breaker.abandon()
 	s.registry = newRegistry(work, s.tools(work))
 	defer s.registry.wait()
 	defer stop()
 	go c.settings.bindNova(work, in, s.novaBound())
 	go s.tick(work, cancel)
 
+	review := time.NewTicker(reviewEvery)
+	defer review.Stop()
+	var reviewNow <-chan time.Time
 	sweep := time.NewTicker(time.Minute)
 	defer sweep.Stop()
 	for {
@@ -91,6 +99,21 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 			return fmt.Errorf("the broker cancelled the consumer %s: the queue is gone or has moved", tag)
 		case reason := <-send.closed:
 			return fmt.Errorf("the sender's channel was closed: %w", reason)
+		case d, ok := <-s.journalled:
+			if !ok {
+				return fmt.Errorf("the broker ended the delivery of the journal: %w", cmp.Or(context.Cause(ctx), errNoReason))
+			}
+			if err := s.deliverJournal(work, d); err != nil {
+				return err
+			}
+		case <-review.C:
+			if !s.journal.empty() && reviewNow == nil {
+				s.registry.tools.ask("the journal holds ports that were not found right")
+				reviewNow = time.After(answerPatience)
+			}
+		case <-reviewNow:
+			reviewNow = nil
+			s.registry.review(s.journal)
 		case f := <-s.registry.leftOvers:
 			s.registry.leftOver(f)
 		case <-sweep.C:
@@ -136,6 +159,12 @@ func (s *session) tools(ctx context.Context) *tools {
 		clock:    s.clock,
 		may:      func() bool { return ctx.Err() == nil && s.lease.held() },
 		settings: s.core,
+		breaker:  s.breaker,
+		journal:  s.journal,
+		doubt:    s.doubts.add,
+		upWithin: s.settings.UpWithin,
+
+		unknownWatch: unknownWatch,
 		ask: func(why string) {
 			if err := s.sender.askStates(ctx, why); err != nil {
 				s.log.Record(audit.Line{Event: audit.HostsAsked, Why: why, Outcome: "failed", Err: err})
@@ -152,6 +181,10 @@ func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 	for {
 		if err := s.sender.tick(ctx, s.clock()); err != nil {
 			broken(fmt.Errorf("send a tick: %w", err))
+			return
+		}
+		if err := s.doubts.flush(func(e wire.JournalEntry) error { return s.sender.journal(ctx, e) }); err != nil {
+			broken(fmt.Errorf("write to the journal: %w", err))
 			return
 		}
 		select {
@@ -198,13 +231,15 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 	case wire.Tick:
 		if m.Replica == s.replica {
 			s.lease.renew(time.Duration(m.SentNS))
-			s.becomeActive()
+			if err := s.becomeActive(ctx); err != nil {
+				return err
+			}
 		}
 		settle()
 	case wire.NovaEvent:
-		s.registry.nova(m, settle)
+		s.registry.nova(m, d.Redelivered, settle)
 	case wire.HostEvent:
-		s.registry.event(m, s.freshFor(m, d.Redelivered), settle)
+		s.registry.event(m, s.freshFor(m, d.Redelivered), d.Redelivered, settle)
 	case wire.HostStates:
 		s.registry.states(m)
 		settle()
@@ -223,15 +258,58 @@ func (s *session) freshFor(e wire.HostEvent, redelivered bool) time.Duration {
 	return s.settings.CommitWindow - time.Duration(e.AgeMS)*time.Millisecond - max(queued, 0)
 }
 
-// becomeActive is called when the queue serves this replica: what was missed is
-// asked for.
-func (s *session) becomeActive() {
+// becomeActive is called when the queue serves this replica: the journal is
+// read, and what was missed is asked for.
+func (s *session) becomeActive(ctx context.Context) error {
 	if s.active {
-		return
+		return nil
 	}
 	s.active = true
 	s.log.Record(audit.Line{Event: audit.ConsumerActive, Why: "the queue " + s.settings.Queue + " delivers to this replica"})
+	if err := s.openJournal(ctx); err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
 	s.registry.tools.ask("a consumer has become active")
+	return nil
+}
+
+// openJournal begins to read the journal. Its channel has no prefetch: an entry
+// is held for as long as its port is not right, and one that is not delivered
+// is not known.
+func (s *session) openJournal(ctx context.Context) error {
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return err
+	}
+	s.journalled, err = ch.ConsumeWithContext(ctx, s.settings.journalName(), s.replica+" journal", false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	return s.sender.journalMark(ctx, s.clock())
+}
+
+// deliverJournal takes one message of the journal, which only earlybind's own
+// user writes to.
+func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
+	n, err := wire.Decode(d.Body)
+	switch {
+	case err != nil:
+		return s.park(ctx, d, err.Error())
+	case d.UserId != s.settings.AMQPUser:
+		return s.park(ctx, d, fmt.Sprintf("an entry of the journal came from user %q", d.UserId))
+	case n.EventType == wire.EventTick:
+		t, err := wire.ParseTick(n)
+		if err == nil && t.Replica == s.replica {
+			s.log.Record(audit.Line{Event: audit.JournalRead, Outcome: "read", Figures: map[string]int64{"entries": int64(s.journal.complete())}})
+		}
+		return d.Ack(false)
+	}
+	e, err := wire.ParseJournalEntry(n)
+	if err != nil {
+		return s.park(ctx, d, err.Error())
+	}
+	s.journal.add(e, func() { _ = d.Ack(false) }) // fails only with the session
+	return nil
 }
 
 func (s *session) park(ctx context.Context, d amqp.Delivery, reason string) error {

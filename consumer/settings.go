@@ -17,7 +17,16 @@ type Settings struct {
 	broker.Settings
 
 	Policy handover.Policy `default:"observe"`
-	Repair handover.Repair `default:"own"`
+	// PolicyNetworks and PolicyDrivers override Policy for some ports, unless it
+	// is observe.
+	PolicyNetworks handover.NetworkOverrides
+	PolicyDrivers  handover.DriverOverrides
+	Repair         handover.Repair `default:"own"`
+	// BreakerFailures is after how many bad outcomes in a row the commits of a
+	// pair of hosts, or of a driver, are stopped, 0: never; BreakerPause for how
+	// long the first time.
+	BreakerFailures int           `default:"3"`
+	BreakerPause    time.Duration `default:"1h"`
 	// Cloud is the entry of clouds.yaml; empty: OS_CLOUD, or the OS_* variables.
 	Cloud string
 	// NeutronConcurrentActivate: detect, or what an operator knows better: safe, unsafe.
@@ -33,7 +42,10 @@ type Settings struct {
 
 	// CommitWindow is how old the event that leads to a commit may be.
 	CommitWindow time.Duration `default:"5s"`
-	LogLevel     string        `default:"info"`
+	// UpWithin is how long an agent has to report a port up once its rows are
+	// right, before an operator is told.
+	UpWithin time.Duration `default:"60s"`
+	LogLevel string        `default:"info"`
 }
 
 // Validate names every fault at once.
@@ -45,8 +57,17 @@ func (s *Settings) Validate() error {
 	faults = append(faults,
 		oneOf("EARLYBIND_QUEUE_TYPE", s.QueueType, "quorum", "classic"),
 		oneOf("EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE", s.NeutronConcurrentActivate, "detect", "safe", "unsafe"))
+	if s.BreakerFailures < 0 {
+		faults = append(faults, errors.New("EARLYBIND_BREAKER_FAILURES must be 0 or more"))
+	}
+	if s.BreakerFailures > 0 && (s.BreakerPause <= 0 || s.BreakerPause > handover.MaxPause) {
+		faults = append(faults, errors.New("EARLYBIND_BREAKER_PAUSE must be above 0 and at most 24h"))
+	}
 	if s.CommitWindow <= 0 || s.CommitWindow > time.Minute {
 		faults = append(faults, errors.New("EARLYBIND_COMMIT_WINDOW must be above 0 and at most 1m"))
+	}
+	if s.UpWithin <= 0 || s.UpWithin > 10*time.Minute {
+		faults = append(faults, errors.New("EARLYBIND_UP_WITHIN must be above 0 and at most 10m"))
 	}
 	if len(s.NotificationTopics) == 0 || s.NovaExchange == "" || s.Queue == "" {
 		faults = append(faults, errors.New("EARLYBIND_NOVA_EXCHANGE, EARLYBIND_NOTIFICATION_TOPICS and EARLYBIND_QUEUE must not be empty"))

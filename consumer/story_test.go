@@ -41,7 +41,7 @@ func newLab(t *testing.T) *lab {
 func (l *lab) event(host string, event wire.Event, detail wire.Detail) {
 	l.sent++
 	l.r.event(wire.HostEvent{Host: host, Order: wire.Order{Epoch: 1, Sequence: l.sent}, Instance: guest, Event: event, Detail: detail},
-		5*time.Second, l.settle(""))
+		5*time.Second, false, l.settle(""))
 }
 
 func (l *lab) says(step wire.NovaStep, ended bool) {
@@ -49,7 +49,7 @@ func (l *lab) says(step wire.NovaStep, ended bool) {
 	if step == wire.NovaPre || step == wire.NovaPostDest {
 		e.PublisherHost = dst
 	}
-	l.r.nova(e, l.settle(""))
+	l.r.nova(e, false, l.settle(""))
 }
 
 // onceActivated waits until the destination's row is ACTIVE and was read.
@@ -158,13 +158,14 @@ func TestARealReplicaThatIsKilledIsFollowedByAnother(t *testing.T) {
 	// Another replica is given the same messages, as redelivered.
 	k := newKit(nil)
 	k.tools.neutron = l.kit.tools.neutron
+	k.tools.unknownWatch = 100 * time.Millisecond // real time
 	ended := make(chan struct{})
 	k.book.ended = ended
 	ctx, cancel := context.WithCancel(t.Context())
 	next := &lab{stage: &stage{kit: k, r: newRegistry(ctx, k.tools)}, neutron: l.neutron, port: l.port, ended: ended}
 	t.Cleanup(func() { cancel(); next.r.wait() })
 	again := func(host string, sequence uint64, event wire.Event, detail wire.Detail) {
-		next.r.event(wire.HostEvent{Host: host, Order: wire.Order{Epoch: 1, Sequence: sequence}, Instance: guest, Event: event, Detail: detail}, 0, next.settle(""))
+		next.r.event(wire.HostEvent{Host: host, Order: wire.Order{Epoch: 1, Sequence: sequence}, Instance: guest, Event: event, Detail: detail}, 0, true, next.settle(""))
 	}
 	next.says(wire.NovaPre, false)
 	again(dst, 1, wire.Started, wire.Migrated)

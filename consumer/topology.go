@@ -21,6 +21,10 @@ const (
 	// parkedTTL and parkedMax bound the parking queue.
 	parkedTTL = 7 * 24 * time.Hour
 	parkedMax = 10_000
+	// journalMax bounds the journal: what does not fit is refused, and then not
+	// done. Its messages have no end, and no number of deliveries is too many.
+	journalMax           = 10_000
+	journalDeliveryLimit = 1_000_000
 	// deliveryLimit: a message comes back whenever a session ends before its
 	// handover has; RabbitMQ 4 would drop it after 20 times.
 	deliveryLimit = 1000
@@ -29,12 +33,14 @@ const (
 	rebindEvery = 30 * time.Second
 )
 
-func (s Settings) parkedName() string { return s.Queue + ".parked" }
+func (s Settings) parkedName() string  { return s.Queue + ".parked" }
+func (s Settings) journalName() string { return s.Queue + ".journal" }
 
 // declare makes what is earlybind's own: two exchanges for the publishers, the
-// queue with one active consumer, and the parking queue.
+// queue with one active consumer, the parking queue and the journal. The journal
+// has an exchange of its own, to which no publisher may write.
 func (s Settings) declare(ch *amqp.Channel) error {
-	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, s.parkedName()} {
+	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, s.parkedName(), s.journalName()} {
 		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
 			return fmt.Errorf("declare exchange %s: %w", exchange, err)
 		}
@@ -51,11 +57,23 @@ func (s Settings) declare(ch *amqp.Channel) error {
 	if err := declareBound(ch, s.Queue, wire.ExchangeEvents, queue); err != nil {
 		return err
 	}
-	return declareBound(ch, s.parkedName(), s.parkedName(), amqp.Table{
+	if err := declareBound(ch, s.parkedName(), s.parkedName(), amqp.Table{
 		"x-queue-type":  s.QueueType,
 		"x-message-ttl": parkedTTL.Milliseconds(),
 		"x-max-length":  int64(parkedMax),
-	})
+	}); err != nil {
+		return err
+	}
+	journal := amqp.Table{
+		"x-queue-type":             s.QueueType,
+		"x-single-active-consumer": true,
+		"x-max-length":             int64(journalMax),
+		"x-overflow":               "reject-publish",
+	}
+	if s.QueueType == "quorum" {
+		journal["x-delivery-limit"] = int64(journalDeliveryLimit)
+	}
+	return declareBound(ch, s.journalName(), s.journalName(), journal)
 }
 
 func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table) error {

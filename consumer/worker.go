@@ -11,6 +11,7 @@ import (
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
+	"github.com/earlybind/earlybind/wire"
 )
 
 const (
@@ -30,9 +31,6 @@ const (
 	// unknownWatch is how long a port is watched after a write whose outcome is
 	// unknown: Neutron finishes a request whose client has gone away.
 	unknownWatch = time.Minute
-	// statusPatience is how long an agent has to report a port up; ML2/OVS'
-	// was seen to take 0.3 to 2.2 s.
-	statusPatience = 15 * time.Second
 	// look is the pause between two looks at a port that is waited for.
 	look = time.Second
 )
@@ -40,10 +38,11 @@ const (
 // worker brings one port to its goals, one after the other: never two requests
 // at once for one port.
 type worker struct {
-	port   string
-	tools  *tools
-	report func(audit.Line)
-	done   func(handover.PortDone)
+	instance string
+	port     string
+	tools    *tools
+	report   func(audit.Line)
+	done     func(handover.PortDone)
 	// committed tells when the activate was sent and answered.
 	committed func(sent, answered time.Duration)
 	mail      mailbox
@@ -58,9 +57,18 @@ type tools struct {
 	clock   func() time.Duration
 	// may tells whether this replica may write now.
 	may func() bool
+	// journal is what replicas leave to each other; doubt adds to it, now or
+	// when there is a session again.
+	journal *journal
+	doubt   func(wire.JournalEntry)
+	// unknownWatch is how long a port is watched that a write may still reach.
+	unknownWatch time.Duration
+	// upWithin is how long an agent has to report a port up.
+	upWithin time.Duration
 	// ask asks the publishers for their domains.
 	ask      func(why string)
 	settings handover.Settings
+	breaker  *breaker
 }
 
 // run works until the context ends. A new aim replaces the one before at the
@@ -121,6 +129,7 @@ func (w *worker) commit(ctx context.Context) {
 	// Its answer is waited for even when the session ends meanwhile: Neutron
 	// finishes a request whose client has gone away.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= w.aim.Deadline && w.tools.may() })
 	err := w.tools.neutron.Activate(call, w.port, host)
 	cancel()
 	answered := w.tools.clock()
@@ -129,13 +138,18 @@ func (w *worker) commit(ctx context.Context) {
 	switch {
 	case errors.Is(err, binding.ErrAlreadyActive):
 		line.Outcome, line.Err = "was ACTIVE already", nil
+	case errors.Is(err, binding.ErrWithheld):
+		line.Event, line.Decided, line.Outcome = audit.PortObserved, "", ""
+		line.Why = "the deadline passed, or the lease was lost, while the request was being made"
+		w.report(line)
+		return
 	case err != nil:
 		line.Outcome = "failed"
 	}
 	if line.Outcome != "failed" {
 		w.committed(sent, answered)
 	}
-	w.suspect(err)
+	w.suspect(err, line.Took)
 	w.report(line)
 	if ctx.Err() != nil {
 		return // the handover has ended meanwhile
@@ -153,7 +167,7 @@ func (w *worker) commit(ctx context.Context) {
 func (w *worker) restore(ctx context.Context) {
 	began := w.tools.clock()
 	source := w.aim.Goal.Host
-	patience, cancel := context.WithTimeout(ctx, restorePatience)
+	patience, cancel := context.WithTimeout(binding.OnlyIf(ctx, w.tools.may), restorePatience)
 	defer cancel()
 	stopped := false
 	stop := func() bool {
@@ -172,7 +186,9 @@ func (w *worker) restore(ctx context.Context) {
 		May: func() bool { return !stop() && w.tools.may() },
 		Report: func(t rollback.Taken) {
 			stop()
-			w.suspect(t.Err)
+			if t.Action.Writes() {
+				w.suspect(t.Err, t.Took)
+			}
 			line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: t.Host, Decided: t.Action.String(), Why: t.Why, Err: t.Err, Took: t.Took, Outcome: "answered"}
 			if t.Action == rollback.Wait || t.Action == rollback.Done {
 				line.Event, line.Outcome = audit.PortVerified, ""
@@ -182,8 +198,10 @@ func (w *worker) restore(ctx context.Context) {
 			}
 			w.report(line)
 		},
-		Wake: w.mail.wake,
+		Journal: w.tools.journal.of(w.instance),
+		Wake:    w.mail.wake,
 	}
+	told := false // the agent, once more
 	for {
 		err := rollback.Restore(patience, w.tools.neutron, w.port, source, w.aim.Destination, options)
 		switch {
@@ -205,12 +223,47 @@ func (w *worker) restore(ctx context.Context) {
 		switch {
 		case errors.Is(err, context.Canceled):
 			return
+		case errors.Is(err, port.ErrGone):
+			w.gone(err)
+			return
+		case err == nil && !told && !w.up(patience, w.tools.upWithin/3):
+			if told = true; w.tellAgent(patience, source) {
+				continue
+			}
 		case err != nil:
-			w.alarm(source, err)
+			w.alarm(ctx, source, err)
 		}
 		w.finish(ctx, source, err == nil)
 		return
 	}
+}
+
+// tellAgent has Neutron tell the agent of the port again, where the rows are
+// right and the port stays DOWN: only a changed profile does (run on Neutron
+// 21.0.0 and 26.0.3). The profile is written down and replaced by the mark of a
+// row whose profile is owed to it, so that the plan, of this replica or of
+// another, puts it back.
+func (w *worker) tellAgent(ctx context.Context, host string) bool {
+	p, err := w.read(ctx)
+	row, has := p.Row(host)
+	if right, _ := p.RightOn(host); err != nil || !has || !right || w.replaced() || !w.tools.may() {
+		return false
+	}
+	line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: host, Decided: "tell the agent again", Why: "the rows are right and the port is DOWN", Outcome: "answered"}
+	began := w.tools.clock()
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	line.Err = w.tools.journal.of(w.instance).WriteDown(call, w.port, host, rollback.Held{VNICType: row.VNICType, Profile: row.Profile})
+	if line.Err == nil {
+		line.Err = w.tools.neutron.SetProfile(call, w.port, map[string]any{rollback.MadeHere: host}, p.Revision)
+		w.suspect(line.Err, w.tools.clock()-began)
+	}
+	line.Took = w.tools.clock() - began
+	if line.Err != nil {
+		line.Outcome = "failed"
+	}
+	w.report(line)
+	return true
 }
 
 // verify waits for Nova's end and reads until the rows are right.
@@ -239,11 +292,14 @@ func (w *worker) verify(ctx context.Context) {
 			why = err.Error()
 		}
 		switch {
+		case errors.Is(err, port.ErrGone):
+			w.gone(err)
+			return
 		case right && w.tools.clock() >= w.unknown:
 			w.finish(ctx, host, true)
 			return
 		case !right && waited > bound:
-			w.alarm(host, errors.New(why))
+			w.alarm(ctx, host, errors.New(why))
 			w.finish(ctx, host, false)
 			return
 		}
@@ -253,46 +309,99 @@ func (w *worker) verify(ctx context.Context) {
 	}
 }
 
-// finish reads the port a last time, waits for its agent, writes what was found
-// and reports the goal as done.
+// finish waits for the port's agent, reads the port a last time, writes what was
+// found and reports the goal as done.
 func (w *worker) finish(ctx context.Context, host string, right bool) {
 	goal := w.aim.Goal
+	up := right && w.up(ctx, w.tools.upWithin)
 	p, err := w.read(ctx)
-	for waited := time.Duration(0); err == nil && right && p.Status != binding.PortActive && waited < statusPatience; waited += look {
-		if w.replaced() || !w.pause(ctx, look) {
-			break
-		}
-		p, err = w.read(ctx)
-	}
 	if err == nil && right {
 		var why string
 		if right, why = p.RightOn(host); !right {
-			w.alarm(host, errors.New("the rows were right and have changed since: "+why))
+			w.alarm(ctx, host, errors.New("the rows were right and have changed since: "+why))
 		}
 	}
 	line := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Decided: goal.Kind.String(), Err: err}
 	if err == nil {
 		line.Saw = describe(p)
 		line.Outcome = rightness(p, host)
-		if right && p.Status != binding.PortActive {
-			line.Why = "the rows are right, but the agent on " + host + " has not reported the port up"
+	}
+	w.report(line)
+	if right && !up && err == nil && ctx.Err() == nil && !w.replaced() {
+		w.report(audit.Line{
+			Event: audit.HandoverAlarm, Port: w.port, Host: host,
+			Why:     fmt.Sprintf("the rows are right, but the agent on %s has not reported the port up within %s", host, w.tools.upWithin),
+			Decided: "to mend it, on " + host + ": " + plug(p, w.instance) + "; or a hard reboot of the instance (docs/repair.md)",
+		})
+	}
+	if right && err == nil {
+		w.tools.journal.settle(w.port)
+	}
+	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: right, Up: up, Now: w.tools.clock()})
+}
+
+// plug is the command that plugs a plain tap in again: ML2/OVS' agent takes it
+// off br-int when the binding has moved away, and does not bring it back (run on
+// Neutron 21.0.0 and 26.0.3).
+func plug(p port.Port, instance string) string {
+	tap := "tap" + p.ID[:min(len(p.ID), 11)]
+	return "ovs-vsctl --may-exist add-port br-int " + tap + " -- set Interface " + tap +
+		" external_ids:iface-id=" + p.ID + " external_ids:attached-mac=" + p.MAC +
+		" external_ids:vm-uuid=" + instance + " external_ids:iface-status=active"
+}
+
+// up waits until the port's agent has reported it up; false when it has not in
+// time, or another aim waits.
+func (w *worker) up(ctx context.Context, patience time.Duration) bool {
+	for began := w.tools.clock(); ; {
+		p, err := w.read(ctx)
+		switch {
+		case err == nil && p.Status == binding.PortActive:
+			return true
+		case w.tools.clock()-began >= patience, w.replaced(), !w.pause(ctx, min(look, patience)):
+			return false
+		}
+	}
+}
+
+// gone ends the goal of a port that was deleted: there is nothing to be right.
+func (w *worker) gone(err error) {
+	w.report(audit.Line{Event: audit.PortVerified, Port: w.port, Decided: w.aim.Goal.Kind.String(), Outcome: "gone", Why: err.Error()})
+	w.tools.journal.settle(w.port)
+	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: true, Up: true, Now: w.tools.clock()})
+}
+
+// alarm tells an operator what is wrong with the port, and the next request
+// that would mend it.
+func (w *worker) alarm(ctx context.Context, host string, err error) {
+	line := audit.Line{
+		Event: audit.HandoverAlarm, Port: w.port, Host: host, Why: err.Error(),
+		Decided: fmt.Sprintf("to see it: openstack port show %s, and GET /v2.0/ports/%s/bindings; to mend it, once no migration of the instance runs: the sequence for what is found in docs/repair.md", w.port, w.port),
+	}
+	if p, err := w.read(ctx); err == nil {
+		held, read := w.tools.journal.of(w.instance).Held(w.port, host)
+		step := rollback.Plan(rollback.Situation{Port: p, Source: host, Destination: otherHost([]port.Port{p}, host), NovaDone: true, Held: held, Unread: !read})
+		line.Saw = describe(p)
+		if request := step.Request(w.port); request != "" {
+			line.Decided = "to mend it, once no migration of the instance runs and the guest is on " + host + ": " + request + ", then read the rows again and go on by docs/repair.md"
 		}
 	}
 	w.report(line)
-	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: right, Now: w.tools.clock()})
 }
 
-func (w *worker) alarm(host string, err error) {
-	w.report(audit.Line{
-		Event: audit.HandoverAlarm, Port: w.port, Host: host, Why: err.Error(),
-		Decided: fmt.Sprintf("to see it: openstack port show %s; to mend it, once no migration of the instance runs: GET /v2.0/ports/%s/bindings, then the sequence for what is found in docs/repair.md", w.port, w.port),
-	})
-}
-
-// suspect remembers a write that may still take effect.
-func (w *worker) suspect(err error) {
-	if errors.Is(err, binding.ErrNoAnswer) && binding.OutcomeUnknown(err) {
-		w.unknown = w.tools.clock() + unknownWatch
+// suspect remembers a write that may still take effect, and leaves to whoever
+// acts by then a port that this process was late to write: it was frozen, or
+// lost its lease, between the decision and the answer.
+func (w *worker) suspect(err error, took time.Duration) {
+	if binding.MayStillHappen(err) {
+		w.unknown = w.tools.clock() + w.tools.unknownWatch
+	}
+	if took > leaseFor || !w.tools.may() {
+		e := wire.JournalEntry{Instance: w.instance, Port: w.port, Why: "a write was answered late, when another replica may have taken over"}
+		if held, _ := w.tools.journal.of(w.instance).Held(w.port, w.aim.Goal.Host); held != nil {
+			e.Host, e.VNICType, e.Profile = w.aim.Goal.Host, held.VNICType, held.Profile
+		}
+		w.tools.doubt(e)
 	}
 }
 

@@ -29,7 +29,7 @@ func work(t *testing.T, p *port.Port, test func(*testing.T, *desk)) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{kit: newKit(newNeutron(p)), done: make(chan handover.PortDone, 9), began: time.Now()}
 		d.w = &worker{
-			port: "p1", tools: d.tools, mail: newMailbox(), report: d.record,
+			instance: guest, port: "p1", tools: d.tools, mail: newMailbox(), report: d.record,
 			done:      func(p handover.PortDone) { d.done <- p },
 			committed: func(sent, answered time.Duration) {},
 		}
@@ -400,19 +400,25 @@ func TestTheAgentsWordIsWaitedForAndItsAbsenceIsSaid(t *testing.T) {
 	for _, c := range []struct {
 		up   time.Duration
 		want time.Duration
-	}{{3 * time.Second, 4 * time.Second}, {time.Hour, statusPatience + time.Second}} {
+	}{{3 * time.Second, 4 * time.Second}, {time.Hour, time.Minute + time.Second}} {
 		work(t, committed("p1"), func(t *testing.T, d *desk) {
 			d.neutron.ports["p1"].Status = "DOWN"
 			up := time.AfterFunc(c.up, func() { d.neutron.change("p1", func(p *port.Port) { p.Status = "ACTIVE" }) })
 			defer up.Stop()
 			d.aim(handover.GoalVerify, dst, true)
 			got, at := d.wait()
-			if !got.Right || at > c.want {
+			late := c.up > time.Minute
+			if !got.Right || got.Up == late || at > c.want {
 				t.Errorf("%+v after %s", got, at)
 			}
-			if l := d.last(t, audit.PortVerified); strings.Contains(l.Why, "has not reported") != (c.up > statusPatience) || l.Outcome != "rows right" {
+			if l := d.last(t, audit.PortVerified); l.Outcome != "rows right" {
 				t.Errorf("%+v", l)
 			}
+			alarms := d.of(audit.HandoverAlarm)
+			if !late && len(alarms) != 0 || late && (len(alarms) != 1 || !strings.Contains(alarms[0].Why, "has not reported") || !strings.Contains(alarms[0].Decided, "external_ids:iface-id=p1")) {
+				t.Errorf("alarms %+v", alarms)
+			}
+			d.wantWrites(t) // after a success nothing is written
 		})
 	}
 }

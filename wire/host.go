@@ -84,10 +84,11 @@ type HostEvent struct {
 	// AgeMS is how long the publisher held the event before this send, in
 	// milliseconds of its monotonic clock.
 	AgeMS int64 `json:"age_ms"`
-	// Replug lists the instance's ports (UUIDs) whose Open vSwitch interfaces
-	// this publisher has saved and can plug in again, should Neutron's agent
-	// take them off after a commit and the migration then fail. Of
-	// SUSPENDED/MIGRATED only.
+	// Replug lists the instance's ports (UUIDs, sorted) whose Open vSwitch
+	// interfaces this publisher has saved and can plug in again, should
+	// Neutron's agent take them off after a commit and the migration then
+	// fail. Of SUSPENDED/MIGRATED only; the publisher levels by itself (package
+	// publisher/ovs) and takes no command.
 	Replug []string `json:"replug,omitempty"`
 	// At is the publisher's wall clock in libvirt's callback. It is for
 	// people who read the log; clocks decide nothing.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -216,6 +217,7 @@ func TestRabbitMQMigrationSucceeds(t *testing.T) {
 // A migration that fails after its ports were activated early, while the replica
 // that has activated them loses the broker.
 func TestRabbitMQSecondReplicaRestores(t *testing.T) {
+	t.Parallel() // it waits a minute: a write of the first replica might still take effect
 	b, cloud := newBroker(t), newFakeCloud(t)
 	guest, nova := cloud.guest(t), b.nova(false)
 	start := func() *replica {
@@ -261,7 +263,7 @@ func TestRabbitMQSecondReplicaRestores(t *testing.T) {
 		cloud.fake.DeleteRow(id, dest) // Nova
 	}
 	nova.hasRolledBack(guest)
-	second.await("handover.ended", "outcome", "restored")
+	second.awaitFor(2*time.Minute, "handover.ended", "outcome", "restored")
 	wantRight(t, cloud, guest, source)
 
 	first.stop()

@@ -67,7 +67,12 @@ func asEarlybind(t testing.TB) *gophercloud.ServiceClient {
 // eventually waits for a condition, at most for patience.
 func eventually(t testing.TB, what string, condition func() (bool, error)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	within(t, patience, what, condition)
+}
+
+func within(t testing.TB, limit time.Duration, what string, condition func() (bool, error)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	if err := lab.Until(ctx, what, condition); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ import (
 	"github.com/earlybind/earlybind/binding/bindingtest"
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback/rollbacktest"
+	"github.com/earlybind/earlybind/tests/lab"
 )
 
 // profile is what Nova and an operator leave in a row's profile; all of it has
@@ -25,73 +27,34 @@ const profile = `{"os_vif_delegation": true, "big": 9007199254740993,
 	"nested": {"list": [1, "two", null, true], "empty": {}, "text": "<&>é"}}`
 
 // network is a network of the test's own, with which all its ports go.
-type network struct{ id string }
+type network struct{ *lab.Network }
 
 func newNetwork(t *testing.T) network {
 	t.Helper()
-	n := network{id: create(t, "network", map[string]any{"name": "earlybind-integration"})}
-	t.Cleanup(func() { remove(t, "networks", n.id) })
-	return n
+	novas, err := theLab(t).NeutronAs(t.Context(), "nova")
+	must(t, err)
+	n, err := lab.NewNetwork(t.Context(), novas, "earlybind-integration")
+	must(t, err)
+	t.Cleanup(func() {
+		if err := n.Remove(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("network %s is left over: %v", n.ID, err)
+		}
+	})
+	return network{n}
 }
 
-// port makes a port as Nova's administrator does, bound on a host. Nova knows
-// no such instance, and nothing plugs it in.
+// port makes a port as Nova does, bound on a host. Nova knows no such instance,
+// and nothing plugs it in.
 func (n network) port(t testing.TB, host string) string {
 	t.Helper()
-	id := create(t, "port", map[string]any{
-		"network_id": n.id, "name": "earlybind-integration", "device_owner": "compute:nova", "device_id": newUUID(),
-		"binding:host_id": host,
-	})
+	id, err := n.NewPort(t.Context(), newUUID(), host, nil)
+	must(t, err)
 	t.Cleanup(func() {
-		giveActiveRow(t, id)
-		remove(t, "ports", id)
+		if err := n.RemovePort(context.WithoutCancel(t.Context()), id); err != nil {
+			t.Errorf("port %s is left over: %v", id, err)
+		}
 	})
 	return id
-}
-
-// giveActiveRow gives a port an ACTIVE row if it has none: Zed's Neutron answers
-// 404 to the deletion of a port without (neutron/plugins/ml2/plugin.py,
-// delete_port).
-func giveActiveRow(t testing.TB, id string) {
-	t.Helper()
-	ctx, client := context.WithoutCancel(t.Context()), asEarlybind(t)
-	rows, err := binding.List(ctx, client, id).Extract()
-	if err != nil {
-		t.Error(err)
-	}
-	for _, r := range rows {
-		if r.Active() {
-			return
-		}
-	}
-	for _, host := range []string{source, dest} {
-		if _, has := binding.RowOn(rows, host); !has {
-			if err := binding.Create(ctx, client, id, binding.CreateOpts{Host: host}).Err; err != nil {
-				t.Error(err)
-			}
-			return
-		}
-	}
-}
-
-func create(t testing.TB, kind string, fields map[string]any) string {
-	t.Helper()
-	neutron := theLab(t).Neutron
-	answer := map[string]struct {
-		ID string `json:"id"`
-	}{}
-	_, err := neutron.Post(t.Context(), neutron.ServiceURL(kind+"s"), map[string]any{kind: fields}, &answer, nil)
-	must(t, err)
-	return answer[kind].ID
-}
-
-func remove(t testing.TB, kind, id string) {
-	t.Helper()
-	neutron := theLab(t).Neutron
-	_, err := neutron.Delete(context.WithoutCancel(t.Context()), neutron.ServiceURL(kind, id), nil)
-	if err != nil {
-		t.Errorf("%s %s is left over: %v", kind, id, err)
-	}
 }
 
 type neutronEnv struct {
@@ -191,6 +154,8 @@ type migration struct {
 	id      string
 	client  *gophercloud.ServiceClient
 	neutron consumer.Neutron
+	to      string // the destination as a restore knows it
+	notes   *rollbacktest.Journal
 	profile string // of the source's row, without migrating_to
 }
 
@@ -200,15 +165,21 @@ type migration struct {
 func migrating(t *testing.T, net network) *migration {
 	t.Helper()
 	client := asEarlybind(t)
-	m := &migration{T: t, id: net.port(t, source), client: client, neutron: consumer.NewNeutron(client), profile: profile}
-	with := object(t, profile)
-	with[port.MigratingTo] = dest
-	p, err := binding.GetPort(t.Context(), client, m.id)
-	must(t, err)
-	_, err = binding.UpdateProfile(t.Context(), client, m.id, with, p.RevisionNumber)
-	must(t, err)
+	m := &migration{T: t, id: net.port(t, source), client: client, neutron: consumer.NewNeutron(client), to: dest, notes: &rollbacktest.Journal{}, profile: profile}
+	m.announce(dest)
 	m.post(dest, object(t, profile))
 	return m
+}
+
+// announce writes migrating_to into the profile of the ACTIVE row.
+func (m *migration) announce(to string) {
+	m.Helper()
+	with := object(m, m.profile)
+	with[port.MigratingTo] = to
+	p, err := binding.GetPort(m.Context(), m.client, m.id)
+	must(m.T, err)
+	_, err = binding.UpdateProfile(m.Context(), m.client, m.id, with, p.RevisionNumber)
+	must(m.T, err)
 }
 
 func (m *migration) post(host string, profile map[string]any) {

@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"testing"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 )
 
 // broker is a virtual host of the lab's RabbitMQ, with the lab's users and what
-// they may do, taken from the lab's own definitions.
+// they may do.
 type broker struct {
 	*testing.T
 	vhost    string
@@ -30,23 +29,14 @@ type broker struct {
 func newBroker(t *testing.T) *broker {
 	t.Helper()
 	l := theLab(t)
-	password, err := l.Password()
+	v, err := l.NewVhost(t.Context(), "earlybind-"+newUUID()[:8])
 	must(t, err)
-	b := &broker{T: t, vhost: "earlybind-" + newUUID()[:8], address: l.Address("rabbitmq"), password: password}
-	b.api(http.MethodPut, b.path("vhosts"), nil, nil)
-	t.Cleanup(func() { b.api(http.MethodDelete, b.path("vhosts"), nil, nil) }) // with all that is in it
-
-	var definitions struct {
-		Permissions []struct{ User, Configure, Write, Read string }
-	}
-	text, err := os.ReadFile("../../deploy/lab/rabbitmq/definitions.json")
-	must(t, err)
-	must(t, json.Unmarshal(text, &definitions))
-	for _, p := range definitions.Permissions {
-		b.api(http.MethodPut, b.path("permissions")+"/"+p.User,
-			map[string]string{"configure": p.Configure, "write": p.Write, "read": p.Read}, nil)
-	}
-	return b
+	t.Cleanup(func() {
+		if err := v.Remove(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return &broker{T: t, vhost: v.Name, address: l.Address("rabbitmq"), password: v.Password}
 }
 
 func (b *broker) path(kind string) string { return kind + "/" + b.vhost }
@@ -199,7 +189,7 @@ func TestRabbitMQRights(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-	for _, queue := range []string{"earlybind", "earlybind.parked", "earlybind-publisher.compute1"} {
+	for _, queue := range []string{"earlybind", "earlybind.parked", "earlybind.journal", "earlybind-publisher.compute1"} {
 		t.Run("HostsDoNotRead/"+queue, func(t *testing.T) {
 			_, err := b.channel("earlybind-compute2").Consume(queue, "", true, false, false, false, nil)
 			var fault *amqp.Error

@@ -45,7 +45,7 @@ func startReplica(b *broker, neutron consumer.Neutron, change func(*consumer.Set
 		Repair:       handover.RepairOwn,
 		NovaExchange: "nova", NotificationTopics: []string{"notifications", "versioned_notifications"},
 		Queue: "earlybind", QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second,
-		NeutronConcurrentActivate: "detect", LogLevel: "info",
+		NeutronConcurrentActivate: "detect", LogLevel: "info", UpWithin: 5 * time.Second,
 	}
 	if change != nil {
 		change(&settings)
@@ -116,9 +116,15 @@ next:
 // await waits for a line with that event and the pairs of field and value.
 func (r *replica) await(event string, pairs ...string) map[string]any {
 	r.Helper()
+	return r.awaitFor(patience, event, pairs...)
+}
+
+// awaitFor is await for what takes longer.
+func (r *replica) awaitFor(limit time.Duration, event string, pairs ...string) map[string]any {
+	r.Helper()
 	pairs = append([]string{"event", event}, pairs...)
 	var found []map[string]any
-	eventually(r, r.name+" to write "+strings.Join(pairs, " "), func() (bool, error) {
+	within(r, limit, r.name+" to write "+strings.Join(pairs, " "), func() (bool, error) {
 		found = r.all(pairs...)
 		return len(found) > 0, nil
 	})

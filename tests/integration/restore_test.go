@@ -25,6 +25,14 @@ var situations = []struct {
 	{"SourceActiveUnboundDestinationDeleted", func(m *migration) { m.activate(dest); m.activate(source); m.del(dest) }},
 	{"NoneActive", func(m *migration) { m.activate(dest); m.del(dest) }},
 	{"NoneActiveDestinationInactive", (*migration).deactivateBoth},
+	// Where no row can be made elsewhere, the source's is deleted and made anew.
+	{"NoneActiveAndNoDestination", func(m *migration) { m.activate(dest); m.del(dest); m.to = "" }},
+	{"NoneActiveDestinationWithoutAgent", func(m *migration) {
+		m.to = "earlybind-no-such-host"
+		m.announce(m.to)
+		m.activate(dest)
+		m.del(dest)
+	}},
 	{"MigratingToLeft", func(m *migration) { m.del(dest) }},
 	{"MigratingToAndDestinationLeft", func(*migration) {}},
 }
@@ -55,8 +63,9 @@ var noCut = cut{}
 func (m *migration) restore(novaDone func() bool, c cut) (writes int, err error) {
 	ctx, cancel := context.WithTimeout(m.Context(), patience)
 	defer cancel()
-	err = rollback.Restore(ctx, m.neutron, m.id, source, dest, rollback.Options{
+	err = rollback.Restore(ctx, m.neutron, m.id, source, m.to, rollback.Options{
 		NovaDone: func() (done, presumed bool) { return novaDone(), false },
+		Journal:  m.notes,
 		May: func() bool {
 			if writes++; writes == c.during {
 				time.AfterFunc(30*time.Millisecond, cancel) // a write takes 30 to 500 ms

@@ -1,0 +1,208 @@
+package consumer
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/earlybind/earlybind/rollback"
+	"github.com/earlybind/earlybind/wire"
+)
+
+const (
+	// reviewEvery is how often the journal is looked through, and reviewMax how
+	// seldom a port that stays wrong is tried again.
+	reviewEvery = 30 * time.Second
+	reviewMax   = time.Hour
+)
+
+// journal is what a session knows of the queue <queue>.journal: what no API can
+// tell any more, and the ports that must be looked at until they are right.
+//
+// The queue is read by the replica that acts, on the connection that its main
+// queue is read on, so that both move to another replica together. An entry
+// stays unacknowledged, and so in the queue, until its port was read and found
+// right.
+type journal struct {
+	// keep returns when the broker has the entry for good.
+	keep func(context.Context, wire.JournalEntry) error
+
+	mu      sync.Mutex
+	read    bool // all that was in the queue has been delivered
+	entries map[string]*note
+	settled map[string]bool // entries that were settled before they were delivered
+}
+
+type note struct {
+	wire.JournalEntry
+	settle func()        // acknowledges; nil until it was delivered
+	next   time.Duration // not to be reviewed before, on the consumer's clock
+	delay  time.Duration
+}
+
+func newJournal(keep func(context.Context, wire.JournalEntry) error) *journal {
+	return &journal{keep: keep, entries: map[string]*note{}, settled: map[string]bool{}}
+}
+
+// add takes an entry that was delivered.
+func (j *journal) add(e wire.JournalEntry, settle func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.settled[e.ID] {
+		delete(j.settled, e.ID)
+		settle()
+		return
+	}
+	j.put(&note{JournalEntry: e, settle: settle})
+}
+
+// put keeps an entry and drops those that it replaces; j.mu is held.
+func (j *journal) put(n *note) {
+	j.entries[n.ID] = n
+	for _, id := range n.Replaces {
+		j.drop(id)
+	}
+}
+
+// drop settles an entry, or has it settled when it is delivered; j.mu is held.
+func (j *journal) drop(id string) {
+	n, known := j.entries[id]
+	delete(j.entries, id)
+	if !known || n.settle == nil {
+		j.settled[id] = true
+		return
+	}
+	n.settle()
+}
+
+// complete tells that all that was in the queue has been delivered, and gives
+// how much that was.
+func (j *journal) complete() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.read = true
+	return len(j.entries)
+}
+
+// settle ends what was kept for a port, which was read and found right.
+func (j *journal) settle(port string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for id, n := range j.entries {
+		if n.Port == port {
+			j.drop(id)
+		}
+	}
+}
+
+// due gives, at most once per port, the entries that are to be looked at now,
+// and puts them off.
+func (j *journal) due(now time.Duration) []wire.JournalEntry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	ports := map[string]bool{}
+	var due []wire.JournalEntry
+	for _, n := range j.entries {
+		if now < n.next {
+			continue
+		}
+		n.delay = min(max(2*n.delay, reviewEvery), reviewMax)
+		n.next = now + n.delay
+		if !ports[n.Port] {
+			ports[n.Port] = true
+			due = append(due, n.JournalEntry)
+		}
+	}
+	return due
+}
+
+func (j *journal) empty() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.entries) == 0
+}
+
+// of is the journal of one instance's restores.
+func (j *journal) of(instance string) rollback.Journal { return instanceJournal{j, instance} }
+
+type instanceJournal struct {
+	*journal
+	instance string
+}
+
+func (j instanceJournal) Held(port, host string) (*rollback.Held, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, n := range j.entries {
+		if n.Port == port && n.Host == host {
+			return &rollback.Held{VNICType: n.VNICType, Profile: n.Profile}, true
+		}
+	}
+	return nil, j.read
+}
+
+// WriteDown replaces what was written down of the same row before: a plan asks
+// for it only where that is of an earlier migration.
+func (j instanceJournal) WriteDown(ctx context.Context, port, host string, held rollback.Held) error {
+	e := wire.JournalEntry{
+		Schema: wire.SchemaVersion, ID: rand.Text(), Instance: j.instance, Port: port, Host: host,
+		VNICType: held.VNICType, Profile: held.Profile, Why: "the row is deleted to be made anew",
+		Replaces: j.ids(port, host),
+	}
+	if err := j.keep(ctx, e); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, delivered := j.entries[e.ID]; !delivered {
+		j.put(&note{JournalEntry: e})
+	}
+	return nil
+}
+
+// ids gives the entries of a row.
+func (j *journal) ids(port, host string) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var ids []string
+	for id, n := range j.entries {
+		if n.Port == port && n.Host == host {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// doubts are the ports of writes that this process was late with: it was frozen
+// between its decision and the answer, and another replica may have taken over,
+// finished and looked away meanwhile. They outlive a session; each is written to
+// the journal as soon as there is one.
+type doubts struct {
+	mu      sync.Mutex
+	entries []wire.JournalEntry
+}
+
+func (d *doubts) add(e wire.JournalEntry) {
+	e.Schema, e.ID = wire.SchemaVersion, rand.Text()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = append(d.entries, e)
+}
+
+// flush hands over what is waiting; an entry that could not be written waits on.
+func (d *doubts) flush(write func(wire.JournalEntry) error) error {
+	d.mu.Lock()
+	waiting := d.entries
+	d.entries = nil
+	d.mu.Unlock()
+	for i, e := range waiting {
+		if err := write(e); err != nil {
+			d.mu.Lock()
+			d.entries = append(d.entries, waiting[i:]...)
+			d.mu.Unlock()
+			return err
+		}
+	}
+	return nil
+}

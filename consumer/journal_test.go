@@ -1,0 +1,360 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// slip is an entry whose settling can be counted.
+func slip(settled *[]string, id, port, host string, replaces ...string) (wire.JournalEntry, func()) {
+	e := wire.JournalEntry{ID: id, Instance: guest, Port: port, Host: host, VNICType: "direct", Profile: map[string]any{"of": id}, Replaces: replaces}
+	return e, func() { *settled = append(*settled, id) }
+}
+
+func TestAJournalHoldsWhatWasDeliveredUntilItsPortIsSettled(t *testing.T) {
+	var settled []string
+	j := newJournal(nil)
+	if _, read := j.of(guest).Held("p1", src); read {
+		t.Error("read before it was")
+	}
+	j.add(slip(&settled, "1", "p1", src))
+	j.add(slip(&settled, "2", "p2", src))
+	j.complete()
+	held, read := j.of(guest).Held("p1", src)
+	if !read || held == nil || held.VNICType != "direct" || held.Profile["of"] != "1" {
+		t.Errorf("%+v %t", held, read)
+	}
+	if held, read := j.of(guest).Held("p1", dst); held != nil || !read {
+		t.Errorf("of the other host: %+v", held)
+	}
+	j.settle("p1")
+	if held, _ := j.of(guest).Held("p1", src); held != nil || !slices.Equal(settled, []string{"1"}) || j.empty() {
+		t.Errorf("%+v, settled %v", held, settled)
+	}
+}
+
+func TestANewerEntryOfARowReplacesTheOlder(t *testing.T) {
+	for _, order := range [][]string{{"old", "new"}, {"new", "old"}} {
+		var settled []string
+		j := newJournal(nil)
+		for _, id := range order {
+			if id == "old" {
+				j.add(slip(&settled, "old", "p1", src))
+			} else {
+				j.add(slip(&settled, "new", "p1", src, "old"))
+			}
+		}
+		j.complete()
+		if held, _ := j.of(guest).Held("p1", src); held == nil || held.Profile["of"] != "new" || !slices.Equal(settled, []string{"old"}) {
+			t.Errorf("%v: %+v, settled %v", order, held, settled)
+		}
+	}
+}
+
+func TestWhatIsWrittenDownIsHeldAtOnceAndSettledWhenItComesBack(t *testing.T) {
+	var kept []wire.JournalEntry
+	var settled []string
+	j := newJournal(func(_ context.Context, e wire.JournalEntry) error { kept = append(kept, e); return nil })
+	mine := j.of(guest)
+	for _, vnic := range []string{"direct", "macvtap"} {
+		if err := mine.WriteDown(t.Context(), "p1", src, rollback.Held{VNICType: vnic}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held, _ := mine.Held("p1", src); held == nil || held.VNICType != "macvtap" {
+		t.Errorf("%+v", held)
+	}
+	if len(kept) != 2 || kept[0].ID == kept[1].ID || !slices.Equal(kept[1].Replaces, []string{kept[0].ID}) || kept[0].Instance != guest {
+		t.Fatalf("%+v", kept)
+	}
+	j.settle("p1") // before the broker has delivered either
+	for _, e := range kept {
+		j.add(e, func() { settled = append(settled, e.ID) })
+	}
+	if len(settled) != 2 || !j.empty() || len(j.settled) != 0 {
+		t.Errorf("settled %v, left %+v", settled, j.entries)
+	}
+}
+
+func TestWhatTheBrokerDoesNotKeepIsNotHeld(t *testing.T) {
+	j := newJournal(func(context.Context, wire.JournalEntry) error { return errTest })
+	if err := j.of(guest).WriteDown(t.Context(), "p1", src, rollback.Held{}); !errors.Is(err, errTest) {
+		t.Error(err)
+	}
+	j.complete()
+	if held, _ := j.of(guest).Held("p1", src); held != nil {
+		t.Errorf("%+v", held)
+	}
+}
+
+func TestAPortThatStaysWrongIsReviewedMoreAndMoreSeldom(t *testing.T) {
+	var settled []string
+	j := newJournal(nil)
+	j.add(slip(&settled, "1", "p1", src))
+	j.add(slip(&settled, "2", "p1", ""))
+	var times []time.Duration
+	for now := time.Duration(0); now < 5*time.Hour; now += reviewEvery {
+		switch due := j.due(now); len(due) {
+		case 0:
+		case 1:
+			times = append(times, now)
+		default:
+			t.Fatalf("one port, %d entries", len(due))
+		}
+	}
+	for i := 2; i < len(times); i++ {
+		if gap, before := times[i]-times[i-1], times[i-1]-times[i-2]; gap < before || gap > reviewMax {
+			t.Errorf("reviewed at %v", times)
+		}
+	}
+	if len(times) < 8 || len(times) > 16 {
+		t.Errorf("reviewed at %v", times)
+	}
+}
+
+func TestDoubtsWaitForABrokerThatIsAway(t *testing.T) {
+	var d doubts
+	d.add(wire.JournalEntry{Port: "p1"})
+	d.add(wire.JournalEntry{Port: "p2"})
+	var written []string
+	write := func(e wire.JournalEntry) error {
+		if e.ID == "" || e.Schema != wire.SchemaVersion {
+			t.Errorf("%+v", e)
+		}
+		if e.Port == "p2" && len(written) == 1 {
+			written = append(written, "refused")
+			return errTest
+		}
+		written = append(written, e.Port)
+		return nil
+	}
+	if err := d.flush(write); !errors.Is(err, errTest) {
+		t.Error(err)
+	}
+	if err := d.flush(write); err != nil {
+		t.Error(err)
+	}
+	if err := d.flush(write); err != nil || !slices.Equal(written, []string{"p1", "refused", "p2"}) {
+		t.Errorf("%v, written %v", err, written)
+	}
+}
+
+// withDevice is a port with a device of its host after Nova's roll-back has
+// deleted the ACTIVE row.
+func withDevice(id string) *port.Port {
+	p := committed(id)
+	p.Rows = p.Rows[:1]
+	p.Rows[0].VNICType = "direct"
+	p.Rows[0].Profile["pci_slot"] = "0000:81:00.1"
+	return p
+}
+
+func wantDevice(t *testing.T, p *port.Port) {
+	t.Helper()
+	row, _ := p.Row(src)
+	if right, why := p.RightOn(src); !right || row.VNICType != "direct" || len(row.Profile) != 1 || row.Profile["pci_slot"] != "0000:81:00.1" {
+		t.Errorf("%s: %+v", why, p)
+	}
+}
+
+func TestADevicesRowIsWrittenDownBeforeItIsMadeAnew(t *testing.T) {
+	work(t, withDevice("p1"), func(t *testing.T, d *desk) {
+		d.neutron.answer = on("delete", func(context.Context) (bool, error) {
+			if len(d.pages.kept) != 1 {
+				t.Errorf("written down: %+v", d.pages.kept)
+			}
+			return true, nil
+		})
+		d.aim(handover.GoalRestore, src, true)
+		if got, _ := d.wait(); !got.Right || !got.Up {
+			t.Errorf("%+v", got)
+		}
+		d.wantWrites(t, "delete p1 compute1", "create p1 compute1", "profile p1")
+		wantDevice(t, d.neutron.ports["p1"])
+		if !d.tools.journal.empty() {
+			t.Error("the journal still holds it")
+		}
+	})
+}
+
+func TestAnotherReplicaFinishesWhatWasDeleted(t *testing.T) {
+	gone := withDevice("p1")
+	gone.Rows = nil
+	work(t, gone, func(t *testing.T, d *desk) {
+		fresh := newJournal(d.pages.keep) // nothing of it was read yet
+		d.tools.journal = fresh
+		d.aim(handover.GoalRestore, src, true)
+		d.pass(20 * time.Second)
+		d.wantWrites(t)
+		d.wantQuiet(t)
+		settled := 0
+		fresh.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, VNICType: "direct", Profile: map[string]any{"pci_slot": "0000:81:00.1"}}, func() { settled++ })
+		fresh.complete()
+		if got, _ := d.wait(); !got.Right {
+			t.Errorf("%+v", got)
+		}
+		d.wantWrites(t, "create p1 compute1", "profile p1")
+		wantDevice(t, d.neutron.ports["p1"])
+		if settled != 1 {
+			t.Errorf("settled %d times", settled)
+		}
+	})
+}
+
+func TestWithoutAnEntryWhatIsGoneIsAnAlarmAndNotInvented(t *testing.T) {
+	gone := withDevice("p1")
+	gone.Rows = nil
+	work(t, gone, func(t *testing.T, d *desk) {
+		d.aim(handover.GoalRestore, src, true)
+		if got, _ := d.wait(); got.Right {
+			t.Errorf("%+v", got)
+		}
+		d.wantWrites(t)
+		if l := d.last(t, audit.HandoverAlarm); !strings.Contains(l.Why, "was not written down") {
+			t.Errorf("%+v", l)
+		}
+	})
+}
+
+// The agent has missed the word of the binding.
+func TestAnAgentThatIsSilentAfterARestoreIsToldAgain(t *testing.T) {
+	work(t, committed("p1"), func(t *testing.T, d *desk) {
+		profile := map[string]any{"a": "b"}
+		d.neutron.ports["p1"].Rows[0].Profile = map[string]any{"a": "b", port.MigratingTo: dst}
+		d.neutron.ports["p1"].Status = "DOWN"
+		profiles := 0
+		d.neutron.answer = on("profile", func(context.Context) (bool, error) {
+			if profiles++; profiles == 3 {
+				d.neutron.ports["p1"].Status = "ACTIVE"
+			}
+			return true, nil
+		})
+		d.aim(handover.GoalRestore, src, true)
+		got, at := d.wait()
+		if !got.Right || !got.Up || at < 20*time.Second {
+			t.Errorf("%+v after %s", got, at)
+		}
+		d.wantWrites(t, "activate p1 compute1", "profile p1", "profile p1", "profile p1")
+		if row, _ := d.neutron.ports["p1"].Row(src); len(row.Profile) != 1 || row.Profile["a"] != profile["a"] {
+			t.Errorf("profile %v", row.Profile)
+		}
+		if !d.tools.journal.empty() || len(d.of(audit.HandoverAlarm)) != 0 {
+			t.Errorf("alarms %+v", d.of(audit.HandoverAlarm))
+		}
+	})
+}
+
+func TestAWriteThatIsAnsweredLateIsLeftToWhoeverActs(t *testing.T) {
+	for name, hold := range map[string]time.Duration{"frozen": leaseFor + time.Second, "lost": 0} {
+		work(t, prepared("p1"), func(t *testing.T, d *desk) {
+			d.neutron.answer = on("activate", func(context.Context) (bool, error) {
+				time.Sleep(hold)
+				d.barred.Store(hold == 0)
+				return true, nil
+			})
+			d.aim(handover.GoalCommit, dst, false)
+			d.pass(time.Minute)
+			if len(d.pages.doubts) != 1 || d.pages.doubts[0].Port != "p1" || d.pages.doubts[0].Instance != guest {
+				t.Errorf("%s: %+v", name, d.pages.doubts)
+			}
+		})
+	}
+}
+
+func TestWhatAnotherSessionHasBegunIsWatchedForAMinute(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		for i, e := range []wire.HostEvent{
+			{Host: dst, Event: wire.Started, Detail: wire.Migrated}, {Host: src, Event: wire.Suspended, Detail: wire.Migrated}, {Host: src, Event: wire.Resumed, Detail: wire.Unpaused},
+		} {
+			e.Instance, e.Order = guest, wire.Order{Epoch: 1, Sequence: uint64(i + 1)}
+			s.r.event(e, 0, true, s.settle("again"))
+		}
+		s.nova("req", wire.NovaRollback, false)
+		s.nova("req", wire.NovaRollback, true)
+		s.neutron.change("p1", func(p *port.Port) { p.Rows, p.Rows[0].Profile = p.Rows[:1], nil })
+		pass(30 * time.Second)
+		// The write of the replica before takes effect only now.
+		s.neutron.change("p1", func(p *port.Port) { *p = *committed("p1") })
+		pass(unknownWatch)
+		if l := s.last(t, audit.HandoverEnded); l.Outcome != "restored" {
+			t.Errorf("%+v", l)
+		}
+		p := clone(s.neutron.ports["p1"])
+		if right, why := p.RightOn(src); !right {
+			t.Error(why)
+		}
+	})
+}
+
+func TestTheJournalIsReviewed(t *testing.T) {
+	review := func(t *testing.T, p *port.Port, states func(*stage), check func(s *stage, settled int)) {
+		act(t, newNeutron(p), func(t *testing.T, s *stage) {
+			settled := 0
+			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, func() { settled++ })
+			states(s)
+			s.r.review(s.tools.journal)
+			synctest.Wait()
+			check(s, settled)
+		})
+	}
+	right := prepared("p1")
+	right.Rows[0].Profile = nil
+	onSource := func(s *stage) { s.states(src, true, runs) }
+	review(t, right, onSource, func(s *stage, settled int) {
+		if settled != 1 {
+			t.Error("a port that is right was not settled")
+		}
+	})
+	owed := prepared("p1")
+	owed.Rows[0].Profile = map[string]any{rollback.MadeHere: src}
+	for name, p := range map[string]*port.Port{"committed": committed("p1"), "owed": owed} {
+		review(t, p, onSource, func(s *stage, settled int) {
+			select {
+			case f := <-s.r.leftOvers:
+				if f.instance != guest || f.input.Host != src || f.input.Other != dst || settled != 0 {
+					t.Errorf("%s: %+v, settled %d", name, f, settled)
+				}
+			default:
+				t.Errorf("%s: not found wrong", name)
+			}
+		})
+	}
+	review(t, committed("p1"), func(s *stage) { s.states(src, true, runs); s.states(dst, true, runs) }, func(s *stage, settled int) {
+		if settled != 0 || len(s.r.leftOvers) != 0 {
+			t.Error("of a guest on two hosts")
+		}
+	})
+	review(t, committed("p1"), func(s *stage) {}, func(s *stage, settled int) {
+		if settled != 0 || slices.Contains(s.neutron.called(), "read p1") {
+			t.Error("of a guest that nobody has listed")
+		}
+	})
+}
+
+func TestAnEntryOfAPortThatWasDeletedIsSettled(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		settled := 0
+		s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, func() { settled++ })
+		s.states(src, true, runs)
+		s.neutron.answer = on("read", func(context.Context) (bool, error) {
+			return false, errors.Join(port.ErrGone, &binding.Error{Op: binding.OpGetPort, Status: 404})
+		})
+		s.r.review(s.tools.journal)
+		synctest.Wait()
+		if settled != 1 {
+			t.Error("not settled")
+		}
+	})
+}

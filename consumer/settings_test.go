@@ -1,0 +1,96 @@
+package consumer
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/config"
+)
+
+const network = "5f2c0d1e-0d4b-4c53-9a0e-5b1f0c9d7a11"
+
+func TestOverridesAndTheBreakerReachTheCore(t *testing.T) {
+	for name, value := range map[string]string{
+		"AMQP_USER": "u", "AMQP_PASSWORD": "p", "POLICY": "auto",
+		"POLICY_DRIVERS": "ovn=resumed,calico=suspended", "POLICY_NETWORKS": network + "=observe",
+		"BREAKER_FAILURES": "1", "BREAKER_PAUSE": "10m",
+	} {
+		t.Setenv("EARLYBIND_"+name, value)
+	}
+	var s Settings
+	if err := config.Load("EARLYBIND", &s); err != nil {
+		t.Fatal(err)
+	}
+	c := New(s, nil, true, audit.New(nil, zerolog.Disabled, ""), "")
+	if c.core.Policy != handover.PolicyAuto || c.core.Repair != handover.RepairOwn || !c.core.ConcurrentActivateSafe ||
+		!maps.Equal(c.core.Drivers, handover.DriverOverrides{"ovn": handover.PolicyResumed, "calico": handover.PolicySuspended}) ||
+		!maps.Equal(c.core.Networks, handover.NetworkOverrides{network: handover.PolicyObserve}) {
+		t.Errorf("%+v", c.core)
+	}
+	line, changed := c.breaker.judge(handover.Verdict{Circuit: handover.Circuit{Driver: "ovn"}, Result: handover.Bad})
+	if !changed || line.Figures["stopped_ms"] != (10*time.Minute).Milliseconds() {
+		t.Errorf("%+v", line)
+	}
+}
+
+func TestFaultsOfOverridesAreNamedWithTheirVariable(t *testing.T) {
+	t.Setenv("EARLYBIND_AMQP_USER", "u")
+	t.Setenv("EARLYBIND_AMQP_PASSWORD", "p")
+	t.Setenv("EARLYBIND_POLICY_DRIVERS", "ovn:resumed,calico=often")
+	t.Setenv("EARLYBIND_POLICY_NETWORKS", "hunter2=observe")
+	t.Setenv("EARLYBIND_BREAKER_FAILURES", "-1")
+	err := config.Load("EARLYBIND", &Settings{})
+	for _, want := range []string{
+		"EARLYBIND_POLICY_DRIVERS: entry 1: must read NAME=POLICY; entry 2: the policy is one of observe, resumed, suspended",
+		"EARLYBIND_POLICY_NETWORKS: entry 1: a network is named by its UUID", "EARLYBIND_BREAKER_FAILURES must be 0 or more",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("lacks %q: %v", want, err)
+		}
+	}
+	if err != nil && strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("shows a value: %v", err)
+	}
+}
+
+func TestWhatIsCommittedMustBeRepaired(t *testing.T) {
+	resumed := handover.DriverOverrides{"ovn": handover.PolicyResumed}
+	for change, ok := range map[*Settings]bool{
+		with(func(s *Settings) {
+			s.Policy, s.PolicyDrivers, s.Repair = handover.PolicyAuto, resumed, handover.RepairOff
+		}): false,
+		// observe is absolute: no override commits.
+		with(func(s *Settings) { s.PolicyDrivers, s.Repair = resumed, handover.RepairOff }): true,
+	} {
+		if err := change.Validate(); (err == nil) != ok {
+			t.Errorf("%+v: %v", change, err)
+		}
+	}
+}
+
+func TestSettingsOfTheBreaker(t *testing.T) {
+	for change, ok := range map[*Settings]bool{
+		with(func(s *Settings) { s.BreakerFailures, s.BreakerPause = 3, time.Hour }):           true,
+		with(func(s *Settings) { s.BreakerFailures, s.BreakerPause = 3, handover.MaxPause }):   true,
+		with(func(s *Settings) { s.BreakerFailures, s.BreakerPause = 3, handover.MaxPause+1 }): false,
+		with(func(s *Settings) { s.BreakerFailures, s.BreakerPause = 3, 0 }):                   false,
+		with(func(s *Settings) { s.BreakerFailures, s.BreakerPause = 0, 0 }):                   true, // off
+		with(func(s *Settings) { s.BreakerFailures, s.BreakerPause = -1, time.Hour }):          false,
+	} {
+		if err := change.Validate(); (err == nil) != ok {
+			t.Errorf("%+v: %v", change, err)
+		}
+	}
+	var s Settings
+	t.Setenv("EARLYBIND_AMQP_USER", "u")
+	t.Setenv("EARLYBIND_AMQP_PASSWORD", "p")
+	if err := config.Load("EARLYBIND", &s); err != nil || s.BreakerFailures != 3 || s.BreakerPause != time.Hour || len(s.PolicyDrivers)+len(s.PolicyNetworks) > 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
