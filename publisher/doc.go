@@ -28,6 +28,9 @@
 //	                                  ^                    |
 //	                                  +---- states wanted -+
 //
+// With EARLYBIND_OVSDB the watcher tells package publisher/ovs of each event, and
+// learns at the pause which ports could be plugged in again; both in memory.
+//
 // The watcher owns the libvirt connection, the cache of domains and the order;
 // the sender owns the broker session and the requests for states. Both live
 // through the loss of their server: a session is thrown away whole, and opened

@@ -208,6 +208,41 @@ func (b *fakeBroker) take() []got {
 	return all
 }
 
+// fakePlugs can put back the ports that it is told, and notes what it hears.
+type fakePlugs struct {
+	mu    sync.Mutex
+	ports []string
+	heard []string // "event/detail instance's first digit", or the states that were read
+}
+
+func (f *fakePlugs) Heard(instance string, event wire.Event, detail wire.Detail) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.heard = append(f.heard, string(event)+"/"+string(detail)+" "+instance[:1])
+	if event == wire.Suspended && detail == wire.Migrated {
+		return f.ports
+	}
+	return nil
+}
+
+func (f *fakePlugs) Read(states []wire.DomainState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	said := "read"
+	for _, s := range states {
+		said += " " + s.State + " " + s.Instance[:1]
+	}
+	f.heard = append(f.heard, said)
+}
+
+func (f *fakePlugs) take() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	said := strings.Join(f.heard, ", ")
+	f.heard = nil
+	return said
+}
+
 // logBuffer is a log that can be read while it is written.
 type logBuffer struct {
 	mu sync.Mutex

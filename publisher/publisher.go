@@ -2,11 +2,13 @@ package publisher
 
 import (
 	"context"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/earlybind/earlybind/publisher/ovs"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -37,6 +39,7 @@ func Run(ctx context.Context, s Settings, log zerolog.Logger) error {
 type publisher struct {
 	watcher    watcher
 	sender     sender
+	replugger  *ovs.Replugger // nil: none
 	log        zerolog.Logger
 	drainBound time.Duration
 }
@@ -44,12 +47,13 @@ type publisher struct {
 func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, log zerolog.Logger) *publisher {
 	log = log.With().Str("host", s.Host).Logger()
 	out, wanted := newOutbox(s.EventBuffer), newStatesWanted()
-	return &publisher{
+	p := &publisher{
 		watcher: watcher{
 			host: s.Host, hypervisor: h, outbox: out, wanted: wanted, log: log,
 			newInbox: func() *inbox { return newInbox(inboxSize) },
 			order:    wire.Order{Epoch: epoch},
 			domains:  newDomains(),
+			plugs:    noPlugs{},
 		},
 		sender: sender{
 			host: s.Host, dial: dial, outbox: out, wanted: wanted, log: log,
@@ -58,6 +62,11 @@ func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, log zerolo
 		log:        log,
 		drainBound: drainBound,
 	}
+	if s.OVSDB != "" {
+		p.replugger = ovs.New(s.OVSDB, filepath.Join(s.StateDir, "replug.json"), log)
+		p.watcher.plugs = p.replugger
+	}
+	return p
 }
 
 // run stops in two steps: libvirt first, and the broker when it has everything
@@ -66,8 +75,11 @@ func (p *publisher) run(ctx context.Context) {
 	p.log.Info().Int64("epoch", p.watcher.order.Epoch).Msg("publisher started")
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSending()
-	var sender sync.WaitGroup
-	sender.Go(func() { p.sender.run(sending) })
+	var others sync.WaitGroup
+	others.Go(func() { p.sender.run(sending) })
+	if p.replugger != nil {
+		others.Go(func() { p.replugger.Run(ctx) })
+	}
 
 	p.watcher.run(ctx)
 
@@ -78,7 +90,7 @@ func (p *publisher) run(ctx context.Context) {
 	case <-bound.C:
 	}
 	stopSending()
-	sender.Wait()
+	others.Wait()
 	if n := p.watcher.outbox.len(); n > 0 {
 		p.log.Error().Int("dropped", n).Msg("publisher stopped before the broker had everything")
 		return

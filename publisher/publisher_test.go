@@ -155,6 +155,50 @@ func TestStatesAreAnsweredFromTheCache(t *testing.T) {
 	})
 }
 
+func TestPauseAnnouncesWhatCanBePluggedInAgain(t *testing.T) {
+	plugs := &fakePlugs{ports: []string{"p1", "p2"}}
+	inBubble(t, func(b *bench) { withOne(b); b.watcher.plugs = plugs }, func(t *testing.T, b *bench) {
+		if got := plugs.take(); got != "read running 1" {
+			t.Errorf("told %q", got)
+		}
+		b.broker.take()
+		b.libvirt.call(one, wire.Suspended, wire.Migrated)
+		b.libvirt.call(one, wire.Resumed, wire.Unpaused)
+		synctest.Wait()
+		all := b.broker.take()
+		if got := events(all); got != "suspended/migrated 1, resumed/unpaused 1" {
+			t.Fatalf("got %q", got)
+		}
+		if got := all[0].event.Replug; !slices.Equal(got, plugs.ports) || all[1].event.Replug != nil {
+			t.Errorf("announced %v, then %v", got, all[1].event.Replug)
+		}
+		if got := plugs.take(); got != "suspended/migrated 1, resumed/unpaused 1" {
+			t.Errorf("told %q", got)
+		}
+		// A gap in libvirt's events: what has become of the guest, the reading says.
+		b.libvirt.conn.gone <- errors.New("end of file")
+		time.Sleep(2 * libvirtMaxDelay)
+		synctest.Wait()
+		if got := plugs.take(); got != "read running 1" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+func TestForeignDomainIsNotPluggedIn(t *testing.T) {
+	plugs := &fakePlugs{}
+	inBubble(t, func(b *bench) {
+		b.libvirt.answer = []reading{{instance: two, condition: condition{"running", "booted"}, persistent: true, owner: foreign}}
+		b.watcher.plugs = plugs
+	}, func(t *testing.T, b *bench) {
+		b.libvirt.call(two, wire.Suspended, wire.Migrated)
+		synctest.Wait()
+		if got := plugs.take(); got != "read" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
 func TestLostLibvirtIsReconnectedAndReadAnew(t *testing.T) {
 	inBubble(t, withOne, func(t *testing.T, b *bench) {
 		b.broker.take()

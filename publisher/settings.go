@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/publisher/ovs"
 )
 
 // maxHost keeps the longest routing key, "libvirt.<host>.<event>.<UUID>", under
@@ -30,6 +31,9 @@ type Settings struct {
 	EventExpiry time.Duration `default:"10m"`
 	// StateDir holds the epoch file.
 	StateDir string `default:"/var/lib/earlybind"`
+	// OVSDB is the socket of the host's Open vSwitch database, as
+	// unix:/run/openvswitch/db.sock; empty: no port is plugged in again.
+	OVSDB    string
 	LogLevel string `default:"info"`
 }
 
@@ -54,6 +58,11 @@ func (s Settings) Validate() error {
 	}
 	if s.StateDir == "" {
 		fault("EARLYBIND_STATE_DIR must not be empty")
+	}
+	if s.OVSDB != "" {
+		if err := ovs.CheckAddress(s.OVSDB); err != nil {
+			fault("EARLYBIND_OVSDB %w", err)
+		}
 	}
 	if _, err := zerolog.ParseLevel(s.LogLevel); err != nil || s.LogLevel == "" {
 		fault("EARLYBIND_LOG_LEVEL must be trace, debug, info, warn or error")

@@ -32,8 +32,27 @@ func TestSettingsDefaults(t *testing.T) {
 	if err := config.Load("EARLYBIND", &s); err != nil {
 		t.Fatal(err)
 	}
+	if s.OVSDB != "" {
+		t.Errorf("the Open vSwitch database is used by default: %s", s.OVSDB)
+	}
 	if s.LibvirtURI != "qemu:///system" || s.EventBuffer != 10000 || s.EventExpiry != 10*time.Minute || s.StateDir != "/var/lib/earlybind" || s.LogLevel != "info" {
 		t.Errorf("got %+v", s)
+	}
+}
+
+func TestOVSDBIsASocket(t *testing.T) {
+	emptyEnvironment(t)
+	t.Setenv("EARLYBIND_HOST", "compute1.example")
+	t.Setenv("EARLYBIND_AMQP_USER", "earlybind-compute1")
+	t.Setenv("EARLYBIND_AMQP_PASSWORD", "x")
+	t.Setenv("EARLYBIND_OVSDB", "unix:/run/openvswitch/db.sock")
+	var s Settings
+	if err := config.Load("EARLYBIND", &s); err != nil || s.OVSDB != "unix:/run/openvswitch/db.sock" {
+		t.Errorf("got %q, %v", s.OVSDB, err)
+	}
+	t.Setenv("EARLYBIND_OVSDB", "/run/openvswitch/db.sock")
+	if err := config.Load("EARLYBIND", &Settings{}); err == nil || !strings.Contains(err.Error(), "EARLYBIND_OVSDB must be unix:") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -49,12 +68,12 @@ func TestHostIsRequired(t *testing.T) {
 func TestValidateNamesEveryFault(t *testing.T) {
 	err := Settings{
 		Settings: broker.Settings{AMQPUrls: []string{"http://x"}},
-		Host:     "a b", EventBuffer: 0, EventExpiry: time.Millisecond, LogLevel: "loud",
+		Host:     "a b", EventBuffer: 0, EventExpiry: time.Millisecond, LogLevel: "loud", OVSDB: "tcp:127.0.0.1:6640",
 	}.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, name := range []string{"AMQP_URLS", "HOST", "LIBVIRT_URI", "EVENT_BUFFER", "EVENT_EXPIRY", "STATE_DIR", "LOG_LEVEL"} {
+	for _, name := range []string{"AMQP_URLS", "HOST", "LIBVIRT_URI", "EVENT_BUFFER", "EVENT_EXPIRY", "STATE_DIR", "LOG_LEVEL", "OVSDB"} {
 		if !strings.Contains(err.Error(), "EARLYBIND_"+name) {
 			t.Errorf("lacks %s: %v", name, err)
 		}

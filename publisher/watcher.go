@@ -34,7 +34,24 @@ type watcher struct {
 	newInbox func() *inbox
 	order    wire.Order // of the last message
 	domains  *domains
+	plugs    plugs
 }
+
+// plugs is what can plug a guest's interfaces in again after a failed migration.
+// Both calls answer from memory: they stand on the hot path.
+type plugs interface {
+	// Heard takes an event of a domain. Of SUSPENDED/MIGRATED it gives the
+	// ports that can be plugged in again.
+	Heard(instance string, event wire.Event, detail wire.Detail) []string
+	// Read takes the states of all domains after events may have been missed.
+	Read([]wire.DomainState)
+}
+
+// noPlugs is a publisher that was given no Open vSwitch database.
+type noPlugs struct{}
+
+func (noPlugs) Heard(string, wire.Event, wire.Detail) []string { return nil }
+func (noPlugs) Read([]wire.DomainState)                        {}
 
 // statesWanted is the sender's request for states to the watcher. Requests that
 // come before the first was answered become one.
@@ -199,6 +216,7 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 				continue
 			}
 			w.domains.endReading(o.all)
+			w.plugs.Read(w.domains.states())
 			read = true
 			w.wanted.take()
 			w.publishStates(true)
@@ -251,6 +269,7 @@ func (w *watcher) take(e lifecycle) (ask bool) {
 			Instance: e.instance,
 			Event:    e.event,
 			Detail:   e.detail,
+			Replug:   w.plugs.Heard(e.instance, e.event, e.detail),
 			At:       e.at.Round(0).UTC().Truncate(time.Microsecond),
 		}})
 	}

@@ -4,9 +4,6 @@ package integration
 
 import (
 	"context"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,30 +17,9 @@ import (
 // libvirt is: libvirt's test driver, the library and RabbitMQ are real.
 func TestLibvirtPublisher(t *testing.T) {
 	l, b := theLab(t), newBroker(t)
-	program := filepath.Join(t.TempDir(), "publisher.test")
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "libvirt_dlopen,integration", "-o", program,
-		"github.com/earlybind/earlybind/publisher")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	inside := "/tmp/publisher-" + b.vhost
-	must(t, l.Copy(ctx, program, source, inside))
-	t.Cleanup(func() { _, _ = l.Exec(context.WithoutCancel(ctx), source, "rm", "-f", inside) })
-	out, err := l.Exec(ctx, source, "env",
+	runInside(t, l, source, "publisher", "^TestReal",
 		"EARLYBIND_TEST_LIBVIRT_URI=test:///default",
-		"EARLYBIND_TEST_AMQP_URL=amqp://openstack:"+b.password+"@rabbitmq:5672/"+b.vhost,
-		inside, "-test.run", "^TestReal", "-test.v", "-test.timeout", "2m")
-	for line := range strings.Lines(out) {
-		if !strings.HasPrefix(line, "=== RUN") {
-			t.Log(strings.TrimRight(line, "\n"))
-		}
-	}
-	must(t, err)
-	if strings.Contains(out, "no tests to run") {
-		t.Error("the publisher has no integration tests")
-	}
+		"EARLYBIND_TEST_AMQP_URL=amqp://openstack:"+b.password+"@rabbitmq:5672/"+b.vhost)
 }
 
 // libvirtd is started anew under a guest that runs: its publisher comes back by

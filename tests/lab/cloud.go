@@ -93,20 +93,8 @@ var accepted = &gophercloud.RequestOpts{OkCodes: []int{202}}
 // SetPolicy has the consumers run with a policy; those that do already are left
 // alone. It returns when one of them acts.
 func (l *Lab) SetPolicy(ctx context.Context, policy string) error {
-	same := true
-	for _, c := range Consumers {
-		environment, err := l.docker(ctx, "inspect", "-f", "{{range .Config.Env}}{{println .}}{{end}}", l.Container(c))
-		if err != nil {
-			return err
-		}
-		same = same && strings.Contains(environment, "EARLYBIND_POLICY="+policy+"\n")
-	}
-	if same {
-		return nil
-	}
 	began := time.Now()
-	args := append([]string{"compose", "up", "-d", "--no-deps", "--no-build"}, Consumers...)
-	if err := l.Script(ctx, []string{"EARLYBIND_POLICY=" + policy}, args...); err != nil {
+	if changed, err := l.runWith(ctx, "EARLYBIND_POLICY="+policy, Consumers); err != nil || !changed {
 		return err
 	}
 	return Until(ctx, "a consumer to act", func() (bool, error) {
@@ -120,10 +108,61 @@ func (l *Lab) SetPolicy(ctx context.Context, policy string) error {
 	})
 }
 
+// OVSDB is where a compute's Open vSwitch database is, for its publisher.
+const OVSDB = "unix:/run/openvswitch/db.sock"
+
+// SetReplug has the publishers plug ports in again, or not; those that do already
+// are left alone. It returns when both have told of their domains.
+func (l *Lab) SetReplug(ctx context.Context, on bool) error {
+	address := ""
+	if on {
+		address = OVSDB
+	}
+	began := time.Now()
+	if changed, err := l.runWith(ctx, "EARLYBIND_OVSDB="+address, Publishers); err != nil || !changed {
+		return err
+	}
+	return Until(ctx, "the publishers to begin", func() (bool, error) {
+		ready := 0
+		for _, p := range Publishers {
+			lines, err := l.Lines(ctx, began, p)
+			if err != nil {
+				return false, err
+			}
+			published, connected := false, !on
+			for _, line := range lines {
+				published = published || line.Text("message") == "host states published"
+				connected = connected || line.Text("message") == "Open vSwitch database connected"
+			}
+			if published && connected {
+				ready++
+			}
+		}
+		return ready == len(Publishers), nil
+	})
+}
+
+// runWith has services run with a variable, "NAME=value". It leaves them alone if
+// all do, and starts them anew otherwise.
+func (l *Lab) runWith(ctx context.Context, variable string, services []string) (changed bool, err error) {
+	for _, s := range services {
+		environment, err := l.docker(ctx, "inspect", "-f", "{{range .Config.Env}}{{println .}}{{end}}", l.Container(s))
+		if err != nil {
+			return false, err
+		}
+		changed = changed || !strings.Contains("\n"+environment, "\n"+variable+"\n")
+	}
+	if !changed {
+		return false, nil
+	}
+	args := append([]string{"compose", "up", "-d", "--no-deps", "--no-build"}, services...)
+	return true, l.Script(ctx, []string{variable}, args...)
+}
+
 // HandoverEnded waits until a consumer has closed the guest's handover, at most
-// 90 s.
+// 150 s: one that another replica has taken over is watched for a minute.
 func (l *Lab) HandoverEnded(ctx context.Context, since time.Time, instance string) error {
-	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 150*time.Second)
 	defer cancel()
 	return Until(ctx, "earlybind to end the handover", func() (bool, error) {
 		lines, err := l.Lines(ctx, since, Consumers...)

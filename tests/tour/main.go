@@ -1,7 +1,7 @@
 // Command tour runs live migrations in the lab and shows what happens: with
 // Nova alone, with earlybind, and with failures forced into the switchover.
 //
-//	tour                       the five stories, once each, and a last migration
+//	tour                       the six stories, and a migration between that plugs the guest in
 //	tour -scenario b -n 20     twenty migrations of one story, for the figures
 //	tour -notifications=false  with Nova's notifications switched off
 //
@@ -61,12 +61,12 @@ func run(ctx context.Context) error {
 	return series(ctx, l, *only, *n, *file)
 }
 
-// tour shows each story once and ends with a migration that leaves the guest
-// reachable again.
+// tour shows each story once. The second b plugs the guest in that d and e have
+// cut off; f leaves it reachable.
 func tour(ctx context.Context, l *lab.Lab, file string) error {
 	began := time.Now()
 	var samples []*sample
-	for _, key := range []string{"a", "b", "c", "d", "e", "b"} {
+	for _, key := range []string{"a", "b", "c", "d", "e", "b", "f"} {
 		s, _ := scenarioOf(key)
 		m, err := show(ctx, l, s, file)
 		if err != nil {
@@ -114,8 +114,8 @@ func series(ctx context.Context, l *lab.Lab, keys string, n int, file string) er
 func show(ctx context.Context, l *lab.Lab, s scenario, file string) (*sample, error) {
 	fmt.Printf("\n=== (%s) %s\n    %s\n", s.Key, s.Title, s.Expect)
 	m, err := take(ctx, l, s)
-	for again := 0; errors.As(err, new(notBegun)) && again < 2; again++ {
-		fmt.Println("    not begun, once more:", err)
+	for tries := 0; errors.As(err, new(onceMore)) && tries < 2; tries++ {
+		fmt.Println("    once more:", err)
 		m, err = take(ctx, l, s)
 	}
 	if err != nil {
@@ -131,9 +131,14 @@ func show(ctx context.Context, l *lab.Lab, s scenario, file string) (*sample, er
 	}
 	fmt.Printf("    guest answers on %d of %d addresses; longest silence %.2f s; Nova calls the migration %s\n",
 		m.Reachable, len(lab.Addresses), float64(m.SilenceMS)/1000, m.Migration)
-	if m.Reachable == 0 && s.Fail != none {
+	if m.Reachable == 0 && s.Fail != none && !s.Replug {
 		fmt.Println("    cut off: after an early activation ML2/OVS' agent on the source has unplugged the taps; the rows are")
-		fmt.Println("    right, the next migration of the guest plugs it in again. This is why the default for ML2/OVS is resumed.")
+		fmt.Println("    right, the next migration of the guest plugs it in again. This is why the default for ML2/OVS is resumed,")
+		fmt.Println("    unless the source's publisher can plug in again.")
+	}
+	if after := m.Figures.FailedToAnswering; after != nil && s.Replug {
+		fmt.Printf("    every address answers from %.2f s after the guest runs on the source again; %d ports were plugged in again\n",
+			*after/1000, m.Figures.Replugged)
 	}
 	if m.Fault != "" {
 		fmt.Println("    FAULT:", m.Fault)

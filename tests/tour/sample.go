@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,7 +17,7 @@ const (
 	// of touched memory were seen to take 14 s.
 	slowLink = "80mbit"
 	// sampleBound is how long one migration may take in the lab.
-	sampleBound = 4 * time.Minute
+	sampleBound = 6 * time.Minute
 )
 
 // sample is one migration of the lab's guest, and what came of it.
@@ -49,15 +50,22 @@ type result struct {
 	Rows   string `json:"rows"`
 }
 
-// notBegun is why a sample could not begin: Nova was asked for nothing, so it can
-// be taken again.
-type notBegun struct{ error }
+// onceMore is why a sample is taken again: it could not begin, so that Nova was
+// asked for nothing, or the guest did not live to tell.
+type onceMore struct{ error }
+
+// guestDied is why a sample says nothing of the guest's network: QEMU has lost
+// the guest, see [lab.Lab.Dead].
+var guestDied = onceMore{errors.New("QEMU's emulation has lost the guest in the migration; it is rebooted")}
 
 // take runs one migration of a scenario and collects what everyone has to say
 // about it.
 func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, sampleBound)
 	defer cancel()
+	if err := l.SetReplug(ctx, s.Replug); err != nil {
+		return nil, err
+	}
 	if err := l.SetPolicy(ctx, s.Policy); err != nil {
 		return nil, err
 	}
@@ -67,6 +75,18 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 	}
 	if server.Status != "ACTIVE" {
 		return nil, fmt.Errorf("the guest is %s on %s: `make lab-down lab-up` gives a fresh one", server.Status, server.Host)
+	}
+	if dead, err := l.Dead(ctx, server.Host, server.ID); err == nil && dead {
+		fmt.Println("    " + guestDied.Error())
+		if err := l.Reboot(ctx, server.ID); err != nil {
+			return nil, err
+		}
+	}
+	if s.Replug && l.Reachable(ctx) < len(lab.Addresses) {
+		// Cut off by a story before: there is nothing to be saved of its ports.
+		if server, err = plugIn(ctx, l, server); err != nil {
+			return nil, err
+		}
 	}
 	m := &sample{
 		Scenario: s.Key, Release: l.Release, Instance: server.ID,
@@ -81,7 +101,7 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 	ear := l.Listen(ctx)
 	if err := m.migrate(ctx, l, s); err != nil && !m.asked {
 		ear.Stop(ctx, m.Began)
-		return nil, notBegun{err}
+		return nil, onceMore{err}
 	} else if err != nil {
 		m.fault("%w", err)
 	}
@@ -101,6 +121,9 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 			m.fault("%w", err)
 		}
 	}
+	if s.Replug && s.Fail != none && m.Fault == "" {
+		m.awaitReplug(ctx, l)
+	}
 	if err := m.read(ctx, l, guestOn); err != nil {
 		return m, err
 	}
@@ -114,10 +137,71 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 	if err := m.recount(ctx, l); err != nil {
 		return m, err
 	}
+	if from, ok := ear.AnsweredFrom(); ok && s.Fail != none {
+		m.Figures.answering(from)
+	}
 	if unmet := s.unmet(m); unmet != "" {
+		if dead, err := l.Dead(ctx, guestOn, m.Instance); err == nil && dead && m.RowsRight {
+			return m, guestDied
+		}
 		m.fault("%s", unmet)
 	}
 	return m, nil
+}
+
+// plugIn migrates a guest whose ports the agent has taken off: the destination
+// plugs them in.
+func plugIn(ctx context.Context, l *lab.Lab, server lab.Server) (lab.Server, error) {
+	fmt.Println("    the guest is cut off by an earlier story: a migration plugs it in")
+	began := time.Now()
+	if err := l.Migrate(ctx, server.ID, lab.Other(server.Host)); err != nil {
+		return server, onceMore{err}
+	}
+	after, err := l.Settled(ctx)
+	if err != nil {
+		return after, err
+	}
+	if err := l.HandoverEnded(ctx, began, server.ID); err != nil {
+		return after, err
+	}
+	return after, lab.Until(ctx, "the guest to answer", func() (bool, error) {
+		return l.Reachable(ctx) == len(lab.Addresses), ctx.Err()
+	})
+}
+
+// awaitReplug waits until every port is plugged in again and has status ACTIVE,
+// and the guest answers; that it did not is seen in the figures.
+func (m *sample) awaitReplug(ctx context.Context, l *lab.Lab) {
+	ctx, cancel := context.WithTimeout(ctx, answerBound)
+	defer cancel()
+	_ = lab.Until(ctx, "the guest to answer", func() (bool, error) {
+		ports, err := l.Ports(ctx, m.Instance)
+		for _, p := range ports {
+			if p.Status != "ACTIVE" {
+				return false, err
+			}
+		}
+		if err != nil {
+			return false, err
+		}
+		plugged, err := m.replugged(ctx, l)
+		return err == nil && plugged >= len(ports) && l.Reachable(ctx) == len(lab.Addresses), err
+	})
+	// Long enough for a port that is taken off once more to be missed.
+	_ = sleep(ctx, 3*time.Second)
+}
+
+// replugged counts the ports that the source's publisher has plugged in again and
+// that the agent has then wired.
+func (m *sample) replugged(ctx context.Context, l *lab.Lab) (int, error) {
+	lines, err := l.Lines(ctx, m.Began, lab.PublisherOf(m.Source))
+	ports := map[string]bool{}
+	for _, line := range lines {
+		if line.Text("instance") == m.Instance && line.Text("message") == "replug verified" {
+			ports[line.Text("port")] = true
+		}
+	}
+	return len(ports), err
 }
 
 // fault keeps what went wrong first: what follows is mostly its consequence.

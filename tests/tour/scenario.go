@@ -1,10 +1,18 @@
 package main
 
+import (
+	"fmt"
+	"time"
+
+	"github.com/earlybind/earlybind/tests/lab"
+)
+
 // scenario is one kind of migration that the tour shows.
 type scenario struct {
 	Key    string
 	Title  string
 	Policy string // EARLYBIND_POLICY of the consumers
+	Replug bool   // the publishers plug ports in again: EARLYBIND_OVSDB is set
 	Fail   failure
 	// KillConsumer: one of the two, drawn by chance, gets SIGKILL at a moment
 	// drawn from the 1.5 s after the destination's STARTED (success) or the
@@ -39,6 +47,12 @@ var scenarios = []scenario{
 		Expect: "earlybind activates at the pause and restores the source"},
 	{Key: "e", Title: "the same, and Nova deletes the ACTIVE rows first", Policy: "suspended", Fail: novaFirst,
 		Expect: "the ports are left without an ACTIVE row, and earlybind restores them"},
+	{Key: "f", Title: "failure after an early activation, default policy, publishers plug in again", Policy: "auto", Replug: true, Fail: whenActivated,
+		Expect: "earlybind activates at the pause, restores the source, and the guest answers again by itself"},
+	{Key: "g", Title: "the same, and Nova deletes the ACTIVE rows first", Policy: "auto", Replug: true, Fail: novaFirst,
+		Expect: "earlybind restores the rows, and the guest answers again by itself"},
+	{Key: "h", Title: "success, default policy, publishers plug in again", Policy: "auto", Replug: true,
+		Expect: "earlybind activates while the guest stands still"},
 	{Key: "s", Title: "success with the policy suspended forced", Policy: "suspended",
 		Expect: "earlybind activates while the guest stands still"},
 	{Key: "k", Title: "success, and a consumer is killed on the way", Policy: "auto", KillConsumer: true,
@@ -80,6 +94,38 @@ func (s scenario) unmet(m *sample) string {
 		if first == nil {
 			return "earlybind has not activated: there was nothing to restore"
 		}
+	case "f", "g":
+		return m.cutOff()
+	case "h":
+		if arrival := m.Figures.PauseToArrival; first == nil || arrival == nil || *first > *arrival {
+			return "earlybind has not activated while the guest stood still"
+		}
+	}
+	return ""
+}
+
+// answerBound is how long after a failed migration the guest may be unreachable
+// where the publishers plug in again.
+const answerBound = 30 * time.Second
+
+// cutOff says why a guest does not count as reachable again by itself; empty if it
+// does.
+func (m *sample) cutOff() string {
+	if m.Figures.PauseToFirstOurs == nil {
+		return "earlybind has not activated: there was nothing to restore"
+	}
+	if m.Figures.Replugged < len(m.Ports) {
+		return fmt.Sprintf("%d of %d ports were plugged in again and wired", m.Figures.Replugged, len(m.Ports))
+	}
+	for _, p := range m.Ports {
+		if p.Status != "ACTIVE" {
+			return "port " + p.Port + " has status " + p.Status
+		}
+	}
+	if after := m.Figures.FailedToAnswering; m.Reachable < len(lab.Addresses) || after == nil {
+		return fmt.Sprintf("the guest answers on %d of %d addresses", m.Reachable, len(lab.Addresses))
+	} else if *after > float64(answerBound.Milliseconds()) {
+		return fmt.Sprintf("the guest has answered only %.1f s after the failed migration", *after/1000)
 	}
 	return ""
 }

@@ -31,7 +31,7 @@ func statistics(samples []*sample, keys, release string) string {
 	var b strings.Builder
 	for _, r := range keys {
 		var right, early, conflict, conflicted, failed, n int
-		var callback, allActive, nova, silence []float64
+		var callback, allActive, nova, silence, answering []float64
 		for _, m := range samples {
 			if m.Scenario != string(r) || m.Release != release {
 				continue
@@ -53,11 +53,16 @@ func statistics(samples []*sample, keys, release string) string {
 			allActive = appendIf(allActive, f.AllActive)
 			nova = appendIf(nova, f.PauseToNova)
 			silence = append(silence, float64(m.SilenceMS))
+			answering = appendIf(answering, f.FailedToAnswering)
 		}
 		fmt.Fprintf(&b, "(%s) %d samples: rows right %d; every activate before the source's STOPPED %d; Nova's activate got 409 %d times in %d migrations, failed %d times\n",
 			string(r), n, right, early, conflict, conflicted, failed)
 		fmt.Fprintf(&b, "    ms from the pause, p50/p95/max: first activate %s; all ACTIVE %s; Nova takes over %s; longest silence %s\n",
 			quantiles(callback), quantiles(allActive), quantiles(nova), quantiles(silence))
+		if len(answering) > 0 {
+			fmt.Fprintf(&b, "    ms from the source's RESUMED until every address answers for good, p50/p95/max: %s, in %d of %d\n",
+				quantiles(answering), len(answering), n)
+		}
 	}
 	return b.String()
 }

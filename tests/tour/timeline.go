@@ -30,6 +30,19 @@ type figures struct {
 	NovaActivated    int      `json:"nova_activated"`             // Nova's own activates answered 200
 	NovaConflict     int      `json:"nova_conflict"`              // answered 409, which Nova tolerates
 	NovaFailed       int      `json:"nova_failed"`                // answered anything else
+	Replugged        int      `json:"replugged,omitempty"`        // ports that a publisher has plugged in again and that were wired
+	// From RESUMED on the source until every address has answered for good.
+	FailedToAnswering *float64  `json:"failed_to_answering_ms,omitempty"`
+	resumed           time.Time // on the source, after the pause
+}
+
+// answering takes from when on the guest has answered.
+func (f *figures) answering(from time.Time) {
+	if f.resumed.IsZero() {
+		return
+	}
+	v := max(0, float64(from.Sub(f.resumed).Microseconds())/1000)
+	f.FailedToAnswering = &v
 }
 
 // recount puts together what the publishers, the consumers and Neutron's access
@@ -79,7 +92,24 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 			mark(&m.Figures.PauseToArrival, e.At, true)
 		case e.Host == m.Source && e.Event == "stopped" && e.Detail == "migrated":
 			mark(&m.Figures.PauseToStopped, e.At, true)
+		case e.Host == m.Source && e.Event == "resumed":
+			m.Figures.resumed = e.At
 		}
+	}
+	plugs, err := l.Lines(ctx, m.Began, lab.PublisherOf(m.Source))
+	if err != nil {
+		return err
+	}
+	for _, line := range plugs {
+		if line.Text("instance") != m.Instance || line.Text("event") != "" {
+			continue
+		}
+		if said := line.Text("message"); strings.Contains(said, "plug") {
+			add(line.Time, "publisher "+m.Source, strings.TrimSpace(said+" "+line.Text("why")))
+		}
+	}
+	if m.Figures.Replugged, err = m.replugged(ctx, l); err != nil {
+		return err
 	}
 	for _, line := range lines {
 		if line.Text("instance") != m.Instance {

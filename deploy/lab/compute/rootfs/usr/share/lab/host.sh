@@ -13,12 +13,17 @@ fill() {
 }
 
 start_openvswitch() {
-	mkdir -p /run/openvswitch /etc/openvswitch /run/netns
-	# Bridges, tunnels and taps are made again by what starts below.
-	rm -f /etc/openvswitch/conf.db
+	mkdir -p /etc/openvswitch /run/netns
+	# Whoever may write to the database's socket is as good as root over the host's network: root, and a group for the
+	# publisher that is to plug ports in again. A socket made in a setgid directory has its group, and is 0770 less umask.
+	install -d -m 2755 -g 4747 /run/openvswitch
+	# The directory is a volume and survives the container. Bridges, tunnels and taps are made again by what starts below.
+	rm -f /run/openvswitch/* /etc/openvswitch/conf.db
 	ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
+	umask 007
 	daemon ovsdb-server /var/log/openvswitch/ovsdb-server.log \
 		ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --remote=db:Open_vSwitch,Open_vSwitch,manager_options
+	umask 022
 	wait_for ovsdb-server ovs-vsctl --no-wait init
 	daemon ovs-vswitchd /var/log/openvswitch/ovs-vswitchd.log ovs-vswitchd unix:/run/openvswitch/db.sock
 	ovs-vsctl add-br br-int -- set bridge br-int datapath_type=netdev
