@@ -129,6 +129,24 @@ func TestLateMessagesOfTheFirstMigrationDoNotTouchTheSecond(t *testing.T) {
 	}
 }
 
+// A replica that has just taken over knows nothing of the migration before.
+// Found by make chaos: the old RESUMED restored the source of
+// a migration that went well.
+func TestARESUMEDOlderThanTheSourcesListIsNotThisMigrations(t *testing.T) {
+	for _, ins := range [][]Input{
+		{start("req-2", wire.NovaPre), listed(src, 100, SignRunning), at(src, 50, SignResumed)},
+		{start("req-2", wire.NovaPre), at(src, 50, SignResumed), listed(src, 100, SignRunning)},
+	} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(ins...)
+		wantPhase(t, d, Watching)
+		d.tell(at(dst, 1, SignStarted), at(src, 101, SignPaused))
+		wantPhase(t, d, Paused)
+		d.tell(at(src, 102, SignResumed))
+		wantPhase(t, d, Failed)
+	}
+}
+
 func TestAnotherRequestSupersedes(t *testing.T) {
 	d := newDrive(suspended, ready("p1"))
 	d.tell(toThePause()...)

@@ -94,10 +94,24 @@ func (e evidence) doubtful() bool {
 	})
 }
 
+// resumedSincePause: the guest runs on the source after the switchover. Where the
+// pause was not heard of, a RESUMED older than the source's list of its domains
+// may be an earlier migration's, delivered late to a replica that knows nothing of
+// that one: it does not count, and the destination's end or Nova will tell.
+func (e evidence) resumedSincePause() bool {
+	switch {
+	case !e.resumed.known:
+		return false
+	case e.paused.known:
+		return e.paused.Before(e.resumed.Order)
+	default:
+		return !e.running.known || !e.resumed.Before(e.running.Order)
+	}
+}
+
 // phase reads the evidence; see the table at [Phase].
 func (e evidence) phase() Phase {
-	resumed := e.resumed.known && (!e.paused.known || e.paused.Before(e.resumed.Order)) ||
-		e.running.known && e.paused.known && e.paused.Before(e.running.Order)
+	resumed := e.resumedSincePause() || e.running.known && e.paused.known && e.paused.Before(e.running.Order)
 	gone := e.gone.known && e.started.known && e.started.Before(e.gone.Order)
 	arrived := e.arrived.known && !gone && !e.arrived.Before(e.started.Order)
 	// A guest that stops after it has arrived proves nothing about the source;
