@@ -17,8 +17,10 @@ ZED = EARLYBIND_LAB_RELEASE=zed deploy/lab/lab
 N ?= 20
 STORIES ?= b
 RESULTS ?= var/samples.jsonl
+# Of chaos: how many handovers, half of them failing.
+HANDOVERS ?= 1000
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications test test-unit test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short test test-unit test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +29,7 @@ build: prerequisites ## both programs, in bin/
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-consumer ./cmd/earlybind-consumer
 	CGO_ENABLED=1 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-publisher ./cmd/earlybind-publisher
 
-lab: lab-up tour ## start the lab and run the tour: the main job, in five stories and six migrations
+lab: lab-up tour ## start the lab and run the tour: the main job, in six stories and seven migrations
 
 lab-up: build ## start the lab: a cloud of real parts, a guest, and earlybind
 	$(LAB) up
@@ -47,6 +49,15 @@ kills: ## N=10: a consumer is killed at any moment of a success and of a failure
 series-without-notifications: ## N=1: successes and failures with Nova's notifications switched off
 	go run ./tests/tour -notifications=false -scenario bcde -n $(N) -results var/without-notifications.jsonl
 
+races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped
+	go run ./tests/races -n $(N) -results var/races.jsonl
+
+chaos: build ## HANDOVERS=1000: handovers while everything is killed and restarted, 40 minutes at most; goes on where it stopped
+	go run ./tests/chaos -handovers $(HANDOVERS) -results var/chaos.jsonl
+
+chaos-short: build ## 24 of them, in 3 minutes
+	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
+
 test: test-unit test-lab test-zed ## everything; ends with no lab running
 
 test-unit: prerequisites ## no server needed
@@ -59,13 +70,15 @@ test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, a
 	$(LAB) down
 	$(LAB) up
 	$(INTEGRATION) go test -count=1 -timeout 20m ./tests/integration/...
+	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
 	go run ./tests/tour
 	$(LAB) down
 
 test-zed: build ## against real RabbitMQ and Neutron of Zed
 	$(ZED) down
 	$(ZED) up --only rabbitmq,controller,compute1,compute2 --without-guest
-	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 20m -run '^Test(Neutron|RabbitMQ)' ./tests/integration/...
+	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 20m -run '^Test(Neutron|RabbitMQ|OVSDB)' ./tests/integration/...
+	EARLYBIND_LAB_RELEASE=zed go run ./tests/chaos -handovers 24 -seed 1 -for 3m
 	$(ZED) down
 
 prerequisites:

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// replica is one process of the real consumer. It is started again when it ends.
+type replica struct {
+	name string
+	all  *consumers
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	active time.Time // when it last said that it acts
+	ended  chan struct{}
+}
+
+// consumers are the replicas and what they have written.
+type consumers struct {
+	binary      string
+	environment []string
+	directory   string // of their logs
+	replicas    []*replica
+
+	mu     sync.Mutex
+	lines  map[string][]string // audit lines by instance
+	ends   map[string][]ending // by instance
+	alarms map[string]int      // by instance
+}
+
+// ending is a handover that a replica says has ended.
+type ending struct {
+	request string
+	outcome string
+	at      time.Time
+}
+
+func newConsumers(binary, directory string, environment []string, n int) *consumers {
+	c := &consumers{
+		binary: binary, environment: environment, directory: directory,
+		lines: map[string][]string{}, ends: map[string][]ending{}, alarms: map[string]int{},
+	}
+	for i := range n {
+		c.replicas = append(c.replicas, &replica{name: fmt.Sprintf("consumer%d", i+1), all: c})
+	}
+	return c
+}
+
+// start starts a replica's process; its log is appended to its file.
+func (r *replica) start() error {
+	log, err := os.OpenFile(filepath.Join(r.all.directory, r.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(r.all.binary)
+	cmd.Env = r.all.environment
+	cmd.Stderr = log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	r.mu.Lock()
+	r.cmd, r.ended = cmd, ended
+	r.mu.Unlock()
+	go func() {
+		defer close(ended)
+		defer log.Close()
+		r.read(io.TeeReader(out, log))
+		_ = cmd.Wait() // killed, mostly
+	}()
+	return nil
+}
+
+// signal sends a signal to the process.
+func (r *replica) signal(s syscall.Signal) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cmd.Process.Signal(s)
+}
+
+// wait returns when the process has ended.
+func (r *replica) wait() {
+	r.mu.Lock()
+	ended := r.ended
+	r.mu.Unlock()
+	<-ended
+}
+
+// alive tells whether the process has not ended.
+func (r *replica) alive() bool {
+	r.mu.Lock()
+	ended := r.ended
+	r.mu.Unlock()
+	select {
+	case <-ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// auditLine is what is read of a line; docs/audit.md has all fields.
+type auditLine struct {
+	Event     string
+	Instance  string
+	RequestID string `json:"request_id"`
+	Outcome   string
+	Why       string
+}
+
+// onlyDown tells of an alarm that it complains of a port's status alone: here no
+// port is ever plugged in.
+func (l auditLine) onlyDown() bool { return strings.Contains(l.Why, "has not reported the port up") }
+
+// read takes the audit log in.
+func (r *replica) read(log io.Reader) {
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var l auditLine
+		if json.Unmarshal(lines.Bytes(), &l) != nil {
+			continue
+		}
+		if l.Event == "consumer.active" {
+			r.mu.Lock()
+			r.active = time.Now()
+			r.mu.Unlock()
+		}
+		if l.Instance == "" {
+			continue
+		}
+		r.all.mu.Lock()
+		r.all.lines[l.Instance] = append(r.all.lines[l.Instance], lines.Text())
+		switch l.Event {
+		case "handover.ended":
+			r.all.ends[l.Instance] = append(r.all.ends[l.Instance], ending{l.RequestID, l.Outcome, time.Now()})
+		case "handover.alarm":
+			if !l.onlyDown() {
+				r.all.alarms[l.Instance]++
+			}
+		}
+		r.all.mu.Unlock()
+	}
+}
+
+// acting gives the replica that was the last to say that it acts.
+func (c *consumers) acting() *replica {
+	var last *replica
+	var since time.Time
+	for _, r := range c.replicas {
+		r.mu.Lock()
+		if last == nil || r.active.After(since) {
+			last, since = r, r.active
+		}
+		r.mu.Unlock()
+	}
+	return last
+}
+
+// someoneActs tells whether any replica has said so.
+func (c *consumers) someoneActs() bool {
+	r := c.acting()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.active.IsZero()
+}
+
+// endOf gives how a handover ended, by Nova's request id; or, since a handover
+// that no notification told of has none, by its time.
+func (c *consumers) endOf(p played, instance string) (ending, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.ends[instance] {
+		if e.request == p.request || e.request == "" && e.at.After(p.ended) {
+			return e, true
+		}
+	}
+	return ending{}, false
+}
+
+// about gives what was written about an instance.
+func (c *consumers) about(instance string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.lines[instance]...)
+}
+
+func (c *consumers) alarmsOf(instance string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.alarms[instance]
+}
+
+// forget drops what is known of an instance that is gone.
+func (c *consumers) forget(instance string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.lines, instance)
+	delete(c.ends, instance)
+	delete(c.alarms, instance)
+}
+
+// stop ends all processes in order, or else at all.
+func (c *consumers) stop() {
+	for _, r := range c.replicas {
+		_ = r.signal(syscall.SIGCONT)
+		_ = r.signal(syscall.SIGTERM)
+	}
+	for _, r := range c.replicas {
+		killed := time.AfterFunc(20*time.Second, func() { _ = r.signal(syscall.SIGKILL) })
+		r.wait()
+		killed.Stop()
+	}
+}

@@ -1,0 +1,220 @@
+// Command chaos plays hundreds of handovers, half of them failing, against the
+// lab's Neutron and RabbitMQ and two processes of the real consumer, while
+// consumers are killed and frozen, broker and Neutron restarted, messages lost,
+// doubled and late, and Nova's calls race ours. It prints how the ports have
+// ended.
+//
+//	chaos -results var/chaos.jsonl   500 failed and 500 successful ones, at most 40 minutes
+//	chaos -handovers 24 -seed 1 -for 3m
+//
+// What libvirt says is recorded (handover/testdata), with no pause longer than
+// 2 s; what Nova says and calls is package nova's. Of the lab it needs rabbitmq,
+// controller, compute1 and compute2. A run that was cut off goes on where it
+// stopped, with the seed of its results.
+//
+// The exit status is 1 if a port has ended wrong, Nova was hurt, or handovers
+// are missing.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/tests/lab"
+)
+
+// settings are the flags.
+type settings struct {
+	handovers int
+	seed      uint64
+	bound     time.Duration
+	results   string
+	atOnce    int
+	consumer  string
+	logs      string
+}
+
+func main() {
+	var s settings
+	flag.IntVar(&s.handovers, "handovers", 1000, "how many, half of them failing")
+	flag.Uint64Var(&s.seed, "seed", 0, "of everything that is left to chance; 0: that of the results, or a new one")
+	flag.DurationVar(&s.bound, "for", 40*time.Minute, "how long at most")
+	flag.StringVar(&s.results, "results", "", "append to this file, and leave out the handovers that are in it")
+	flag.IntVar(&s.atOnce, "at-once", 6, "how many handovers keep Neutron busy at once")
+	flag.StringVar(&s.consumer, "consumer", "bin/earlybind-consumer", "the consumer")
+	flag.StringVar(&s.logs, "logs", "var/chaos", "directory of logs, and of the stories of handovers that went wrong")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := chaos(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+func chaos(ctx context.Context, s settings) error {
+	l, err := lab.Open(ctx)
+	if err != nil {
+		return err
+	}
+	streams, err := readStreams(l.Path("handover", "testdata"))
+	if err != nil {
+		return err
+	}
+	c, closing, err := openLab(ctx, l)
+	defer func() {
+		if err := closing(context.WithoutCancel(ctx)); err != nil {
+			fmt.Fprintln(os.Stderr, "chaos: something is left in the lab:", err)
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	return play(ctx, s, c, streams)
+}
+
+func readStreams(directory string) (map[string]stream, error) {
+	streams := map[string]stream{}
+	for _, names := range recordings {
+		for _, name := range names {
+			s, err := readStream(filepath.Join(directory, name+".jsonl"), name)
+			if err != nil {
+				return nil, err
+			}
+			streams[name] = s
+		}
+	}
+	return streams, nil
+}
+
+// drainWithin is how long before the end no handover begins any more.
+const drainWithin = rightWithin + 30*time.Second
+
+// play is chaos on any cloud.
+func play(ctx context.Context, s settings, c cloud, streams map[string]stream) error {
+	records, err := load(s.results, c.release)
+	if err != nil {
+		return err
+	}
+	if err := s.chooseSeed(records); err != nil {
+		return err
+	}
+	file, err := openResults(s.results)
+	if err != nil {
+		return err
+	}
+	defer file.close()
+	g := &game{
+		cloud: c, neutron: consumer.NewNeutron(c.nova), streams: streams, began: time.Now(),
+		hosts: map[string]*host{}, nova: newNovaCourier(c.bus),
+		directory: filepath.Join(s.logs, fmt.Sprintf("%s-%d-%d", c.release, s.seed, len(records))),
+	}
+	if err := os.MkdirAll(g.directory, 0o755); err != nil {
+		return err
+	}
+	o := &order{seed: s.seed, fails: outcomes(s.seed, s.handovers), done: map[int]bool{}, atOnce: s.atOnce}
+	for _, r := range records {
+		o.done[r.Number] = true
+	}
+	fmt.Printf("seed %d, release %s: %d handovers, %d of them done before; logs in %s\n", s.seed, c.release, s.handovers, len(o.done), g.directory)
+
+	var mu sync.Mutex
+	o.record = func(r record) error {
+		mu.Lock()
+		defer mu.Unlock()
+		records = append(records, r)
+		if len(records)%25 == 0 {
+			g.say("%d handovers", len(records))
+		}
+		return file.save(r)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.bound)
+	defer cancel()
+	window := max(s.bound-drainWithin, s.bound*6/10)
+	o.until = g.began.Add(window)
+	if left := s.handovers - len(o.done); left > 0 {
+		o.pace = window * 8 / 10 / time.Duration(left)
+	}
+	if err := g.playAll(ctx, s, o); err != nil {
+		return err
+	}
+	fmt.Println(table(records))
+	faults := []error{verdict(records), g.failed()}
+	if n := g.proxy.earlyActivates(); n > 0 && !c.safe {
+		faults = append(faults, fmt.Errorf("%d activates of a destination on a Neutron where that can hurt Nova", n))
+	} else {
+		fmt.Printf("%d activates of a destination by the consumers while Nova was at work (concurrent activate safe: %t)\n", n, c.safe)
+	}
+	if missing := s.handovers - len(records); missing > 0 {
+		faults = append(faults, fmt.Errorf("%d handovers are missing: run it again with the same -results", missing))
+	}
+	return errors.Join(faults...)
+}
+
+// chooseSeed takes the seed of the results, whose handovers another one would not
+// have.
+func (s *settings) chooseSeed(records []record) error {
+	switch {
+	case len(records) > 0 && s.seed != 0 && s.seed != records[0].Seed:
+		return fmt.Errorf("%s was begun with -seed %d", s.results, records[0].Seed)
+	case len(records) > 0:
+		s.seed = records[0].Seed
+	case s.seed == 0:
+		s.seed = uint64(time.Now().Unix())
+	}
+	return nil
+}
+
+// playAll starts all parts, plays, and ends them.
+func (g *game) playAll(ctx context.Context, s settings, o *order) error {
+	var err error
+	if g.proxy, err = startProxy(g.cloud.transport); err != nil {
+		return err
+	}
+	defer g.proxy.server.Close()
+	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+
+	g.consumers = newConsumers(s.consumer, g.directory, environment(g.cloud, g.proxy.url), 2)
+	for _, r := range g.consumers.replicas {
+		if err := r.start(); err != nil {
+			return err
+		}
+	}
+	defer g.consumers.stop()
+	for _, name := range g.cloud.hosts {
+		g.hosts[name] = newHost(g.cloud.bus, name)
+	}
+	for _, h := range g.hosts {
+		running.Go(func() { h.courier.run(parts) })
+	}
+	running.Go(func() { g.nova.run(parts) })
+	if err := lab.Until(ctx, "a consumer to act (see its log in "+g.directory+")", func() (bool, error) {
+		for _, r := range g.consumers.replicas {
+			if !r.alive() {
+				return false, fmt.Errorf("%s has ended by itself: see %s", r.name, g.directory)
+			}
+		}
+		return g.consumers.someoneActs(), nil
+	}); err != nil {
+		return err
+	}
+	raging, abate := context.WithCancel(ctx)
+	var storm sync.WaitGroup
+	storm.Go(func() { g.rage(raging, o.seed) })
+	g.run(ctx, o)
+	abate()
+	storm.Wait()
+	return nil
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"regexp"
+	"sync"
+	"time"
+)
+
+// proxy stands between the consumers and the cloud: the cloud's catalog names
+// hosts that this machine does not know, and what the consumers ask of Neutron
+// is written down here.
+type proxy struct {
+	url    string
+	server *http.Server
+
+	mu    sync.Mutex
+	moves map[string]string   // port -> destination of the migration that goes on
+	calls map[string][]string // writes of the consumers by port
+	// early counts the activates of a destination while Nova was not done.
+	early int
+}
+
+var portPath = regexp.MustCompile(`^/v2\.0/ports/([0-9a-f-]{36})(?:/bindings(?:/([^/]+)(/activate)?)?)?$`)
+
+// startProxy listens on a port of its own of this machine.
+func startProxy(transport http.RoundTripper) (*proxy, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{url: "http://" + listener.Addr().String(), moves: map[string]string{}, calls: map[string][]string{}}
+	forward := &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL, r.Out.Host = r.In.URL, r.In.Host },
+		Transport: transport,
+		ErrorLog:  log.New(discard{}, "", 0), // Neutron is restarted now and then
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {
+			panic(http.ErrAbortHandler) // no answer is no answer
+		},
+	}
+	p.server = &http.Server{ReadHeaderTimeout: time.Minute, ErrorLog: forward.ErrorLog, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began, answer := time.Now(), &statusWriter{ResponseWriter: w}
+		defer func() { p.note(r, began, answer.status) }()
+		forward.ServeHTTP(answer, r)
+	})}
+	go func() { _ = p.server.Serve(listener) }()
+	return p, nil
+}
+
+// note writes a call down.
+func (p *proxy) note(r *http.Request, began time.Time, status int) {
+	part := portPath.FindStringSubmatch(r.URL.Path)
+	if part == nil || r.Method == http.MethodGet {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls[part[1]] = append(p.calls[part[1]], fmt.Sprintf("%s earlybind: %s %s: %d in %d ms",
+		began.UTC().Format(stampFormat), r.Method, r.URL.Path, status, time.Since(began).Milliseconds()))
+	if part[3] != "" && part[2] == p.moves[part[1]] {
+		p.early++
+	}
+}
+
+// migrates says where an instance's ports migrate to; "" when Nova is done.
+func (p *proxy) migrates(in *instance, destination string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range in.ports {
+		p.moves[one.ID] = destination
+	}
+}
+
+// about gives the consumers' writes to an instance's ports.
+func (p *proxy) about(in *instance) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var calls []string
+	for _, one := range in.ports {
+		calls = append(calls, p.calls[one.ID]...)
+	}
+	return calls
+}
+
+// forget drops what is known of an instance that is gone.
+func (p *proxy) forget(in *instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range in.ports {
+		delete(p.calls, one.ID)
+		delete(p.moves, one.ID)
+	}
+}
+
+func (p *proxy) earlyActivates() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.early
+}
+
+// statusWriter remembers the status that was answered; 0 if none was.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+type discard struct{}
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// table has a line for each fault, for failed, for successful and for all
+// handovers. A handover that met several faults counts for each of them. Refused
+// are migrations that a row of an earlier one kept from beginning.
+func table(records []record) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%-26s %7s %10s %13s %6s %10s %8s %7s %16s\n", "fault", "rounds", "right at", "right after", "wrong", "hurt Nova", "refused", "alarms", "s to right")
+	fmt.Fprintf(&b, "%-26s %7s %10s %13s %6s %10s %8s %7s %16s\n", "", "", "once", "repair", "", "", "", "", "p50 / p99")
+	for _, f := range []fault{calm, race, duplicates, late, lost, again, kill, freeze, noBroker, noNeutron} {
+		b.WriteString(row(string(f), records, func(r record) bool { return slices.Contains(r.Faults, f) }))
+	}
+	b.WriteString(row("all failed migrations", records, func(r record) bool { return r.Fails }))
+	b.WriteString(row("all successful ones", records, func(r record) bool { return !r.Fails }))
+	b.WriteString(row("all", records, func(record) bool { return true }))
+	return b.String()
+}
+
+func row(name string, records []record, counts func(record) bool) string {
+	var rounds, atOnce, later, wrong, hurt, refused, alarms int
+	var seconds []float64
+	for _, r := range records {
+		if !counts(r) {
+			continue
+		}
+		rounds++
+		switch {
+		case !r.Right:
+			wrong++
+		case r.AtOnce:
+			atOnce++
+		default:
+			later++
+		}
+		if len(r.Hurt) > 0 {
+			hurt++
+		}
+		if r.Refused {
+			refused++
+		}
+		if r.Alarms > 0 {
+			alarms++
+		}
+		if r.Right {
+			seconds = append(seconds, float64(r.ToRightMS)/1000)
+		}
+	}
+	quantiles := "-"
+	if len(seconds) > 0 {
+		slices.Sort(seconds)
+		at := func(q float64) float64 { return seconds[min(len(seconds)-1, int(q*float64(len(seconds))))] }
+		quantiles = fmt.Sprintf("%.1f / %.1f", at(.5), at(.99))
+	}
+	return fmt.Sprintf("%-26s %7d %10d %13d %6d %10d %8d %7d %16s\n", name, rounds, atOnce, later, wrong, hurt, refused, alarms, quantiles)
+}
+
+// verdict is nil if every port has ended right and Nova was never hurt.
+func verdict(records []record) error {
+	wrong, hurt, collisions := 0, 0, 0
+	for _, r := range records {
+		if !r.Right {
+			wrong++
+		}
+		if len(r.Hurt) > 0 {
+			hurt++
+		}
+		if r.Collision {
+			collisions++
+		}
+	}
+	if wrong+hurt == 0 {
+		return nil
+	}
+	return fmt.Errorf("of %d handovers %d ended wrong and %d hurt Nova, %d of them with a 5xx", len(records), wrong, hurt, collisions)
+}
