@@ -104,8 +104,9 @@ func TestNeutronRestoreThroughTheJournal(t *testing.T) {
 			b.closeNamed(connection)
 			second.await("journal.read")
 			eventually(t, "the second replica to restore the port", func() (bool, error) {
-				right, _ := m.read().RightOn(source)
-				row, _ := m.read().Row(source)
+				p := m.read()
+				right, _ := p.RightOn(source)
+				row, _ := p.Row(source)
 				return right && row.Profile[rollback.MadeHere] == nil, nil
 			})
 			m.wantRestored()
@@ -113,8 +114,9 @@ func TestNeutronRestoreThroughTheJournal(t *testing.T) {
 			thawed()
 			first.await("port.written", "decided", map[string]string{"delete": "delete", "create": "create", "profile": "rebind"}[c.at], "port", m.id)
 			eventually(t, "the port to be right after the thaw", func() (bool, error) {
-				right, _ := m.read().RightOn(source)
-				row, _ := m.read().Row(source)
+				p := m.read()
+				right, _ := p.RightOn(source)
+				row, _ := p.Row(source)
 				return right && row.Profile[rollback.MadeHere] == nil, nil
 			})
 			m.wantRestored()
@@ -157,7 +159,9 @@ func TestRabbitMQJournalKeepsAProfileExactly(t *testing.T) {
 	for _, host := range []string{source, dest} {
 		c.fake.DeleteRow(id, host)
 	}
-	startReplica(b, c.neutron, restoring).stop() // declares the queues
+	declaring := startReplica(b, c.neutron, restoring)
+	declaring.await("consumer.active")
+	declaring.stop()
 	n, err := wire.NewNotification("earlybind-consumer:test", wire.EventJournal, e, newUUID(), time.Now())
 	must(t, err)
 	body, err := n.Encode()
