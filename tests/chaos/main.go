@@ -30,6 +30,7 @@ import (
 
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/tests/lab"
+	"github.com/earlybind/earlybind/tests/results"
 )
 
 // settings are the flags.
@@ -108,11 +109,11 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	if err := s.chooseSeed(records); err != nil {
 		return err
 	}
-	file, err := openResults(s.results)
+	file, err := results.Open[record](s.results)
 	if err != nil {
 		return err
 	}
-	defer file.close()
+	defer file.Close()
 	g := &game{
 		cloud: c, neutron: consumer.NewNeutron(c.nova), streams: streams, began: time.Now(),
 		hosts: map[string]*host{}, nova: newNovaCourier(c.bus),
@@ -135,7 +136,7 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 		if len(records)%25 == 0 {
 			g.say("%d handovers", len(records))
 		}
-		return file.save(r)
+		return file.Save(r)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.bound)
 	defer cancel()

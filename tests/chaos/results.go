@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
+
+	"github.com/earlybind/earlybind/tests/results"
 )
 
 // record is one handover as it ended: a line of the results file.
@@ -53,56 +49,8 @@ func newRecord(release string, seed uint64, p played, j judgement) record {
 	return r
 }
 
-// resultsFile is where records are appended; none if it has no name.
-type resultsFile struct{ file *os.File }
-
-func openResults(name string) (resultsFile, error) {
-	if name == "" {
-		return resultsFile{}, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return resultsFile{}, err
-	}
-	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	return resultsFile{f}, err
-}
-
-func (f resultsFile) save(r record) error {
-	if f.file == nil {
-		return nil
-	}
-	return json.NewEncoder(f.file).Encode(r)
-}
-
-func (f resultsFile) close() {
-	if f.file != nil {
-		_ = f.file.Close()
-	}
-}
-
 // load reads the records of a release.
 func load(name, release string) ([]record, error) {
-	f, err := os.Open(name)
-	if name == "" || errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var found []record
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var r record
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			// Cut off by a kill: that handover is played again.
-			fmt.Fprintf(os.Stderr, "chaos: a line of %s is left out: %v\n", name, err)
-			continue
-		}
-		if r.Release == release {
-			found = append(found, r)
-		}
-	}
-	return found, lines.Err()
+	records, err := results.Load[record](name)
+	return slices.DeleteFunc(records, func(r record) bool { return r.Release != release }), err
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/tests/duel"
 	"github.com/earlybind/earlybind/tests/lab"
+	"github.com/earlybind/earlybind/tests/results"
 )
 
 // The staggers.
@@ -82,32 +83,32 @@ func run(ctx context.Context) error {
 			return c.TwoActivates
 		})
 	}
-	results, err := load(*file, l.Release)
+	found, err := load(*file, l.Release)
 	if err != nil {
 		return err
 	}
-	jobs := missing(cases, results, *n)
-	fmt.Printf("seed %d, release %s: %d duels, %d of them done before\n", *seed, l.Release, len(jobs)+len(results), len(results))
+	jobs := missing(cases, found, *n)
+	fmt.Printf("seed %d, release %s: %d duels, %d of them done before\n", *seed, l.Release, len(jobs)+len(found), len(found))
 	rand.New(rand.NewPCG(*seed, 0)).Shuffle(len(jobs), func(i, j int) { jobs[i], jobs[j] = jobs[j], jobs[i] })
 
-	out, err := appendTo(*file)
+	out, err := results.Open[line](*file)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
 	began, faults := time.Now(), []error(nil)
 	err = arena.Run(ctx, jobs, *lanes, *seed, func(r duel.Result) {
-		results = append(results, r)
-		faults = append(faults, out.save(l.Release, r))
+		found = append(found, r)
+		faults = append(faults, out.Save(line{l.Release, r}))
 		if r.Bad() {
 			fmt.Print(story(r))
 		}
-		if len(results)%100 == 0 {
-			fmt.Printf("%d done, %s\n", len(results), time.Since(began).Round(time.Second))
+		if len(found)%100 == 0 {
+			fmt.Printf("%d done, %s\n", len(found), time.Since(began).Round(time.Second))
 		}
 	})
-	fmt.Println(table(cases, results))
-	faults = append(faults, err, ctx.Err(), verdict(results))
+	fmt.Println(table(cases, found))
+	faults = append(faults, err, ctx.Err(), verdict(found))
 	return errors.Join(faults...)
 }
 

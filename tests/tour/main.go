@@ -11,18 +11,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/earlybind/earlybind/tests/lab"
+	"github.com/earlybind/earlybind/tests/results"
 )
 
 func main() {
@@ -81,7 +79,7 @@ func tour(ctx context.Context, l *lab.Lab, file string) error {
 
 // series runs stories in turn until the file holds n samples of each.
 func series(ctx context.Context, l *lab.Lab, keys string, n int, file string) error {
-	samples, err := load(file)
+	samples, err := results.Load[*sample](file)
 	if err != nil {
 		return err
 	}
@@ -163,13 +161,7 @@ func verdict(samples []*sample) error {
 }
 
 func save(file string, m *sample) error {
-	if file == "" {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := results.Open[sample](file)
 	if err != nil {
 		return err
 	}
@@ -178,31 +170,7 @@ func save(file string, m *sample) error {
 	if m.RowsRight && m.Fault == "" {
 		kept.Timeline = nil // the figures are enough where all went well
 	}
-	return json.NewEncoder(f).Encode(kept)
-}
-
-func load(file string) ([]*sample, error) {
-	if file == "" {
-		return nil, nil
-	}
-	raw, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var samples []*sample
-	for _, line := range strings.Split(strings.TrimSpace(string(raw)), "\n") {
-		var m sample
-		if err := json.Unmarshal([]byte(line), &m); err != nil {
-			// Cut off by a kill: that sample is taken again.
-			fmt.Fprintf(os.Stderr, "tour: a line of %s is left out: %v\n", file, err)
-			continue
-		}
-		samples = append(samples, &m)
-	}
-	return samples, nil
+	return f.Save(kept)
 }
 
 func count(samples []*sample, key, release string) int {
