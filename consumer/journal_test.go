@@ -298,6 +298,25 @@ func TestWhatAnotherSessionHasBegunIsWatchedForAMinute(t *testing.T) {
 	})
 }
 
+// Of a profile that is still owed nothing is settled by a replica that only reads.
+func TestARowThatIsOwedItsProfileIsNotRight(t *testing.T) {
+	owed := prepared("p1")
+	owed.Rows = owed.Rows[:1]
+	owed.Rows[0].Profile = map[string]any{rollback.MadeHere: src, "a": "b"}
+	work(t, owed, func(t *testing.T, d *desk) {
+		settled := 0
+		d.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, Profile: map[string]any{"a": "b"}}, func() { settled++ })
+		d.aim(handover.GoalVerify, src, true)
+		if got, _ := d.wait(); got.Right || settled != 0 {
+			t.Errorf("%+v, settled %d", got, settled)
+		}
+		if l := d.last(t, audit.HandoverAlarm); !strings.Contains(l.Decided, `{"port":{"binding:profile":{"a":"b"}}}`) {
+			t.Errorf("%+v", l)
+		}
+		d.wantWrites(t)
+	})
+}
+
 func TestTheJournalIsReviewed(t *testing.T) {
 	review := func(t *testing.T, p *port.Port, states func(*stage), check func(s *stage, settled int)) {
 		act(t, newNeutron(p), func(t *testing.T, s *stage) {

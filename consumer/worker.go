@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -233,20 +234,20 @@ func (w *worker) restore(ctx context.Context) {
 		case err != nil:
 			w.alarm(ctx, source, err)
 		}
-		w.finish(ctx, source, err == nil)
+		w.finish(ctx, source, err == nil, w.tools.upWithin-w.tools.upWithin/3)
 		return
 	}
 }
 
 // tellAgent has Neutron tell the agent of the port again, where the rows are
 // right and the port stays DOWN: only a changed profile does (run on Neutron
-// 21.0.0 and 26.0.3). The profile is written down and replaced by the mark of a
-// row whose profile is owed to it, so that the plan, of this replica or of
-// another, puts it back.
+// 21.0.0 and 26.0.3). The profile is written down and gets the mark of a row whose
+// profile is owed to it, so that the plan, of this replica or of another, puts it
+// back.
 func (w *worker) tellAgent(ctx context.Context, host string) bool {
 	p, err := w.read(ctx)
 	row, has := p.Row(host)
-	if right, _ := p.RightOn(host); err != nil || !has || !right || w.replaced() || !w.tools.may() {
+	if right, _ := settled(p, host); err != nil || !has || !right || w.replaced() || !w.tools.may() {
 		return false
 	}
 	line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: host, Decided: "tell the agent again", Why: "the rows are right and the port is DOWN", Outcome: "answered"}
@@ -255,7 +256,12 @@ func (w *worker) tellAgent(ctx context.Context, host string) bool {
 	defer cancel()
 	line.Err = w.tools.journal.of(w.instance).WriteDown(call, w.port, host, rollback.Held{VNICType: row.VNICType, Profile: row.Profile})
 	if line.Err == nil {
-		line.Err = w.tools.neutron.SetProfile(call, w.port, map[string]any{rollback.MadeHere: host}, p.Revision)
+		marked := maps.Clone(row.Profile)
+		if marked == nil {
+			marked = map[string]any{}
+		}
+		marked[rollback.MadeHere] = host
+		line.Err = w.tools.neutron.SetProfile(call, w.port, marked, p.Revision)
 		w.suspect(line.Err, w.tools.clock()-began)
 	}
 	line.Took = w.tools.clock() - began
@@ -287,7 +293,7 @@ func (w *worker) verify(ctx context.Context) {
 		p, err := w.read(ctx)
 		right, why := false, ""
 		if err == nil {
-			right, why = p.RightOn(host)
+			right, why = settled(p, host)
 		} else {
 			why = err.Error()
 		}
@@ -296,11 +302,11 @@ func (w *worker) verify(ctx context.Context) {
 			w.gone(err)
 			return
 		case right && w.tools.clock() >= w.unknown:
-			w.finish(ctx, host, true)
+			w.finish(ctx, host, true, w.tools.upWithin)
 			return
 		case !right && waited > bound:
 			w.alarm(ctx, host, errors.New(why))
-			w.finish(ctx, host, false)
+			w.finish(ctx, host, false, 0)
 			return
 		}
 		if !w.pause(ctx, min(look+waited/16, 15*look)) {
@@ -311,13 +317,13 @@ func (w *worker) verify(ctx context.Context) {
 
 // finish waits for the port's agent, reads the port a last time, writes what was
 // found and reports the goal as done.
-func (w *worker) finish(ctx context.Context, host string, right bool) {
+func (w *worker) finish(ctx context.Context, host string, right bool, patience time.Duration) {
 	goal := w.aim.Goal
-	up := right && w.up(ctx, w.tools.upWithin)
+	up := right && w.up(ctx, patience)
 	p, err := w.read(ctx)
 	if err == nil && right {
 		var why string
-		if right, why = p.RightOn(host); !right {
+		if right, why = settled(p, host); !right {
 			w.alarm(ctx, host, errors.New("the rows were right and have changed since: "+why))
 		}
 	}
