@@ -39,6 +39,7 @@ type note struct {
 	settle func()        // acknowledges; nil until it was delivered
 	next   time.Duration // not to be reviewed before, on the consumer's clock
 	delay  time.Duration
+	wrong  string // the host where the guest ran when the port was last found wrong
 }
 
 func newJournal(keep func(context.Context, wire.JournalEntry) error) *journal {
@@ -115,6 +116,22 @@ func (j *journal) due(now time.Duration) []wire.JournalEntry {
 		}
 	}
 	return due
+}
+
+// stillWrong notes that a port was found wrong while its guest ran on host, and
+// tells whether it was so at the look before: a list of domains can be older
+// than the rows that were read after it.
+func (j *journal) stillWrong(port, host string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	again := false
+	for _, n := range j.entries {
+		if n.Port == port {
+			again = again || n.wrong == host
+			n.wrong = host
+		}
+	}
+	return again
 }
 
 func (j *journal) empty() bool {

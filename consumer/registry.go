@@ -158,14 +158,11 @@ func (r *registry) search(s wire.HostStates) {
 	})
 }
 
-// review looks at the ports that the journal holds and that no handover is at
-// work on: what is right is settled, and what is not is mended as a left-over
-// where its guest runs.
+// review looks at the ports that the journal holds: what is right is settled, and
+// what is found wrong twice in a row is mended as a left-over where its guest runs,
+// unless a handover is at work on it.
 func (r *registry) review(j *journal) {
 	for _, e := range j.due(r.tools.clock()) {
-		if a, known := r.actors[e.Instance]; known && a.idle() == 0 {
-			continue
-		}
 		host, alone := r.runsOn(e.Instance)
 		if !alone {
 			continue
@@ -184,7 +181,7 @@ func (r *registry) review(j *journal) {
 			switch {
 			case right, errors.Is(err, port.ErrGone):
 				j.settle(e.Port)
-			case err == nil:
+			case err == nil && j.stillWrong(e.Port, host):
 				select {
 				case r.leftOvers <- found{e.Instance, handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}}:
 				case <-r.ctx.Done():

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -202,7 +201,6 @@ func (w *worker) restore(ctx context.Context) {
 		Journal: w.tools.journal.of(w.instance),
 		Wake:    w.mail.wake,
 	}
-	told := false // the agent, once more
 	for {
 		err := rollback.Restore(patience, w.tools.neutron, w.port, source, w.aim.Destination, options)
 		switch {
@@ -227,49 +225,12 @@ func (w *worker) restore(ctx context.Context) {
 		case errors.Is(err, port.ErrGone):
 			w.gone(err)
 			return
-		case err == nil && !told && !w.up(patience, w.tools.upWithin/3):
-			if told = true; w.tellAgent(patience, source) {
-				continue
-			}
 		case err != nil:
 			w.alarm(ctx, source, err)
 		}
-		w.finish(ctx, source, err == nil, w.tools.upWithin-w.tools.upWithin/3)
+		w.finish(ctx, source, err == nil)
 		return
 	}
-}
-
-// tellAgent has Neutron tell the agent of the port again, where the rows are
-// right and the port stays DOWN: only a changed profile does (run on Neutron
-// 21.0.0 and 26.0.3). The profile is written down and gets the mark of a row whose
-// profile is owed to it, so that the plan, of this replica or of another, puts it
-// back.
-func (w *worker) tellAgent(ctx context.Context, host string) bool {
-	p, err := w.read(ctx)
-	row, has := p.Row(host)
-	if right, _ := settled(p, host); err != nil || !has || !right || w.replaced() || !w.tools.may() {
-		return false
-	}
-	line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: host, Decided: "tell the agent again", Why: "the rows are right and the port is DOWN", Outcome: "answered"}
-	began := w.tools.clock()
-	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
-	defer cancel()
-	line.Err = w.tools.journal.of(w.instance).WriteDown(call, w.port, host, rollback.Held{VNICType: row.VNICType, Profile: row.Profile})
-	if line.Err == nil {
-		marked := maps.Clone(row.Profile)
-		if marked == nil {
-			marked = map[string]any{}
-		}
-		marked[rollback.MadeHere] = host
-		line.Err = w.tools.neutron.SetProfile(call, w.port, marked, p.Revision)
-		w.suspect(line.Err, w.tools.clock()-began)
-	}
-	line.Took = w.tools.clock() - began
-	if line.Err != nil {
-		line.Outcome = "failed"
-	}
-	w.report(line)
-	return true
 }
 
 // verify waits for Nova's end and reads until the rows are right.
@@ -302,11 +263,11 @@ func (w *worker) verify(ctx context.Context) {
 			w.gone(err)
 			return
 		case right && w.tools.clock() >= w.unknown:
-			w.finish(ctx, host, true, w.tools.upWithin)
+			w.finish(ctx, host, true)
 			return
 		case !right && waited > bound:
 			w.alarm(ctx, host, errors.New(why))
-			w.finish(ctx, host, false, 0)
+			w.finish(ctx, host, false)
 			return
 		}
 		if !w.pause(ctx, min(look+waited/16, 15*look)) {
@@ -317,9 +278,9 @@ func (w *worker) verify(ctx context.Context) {
 
 // finish waits for the port's agent, reads the port a last time, writes what was
 // found and reports the goal as done.
-func (w *worker) finish(ctx context.Context, host string, right bool, patience time.Duration) {
+func (w *worker) finish(ctx context.Context, host string, right bool) {
 	goal := w.aim.Goal
-	up := right && w.up(ctx, patience)
+	up := right && w.up(ctx)
 	p, err := w.read(ctx)
 	if err == nil && right {
 		var why string
@@ -358,13 +319,13 @@ func plug(p port.Port, instance string) string {
 
 // up waits until the port's agent has reported it up; false when it has not in
 // time, or another aim waits.
-func (w *worker) up(ctx context.Context, patience time.Duration) bool {
+func (w *worker) up(ctx context.Context) bool {
 	for began := w.tools.clock(); ; {
 		p, err := w.read(ctx)
 		switch {
 		case err == nil && p.Status == binding.PortActive:
 			return true
-		case w.tools.clock()-began >= patience, w.replaced(), !w.pause(ctx, min(look, patience)):
+		case w.tools.clock()-began >= w.tools.upWithin, w.replaced(), !w.pause(ctx, min(look, w.tools.upWithin)):
 			return false
 		}
 	}

@@ -2,6 +2,7 @@ package handover
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -351,7 +352,7 @@ func TestAnAlarmIsRaisedOncePerPhase(t *testing.T) {
 		t.Errorf("holds: %+v", got)
 	}
 	d.tell(at(src, 3, SignPostCopy))
-	if got := alarmsIn(d.log); len(got) != 2 || got[0] == got[1] {
+	if got := alarmsIn(d.log); len(got) != 2 || reflect.DeepEqual(got[0], got[1]) {
 		t.Errorf("alarms: %+v", got)
 	}
 }

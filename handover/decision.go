@@ -46,8 +46,13 @@ type Verdict struct {
 // AskHosts asks the publishers for the states of their domains.
 type AskHosts struct{ Why string }
 
-// Alarm tells an operator that earlybind flips nothing and why.
-type Alarm struct{ Why string }
+// Alarm tells an operator that earlybind flips nothing and why. Ports are those
+// of which nothing is known any more: they are to be looked at until they are
+// right.
+type Alarm struct {
+	Why   string
+	Ports []string
+}
 
 // End closes the handover.
 type End struct{ Outcome Outcome }

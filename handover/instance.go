@@ -56,10 +56,7 @@ func (i *Instance) Step(in Input) []Decision {
 	case NovaSign:
 		out = i.novaSign(in)
 	case LeftOver:
-		if i.current == nil {
-			out = i.begin("", "rows left wrong, the guest runs on "+in.Host)
-			i.current.Source, i.current.Destination, i.current.leftOver = in.Host, in.Other, true
-		}
+		out = i.leftOver(in)
 	case Rows:
 		if i.current != nil {
 			i.current.take(in)
@@ -119,6 +116,25 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	h.arm = h.arm || s.Sign == SignStarted || s.Sign == SignPaused
 	h.learn(s)
 	return out
+}
+
+// leftOver takes rows that an earlier migration has left wrong: with a handover of
+// its own, or with one of the same source that has seen nothing of its migration
+// yet. While the guest runs on the source nothing moves the rows, so that they are
+// wrong there for a reason of their own; that handover may be one that a late
+// notification has begun, and would wait for long.
+func (i *Instance) leftOver(l LeftOver) []Decision {
+	h := i.current
+	switch {
+	case h == nil:
+		out := i.begin("", "rows left wrong, the guest runs on "+l.Host)
+		i.current.Source, i.current.Destination = l.Host, l.Other
+		i.current.leftOver, i.current.mending = true, true
+		return out
+	case h.phase() == Watching && h.Source == l.Host && len(h.unfinished()) == 0:
+		h.leftOver = true
+	}
+	return nil
 }
 
 // opens tells whether a sign begins a handover of its own: an instance starts
@@ -250,7 +266,7 @@ func (i *Instance) begin(requestID, why string) []Decision {
 func (i *Instance) end(o Outcome) []Decision {
 	var out []Decision
 	if ports := i.current.unfinished(); len(ports) > 0 && (o == OutcomeSuperseded || o == OutcomeExpired) {
-		out = append(out, Alarm{Why: "the handover ends as " + string(o) + " and nothing is known of how these ports stand: " + strings.Join(ports, ", ")})
+		out = append(out, Alarm{Why: "the handover ends as " + string(o) + " and nothing is known of how these ports stand: " + strings.Join(ports, ", "), Ports: ports})
 	}
 	// A migration that was only not heard of for long may still be heard of.
 	if id := i.current.RequestID; id != "" && o != OutcomeExpired {
