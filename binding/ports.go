@@ -181,6 +181,29 @@ func UpdateProfile(ctx context.Context, client *gophercloud.ServiceClient, portI
 	return c.port(ports.Update(ctx, client, url.PathEscape(portID), opts).Result)
 }
 
+// Rebind binds the port's ACTIVE row if it is unbound, by an update that changes
+// nothing; the agent is told, since the row was not bound before. It is for a row
+// whose profile stays: Neutron 21.0.0 answers 412 to an [UpdateProfile] that changes
+// nothing but binds, for ever and at each revision, since its own binding comes
+// before it compares (run); without a profile there is nothing that could be
+// overwritten.
+//
+// The port has no ACTIVE row: [ErrPortNotFound], although GetPort finds it.
+func Rebind(ctx context.Context, client *gophercloud.ServiceClient, portID string) (*Port, error) {
+	c := call{op: OpUpdateProfile, portID: portID}
+	if err := c.require(needPort); err != nil {
+		return nil, err
+	}
+	return c.port(ports.Update(ctx, client, url.PathEscape(portID), nothing{}).Result)
+}
+
+// nothing is a ports.UpdateOptsBuilder that changes nothing.
+type nothing struct{}
+
+func (nothing) ToPortUpdateMap() (map[string]any, error) {
+	return map[string]any{"port": map[string]any{}}, nil
+}
+
 // profileOpts is a ports.UpdateOptsBuilder for the profile alone. Gophercloud's
 // portsbinding.UpdateOptsExt sends null for an empty profile and loses If-Match.
 type profileOpts struct {

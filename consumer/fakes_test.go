@@ -176,6 +176,18 @@ func (n *neutron) SetProfile(ctx context.Context, id string, profile map[string]
 	})
 }
 
+func (n *neutron) Rebind(ctx context.Context, id string) error {
+	return n.do(ctx, "rebind "+id, binding.OpUpdateProfile, func() error {
+		p := n.ports[id]
+		for i, r := range p.Rows {
+			if r.Active {
+				p.Rows[i].VIFType = "ovs"
+			}
+		}
+		return nil
+	})
+}
+
 func (n *neutron) Create(ctx context.Context, id, host, vnic string, profile map[string]any) error {
 	return n.do(ctx, "create "+id+" "+host, binding.OpCreate, func() error {
 		p := n.ports[id]

@@ -37,6 +37,8 @@ type journal struct {
 type note struct {
 	wire.JournalEntry
 	settle func()        // acknowledges; nil until it was delivered
+	back   func()        // gives it back to the queue, which delivers it again
+	since  time.Duration // when it was delivered
 	next   time.Duration // not to be reviewed before, on the consumer's clock
 	delay  time.Duration
 	wrong  string // the host where the guest ran when the port was last found wrong
@@ -46,8 +48,8 @@ func newJournal(keep func(context.Context, wire.JournalEntry) error) *journal {
 	return &journal{keep: keep, entries: map[string]*note{}, settled: map[string]bool{}}
 }
 
-// add takes an entry that was delivered.
-func (j *journal) add(e wire.JournalEntry, settle func()) {
+// add takes an entry that was delivered at now. back gives it back to the queue.
+func (j *journal) add(e wire.JournalEntry, now time.Duration, settle, back func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.settled[e.ID] {
@@ -55,7 +57,25 @@ func (j *journal) add(e wire.JournalEntry, settle func()) {
 		settle()
 		return
 	}
-	j.put(&note{JournalEntry: e, settle: settle})
+	n := &note{JournalEntry: e, settle: settle, back: back, since: now}
+	if before, known := j.entries[e.ID]; known {
+		n.next, n.delay, n.wrong = before.next, before.delay, before.wrong
+	}
+	j.put(n)
+}
+
+// renew gives back what has been held for long, since RabbitMQ closes the channel
+// of a consumer that keeps a message for more than 30 minutes. It is known all the
+// while, and delivered again at once.
+func (j *journal) renew(now time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, n := range j.entries {
+		if n.settle != nil && now-n.since >= holdFor {
+			n.back()
+			n.settle, n.back = nil, nil
+		}
+	}
 }
 
 // put keeps an entry and drops those that it replaces; j.mu is held.

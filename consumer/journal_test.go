@@ -18,9 +18,9 @@ import (
 )
 
 // slip is an entry whose settling can be counted.
-func slip(settled *[]string, id, port, host string, replaces ...string) (wire.JournalEntry, func()) {
+func slip(settled *[]string, id, port, host string, replaces ...string) (wire.JournalEntry, time.Duration, func(), func()) {
 	e := wire.JournalEntry{ID: id, Instance: guest, Port: port, Host: host, VNICType: "direct", Profile: map[string]any{"of": id}, Replaces: replaces}
-	return e, func() { *settled = append(*settled, id) }
+	return e, 0, func() { *settled = append(*settled, id) }, func() {}
 }
 
 func TestAJournalHoldsWhatWasDeliveredUntilItsPortIsSettled(t *testing.T) {
@@ -81,7 +81,7 @@ func TestWhatIsWrittenDownIsHeldAtOnceAndSettledWhenItComesBack(t *testing.T) {
 	}
 	j.settle("p1") // before the broker has delivered either
 	for _, e := range kept {
-		j.add(e, func() { settled = append(settled, e.ID) })
+		j.add(e, 0, func() { settled = append(settled, e.ID) }, func() {})
 	}
 	if len(settled) != 2 || !j.empty() || len(j.settled) != 0 {
 		t.Errorf("settled %v, left %+v", settled, j.entries)
@@ -121,6 +121,33 @@ func TestAPortThatStaysWrongIsReviewedMoreAndMoreSeldom(t *testing.T) {
 	}
 	if len(times) < 8 || len(times) > 16 {
 		t.Errorf("reviewed at %v", times)
+	}
+}
+
+// RabbitMQ closes a channel that keeps a message for half an hour.
+func TestWhatIsHeldForLongIsGivenBackAndKnownAllTheWhile(t *testing.T) {
+	var settled []string
+	given := 0
+	j := newJournal(nil)
+	deliver := func(now time.Duration) {
+		e, _, settle, _ := slip(&settled, "1", "p1", src)
+		j.add(e, now, settle, func() { given++ })
+	}
+	deliver(0)
+	j.complete()
+	j.renew(holdFor - 1)
+	if given != 0 {
+		t.Error("given back early")
+	}
+	j.renew(holdFor)
+	j.renew(2 * holdFor)
+	if held, _ := j.of(guest).Held("p1", src); given != 1 || held == nil {
+		t.Errorf("given back %d times, held %+v", given, held)
+	}
+	deliver(2 * holdFor)
+	j.settle("p1")
+	if len(settled) != 1 || !j.empty() {
+		t.Errorf("settled %v", settled)
 	}
 }
 
@@ -200,7 +227,7 @@ func TestAnotherReplicaFinishesWhatWasDeleted(t *testing.T) {
 		d.wantWrites(t)
 		d.wantQuiet(t)
 		settled := 0
-		fresh.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, VNICType: "direct", Profile: map[string]any{"pci_slot": "0000:81:00.1"}}, func() { settled++ })
+		fresh.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, VNICType: "direct", Profile: map[string]any{"pci_slot": "0000:81:00.1"}}, 0, func() { settled++ }, func() {})
 		fresh.complete()
 		if got, _ := d.wait(); !got.Right {
 			t.Errorf("%+v", got)
@@ -277,7 +304,7 @@ func TestARowThatIsOwedItsProfileIsNotRight(t *testing.T) {
 	owed.Rows[0].Profile = map[string]any{rollback.MadeHere: src, "a": "b"}
 	work(t, owed, func(t *testing.T, d *desk) {
 		settled := 0
-		d.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, Profile: map[string]any{"a": "b"}}, func() { settled++ })
+		d.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, Profile: map[string]any{"a": "b"}}, 0, func() { settled++ }, func() {})
 		d.aim(handover.GoalVerify, src, true)
 		if got, _ := d.wait(); got.Right || settled != 0 {
 			t.Errorf("%+v, settled %d", got, settled)
@@ -293,7 +320,7 @@ func TestTheJournalIsReviewed(t *testing.T) {
 	review := func(t *testing.T, p *port.Port, states func(*stage), check func(s *stage, settled int)) {
 		act(t, newNeutron(p), func(t *testing.T, s *stage) {
 			settled := 0
-			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, func() { settled++ })
+			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() { settled++ }, func() {})
 			states(s)
 			s.r.review(s.tools.journal)
 			synctest.Wait()
@@ -345,7 +372,7 @@ func TestTheJournalIsReviewed(t *testing.T) {
 func TestAnEntryOfAPortThatWasDeletedIsSettled(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		settled := 0
-		s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, func() { settled++ })
+		s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() { settled++ }, func() {})
 		s.states(src, true, runs)
 		s.neutron.answer = on("read", func(context.Context) (bool, error) {
 			return false, errors.Join(port.ErrGone, &binding.Error{Op: binding.OpGetPort, Status: 404})

@@ -110,6 +110,11 @@ func (a api) SetProfile(ctx context.Context, id string, profile map[string]any, 
 	return err
 }
 
+func (a api) Rebind(ctx context.Context, id string) error {
+	_, err := binding.Rebind(ctx, a.client, id)
+	return err
+}
+
 func (a api) Create(ctx context.Context, id, host, vnic string, profile map[string]any) error {
 	_, err := binding.Create(ctx, a.client, id, binding.CreateOpts{Host: host, VNICType: vnic, Profile: profile}).Extract()
 	if fault := (*binding.Error)(nil); errors.As(err, &fault) && fault.Type != "" {

@@ -107,6 +107,7 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 				return err
 			}
 		case <-review.C:
+			s.journal.renew(s.clock())
 			if !s.journal.empty() && reviewNow == nil {
 				s.registry.tools.ask("the journal holds ports that were not found right")
 				reviewNow = time.After(answerPatience)
@@ -308,7 +309,8 @@ func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
 	if err != nil {
 		return s.park(ctx, d, err.Error())
 	}
-	s.journal.add(e, func() { _ = d.Ack(false) }) // fails only with the session
+	// They fail only with the session.
+	s.journal.add(e, s.clock(), func() { _ = d.Ack(false) }, func() { _ = d.Nack(false, true) })
 	return nil
 }
 

@@ -196,6 +196,9 @@ func (w *worker) restore(ctx context.Context) {
 			if t.Err != nil {
 				line.Outcome = "failed"
 			}
+			if t.Action == rollback.WriteDown {
+				line.Saw = t.Held.String()
+			}
 			w.report(line)
 		},
 		Journal: w.tools.journal.of(w.instance),
@@ -298,7 +301,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool) {
 		w.report(audit.Line{
 			Event: audit.HandoverAlarm, Port: w.port, Host: host,
 			Why:     fmt.Sprintf("the rows are right, but the agent on %s has not reported the port up within %s", host, w.tools.upWithin),
-			Decided: "to mend it, on " + host + ": " + plug(p, w.instance) + "; or a hard reboot of the instance (docs/repair.md)",
+			Decided: "to mend it on ML2/OVS, for a plain tap, on " + host + ": " + plug(p, w.instance) + "; else a hard reboot of the instance (docs/repair.md)",
 		})
 	}
 	if right && err == nil {

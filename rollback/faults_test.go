@@ -276,6 +276,11 @@ func (r *remote) SetProfile(ctx context.Context, _ string, profile map[string]an
 	return nil
 }
 
+func (r *remote) Rebind(ctx context.Context, _ string) error {
+	active, _ := r.port.Active()
+	return r.SetProfile(ctx, "", active.Profile, 0)
+}
+
 func (r *remote) Create(ctx context.Context, _, _, _ string, _ map[string]any) error {
 	return r.call(ctx, true)
 }

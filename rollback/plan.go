@@ -28,6 +28,14 @@ type Held struct {
 // heldBy gives what a row holds.
 func heldBy(r port.Row) Held { return Held{VNICType: r.VNICType, Profile: without(r.Profile)} }
 
+func (h Held) String() string {
+	profile, err := json.Marshal(h.Profile)
+	if err != nil {
+		return "vnic_type " + h.VNICType
+	}
+	return "vnic_type " + h.VNICType + ", profile " + string(profile)
+}
+
 // equal compares what is held as JSON has it, as it goes to Neutron.
 func (h Held) equal(other Held) bool {
 	a, errA := json.Marshal(h.Profile)

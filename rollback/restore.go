@@ -21,6 +21,8 @@ type Neutron interface {
 	// SetProfile replaces the profile of the port's ACTIVE row, if the port is
 	// still at that revision.
 	SetProfile(ctx context.Context, id string, profile map[string]any, revision int) error
+	// Rebind binds the port's ACTIVE row if it is unbound, and changes nothing.
+	Rebind(ctx context.Context, id string) error
 	// Create makes a row on host: INACTIVE if the port has an ACTIVE row,
 	// else ACTIVE. An error wraps [ErrRefused] where Neutron itself has said no.
 	Create(ctx context.Context, id, host, vnic string, profile map[string]any) error
@@ -176,6 +178,9 @@ func take(ctx context.Context, n Neutron, j Journal, p port.Port, s Step) error 
 	case Activate:
 		return n.Activate(ctx, p.ID, s.Host)
 	case Rebind:
+		if row, _ := p.Row(s.Host); heldBy(row).equal(Held{row.VNICType, s.Profile}) && row.MigratingTo() == "" {
+			return n.Rebind(ctx, p.ID) // the profile stays
+		}
 		return n.SetProfile(ctx, p.ID, s.Profile, p.Revision)
 	case Create:
 		return n.Create(ctx, p.ID, s.Host, s.VNIC, s.Profile)

@@ -119,6 +119,11 @@ func (n recorded) SetProfile(ctx context.Context, id string, profile map[string]
 	return n.Neutron.SetProfile(ctx, id, profile, revision)
 }
 
+func (n recorded) Rebind(ctx context.Context, id string) (err error) {
+	defer func(began time.Time) { n.add("rebind", true, began, err) }(time.Now())
+	return n.Neutron.Rebind(ctx, id)
+}
+
 func (n recorded) Create(ctx context.Context, id, host, vnic string, profile map[string]any) (err error) {
 	defer func(began time.Time) { n.add("create "+host, true, began, err) }(time.Now())
 	return n.Neutron.Create(ctx, id, host, vnic, profile)
