@@ -28,7 +28,8 @@ type session struct {
 	conn     *amqp.Connection // that messages come through
 	active   bool             // a tick of this session has come back: the queue serves us
 	// journalled are the journal's messages, nil until this replica is active.
-	journalled <-chan amqp.Delivery
+	journalled    <-chan amqp.Delivery
+	journalClosed <-chan *amqp.Error // told before they end
 }
 
 // serve runs one session until it breaks or the context ends, and always tells
@@ -101,7 +102,7 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 			return fmt.Errorf("the sender's channel was closed: %w", reason)
 		case d, ok := <-s.journalled:
 			if !ok {
-				return fmt.Errorf("the broker ended the delivery of the journal: %w", cmp.Or(context.Cause(ctx), errNoReason))
+				return fmt.Errorf("the broker ended the delivery of the journal: %w", cmp.Or(whyClosed(s.journalClosed), context.Cause(ctx), errNoReason))
 			}
 			if err := s.deliverJournal(work, d); err != nil {
 				return err
@@ -282,6 +283,7 @@ func (s *session) openJournal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.journalClosed = ch.NotifyClose(make(chan *amqp.Error, 1))
 	s.journalled, err = ch.ConsumeWithContext(ctx, s.settings.journalName(), s.replica+" journal", false, false, false, false, nil)
 	if err != nil {
 		return err
