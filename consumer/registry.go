@@ -160,7 +160,7 @@ func (r *registry) search(s wire.HostStates) {
 
 // review looks at the ports that the journal holds: what is right is settled, and
 // what is found wrong twice in a row is mended as a left-over where its guest runs,
-// unless a handover is at work on it.
+// unless a handover goes on or its rows show a migration.
 func (r *registry) review(j *journal) {
 	for _, e := range j.due(r.tools.clock()) {
 		host, alone := r.runsOn(e.Instance)
@@ -181,7 +181,7 @@ func (r *registry) review(j *journal) {
 			switch {
 			case right, errors.Is(err, port.ErrGone):
 				j.settle(e.Port)
-			case err == nil && j.stillWrong(e.Port, host):
+			case err == nil && !inMigration(p, host) && j.stillWrong(e.Port, host):
 				select {
 				case r.leftOvers <- found{e.Instance, handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}}:
 				case <-r.ctx.Done():
@@ -189,6 +189,14 @@ func (r *registry) review(j *journal) {
 			}
 		})
 	}
+}
+
+// inMigration tells whether a port stands as it does while its guest migrates from
+// host: bound there, with a destination that is announced and has a row.
+func inMigration(p port.Port, host string) bool {
+	row, _ := p.Row(host)
+	_, prepared := p.Row(row.MigratingTo())
+	return row.Active && row.Bound() && row.MigratingTo() != "" && prepared
 }
 
 // settled tells whether a port is right on host and its row there holds what it

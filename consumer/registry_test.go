@@ -267,22 +267,6 @@ func TestALeftOverOfAGuestThatRunsOnTwoHostsIsOnlyTold(t *testing.T) {
 	})
 }
 
-// A late notification of an earlier migration has begun a handover that waits for
-// what will not come. Found by make chaos.
-func TestALeftOverIsMendedUnderAHandoverThatHasSeenNothing(t *testing.T) {
-	act(t, newNeutron(committed("p1")), func(t *testing.T, s *stage) {
-		s.nova("req", wire.NovaPre, false)
-		synctest.Wait()
-		s.states(src, true, runs)
-		s.r.leftOver(found{guest, handover.LeftOver{Host: src, Other: dst}})
-		pass(10 * time.Second)
-		p := clone(s.neutron.ports["p1"])
-		if active, ok := p.Active(); !ok || active.Host != src || !active.Bound() {
-			t.Errorf("%+v", p)
-		}
-	})
-}
-
 func TestALeftOverDoesNotDisturbAHandover(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		s.toThePause()

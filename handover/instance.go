@@ -118,23 +118,18 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	return out
 }
 
-// leftOver takes rows that an earlier migration has left wrong: with a handover of
-// its own, or with one of the same source that has seen nothing of its migration
-// yet. While the guest runs on the source nothing moves the rows, so that they are
-// wrong there for a reason of their own; that handover may be one that a late
-// notification has begun, and would wait for long.
+// leftOver takes rows that an earlier migration has left wrong, with a handover of
+// its own. One that goes on is not touched, even if it has seen nothing of its
+// migration yet: rows that look wrong can be those of a migration that runs, and a
+// restore would undo it.
 func (i *Instance) leftOver(l LeftOver) []Decision {
-	h := i.current
-	switch {
-	case h == nil:
-		out := i.begin("", "rows left wrong, the guest runs on "+l.Host)
-		i.current.Source, i.current.Destination = l.Host, l.Other
-		i.current.leftOver, i.current.mending = true, true
-		return out
-	case h.phase() == Watching && h.Source == l.Host && len(h.unfinished()) == 0:
-		h.leftOver = true
+	if i.current != nil {
+		return nil
 	}
-	return nil
+	out := i.begin("", "rows left wrong, the guest runs on "+l.Host)
+	i.current.Source, i.current.Destination = l.Host, l.Other
+	i.current.leftOver, i.current.mending = true, true
+	return out
 }
 
 // opens tells whether a sign begins a handover of its own: an instance starts
