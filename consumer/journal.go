@@ -59,6 +59,10 @@ func (j *journal) add(e wire.JournalEntry, now time.Duration, settle, back func(
 	}
 	n := &note{JournalEntry: e, settle: settle, back: back, since: now}
 	if before, known := j.entries[e.ID]; known {
+		if before.settle != nil {
+			settle() // written twice: the first is held
+			return
+		}
 		n.next, n.delay, n.wrong = before.next, before.delay, before.wrong
 	}
 	j.put(n)

@@ -88,6 +88,22 @@ func TestWhatIsWrittenDownIsHeldAtOnceAndSettledWhenItComesBack(t *testing.T) {
 	}
 }
 
+// A write that timed out and was kept all the same is written again.
+func TestAnEntryThatComesTwiceIsHeldOnce(t *testing.T) {
+	var settled []string
+	j := newJournal(nil)
+	e, now, settle, back := slip(&settled, "1", "p1", src)
+	j.add(e, now, settle, back)
+	j.add(e, now, func() { settled = append(settled, "twin") }, back)
+	if !slices.Equal(settled, []string{"twin"}) {
+		t.Errorf("settled %v", settled)
+	}
+	j.settle("p1")
+	if !slices.Equal(settled, []string{"twin", "1"}) || !j.empty() {
+		t.Errorf("settled %v", settled)
+	}
+}
+
 func TestWhatTheBrokerDoesNotKeepIsNotHeld(t *testing.T) {
 	j := newJournal(func(context.Context, wire.JournalEntry) error { return errTest })
 	if err := j.of(guest).WriteDown(t.Context(), "p1", src, rollback.Held{}); !errors.Is(err, errTest) {

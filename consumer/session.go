@@ -275,12 +275,15 @@ func (s *session) becomeActive(ctx context.Context) error {
 	return nil
 }
 
-// openJournal begins to read the journal. Its channel has no prefetch: an entry
-// is held for as long as its port is not right, and one that is not delivered
-// is not known.
+// openJournal begins to read the journal. An entry is held for as long as its port
+// is not right, and one that is not delivered is not known: so the prefetch is all
+// that the queue takes. (Without one a quorum queue delivers 2000.)
 func (s *session) openJournal(ctx context.Context) error {
 	ch, err := s.conn.Channel()
 	if err != nil {
+		return err
+	}
+	if err := ch.Qos(journalMax, 0, false); err != nil {
 		return err
 	}
 	s.journalClosed = ch.NotifyClose(make(chan *amqp.Error, 1))

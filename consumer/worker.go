@@ -167,7 +167,7 @@ func (w *worker) commit(ctx context.Context) {
 func (w *worker) restore(ctx context.Context) {
 	began := w.tools.clock()
 	source := w.aim.Goal.Host
-	patience, cancel := context.WithTimeout(binding.OnlyIf(ctx, w.tools.may), restorePatience)
+	patience, cancel := context.WithTimeout(binding.OnlyIf(ctx, func() bool { return ctx.Err() == nil && w.tools.may() }), restorePatience)
 	defer cancel()
 	stopped := false
 	stop := func() bool {
