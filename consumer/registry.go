@@ -205,8 +205,8 @@ func settled(p port.Port, host string) (bool, string) {
 	if right, why := p.RightOn(host); !right {
 		return false, why
 	}
-	if row, _ := p.Row(host); row.Profile[rollback.MadeHere] != nil {
-		return false, "the row was made anew and has not got its profile back"
+	if row, _ := p.Row(host); rollback.Made(row) {
+		return false, "the row still carries the mark of a restore"
 	}
 	return true, ""
 }

@@ -9,10 +9,15 @@ import (
 )
 
 // MadeHere marks, in its profile, a row that Restore has made, so that any
-// replica knows it again: on the destination a row to be deleted, on the guest's
-// host one whose profile is still owed to it. A row of Nova's is deleted only
-// where the port has no ACTIVE row and Nova is done.
+// replica knows it again; see [Made]. Its value is the row's own host.
 const MadeHere = "earlybind_restore"
+
+// Made tells whether a restore has made the row and is not done with it: on the
+// destination it is to be deleted, on the guest's host to be updated without the
+// mark, which binds it and tells the agent. A mark of another host's does not
+// count: Nova copies the profile of a port into the row that it makes on the next
+// host (nova/network/neutron.py, bind_ports_to_host).
+func Made(r port.Row) bool { return r.Profile[MadeHere] == r.Host }
 
 // allocation is the profile's key of a row that holds resources of its host
 // (QoS bandwidth, nova/network/constants.py): it cannot be made elsewhere.
@@ -22,7 +27,7 @@ const allocation = "allocation"
 // that Neutron does not make itself.
 type Held struct {
 	VNICType string
-	Profile  map[string]any // without migrating_to
+	Profile  map[string]any // without migrating_to and mark
 }
 
 // heldBy gives what a row holds.
@@ -36,11 +41,16 @@ func (h Held) String() string {
 	return "vnic_type " + h.VNICType + ", profile " + string(profile)
 }
 
-// equal compares what is held as JSON has it, as it goes to Neutron.
+// equal compares what is held as it goes to Neutron.
 func (h Held) equal(other Held) bool {
-	a, errA := json.Marshal(h.Profile)
-	b, errB := json.Marshal(other.Profile)
-	return errA == nil && errB == nil && string(a) == string(b) && h.VNICType == other.VNICType
+	return h.VNICType == other.VNICType && sameJSON(h.Profile, other.Profile)
+}
+
+// sameJSON compares profiles as JSON has them.
+func sameJSON(a, b map[string]any) bool {
+	textA, errA := json.Marshal(a)
+	textB, errB := json.Marshal(b)
+	return errA == nil && errB == nil && string(textA) == string(textB)
 }
 
 // Situation is what a plan is made from.
@@ -133,9 +143,7 @@ func (s Step) Request(id string) string {
 //	ACTIVE           ACTIVE          any     any       any        any       hands off
 //	ACTIVE >other    any             any     any       any        any       hands off
 //	any              ACTIVE >        any     any       any        any       hands off
-//	ACTIVE made      any             any     any       yes        any       rebind
-//	ACTIVE made      any             any     any       unread     any       wait
-//	ACTIVE made      any             any     any       no         any       hands off
+//	ACTIVE made      any             any     any       any        any       rebind
 //	ACTIVE unbound   any             any     any       any        any       rebind
 //	ACTIVE failed    any             any     any       any        any       rebind
 //	ACTIVE           made            any     any       any        any       delete destination
@@ -150,9 +158,6 @@ func (s Step) Request(id string) string {
 //	INACTIVE         INACTIVE        any     at work   any        any       wait
 //	INACTIVE         INACTIVE        any     any       any        movable   delete destination
 //	INACTIVE         none            any     any       any        movable   create destination
-//	INACTIVE made    any             any     any       yes        any       delete source
-//	INACTIVE made    any             any     any       unread     any       wait
-//	INACTIVE made    any             any     any       no         any       hands off
 //	INACTIVE         any             any     any       same       any       delete source
 //	INACTIVE         any             any     any       any        any       write down
 //
@@ -167,8 +172,8 @@ func (s Step) Request(id string) string {
 // on the destination becomes ACTIVE at once, and from there the lines for an
 // ACTIVE destination lead back; the source's row keeps what it holds. Where
 // that is not possible the source's row is deleted and made again, after what it
-// held was written down where a crash cannot lose it; the profile goes back by
-// an update of its own, since it is the changed profile of an ACTIVE row that
+// held was written down where a crash cannot lose it; it is made with the mark,
+// and updated without, since it is the changed profile of an ACTIVE row that
 // tells the agent (run on Neutron 21.0.0 and 26.0.3).
 func Plan(s Situation) Step {
 	source, hasSource := s.Port.Row(s.Source)
@@ -199,7 +204,7 @@ func Plan(s Situation) Step {
 		return Step{Action: Delete, Host: s.Destination, Why: "no ACTIVE row; the destination's is in the way of making it anew"}
 	default:
 		return Step{
-			Action: Create, Host: s.Destination, VNIC: source.VNICType, Profile: map[string]any{MadeHere: s.Source},
+			Action: Create, Host: s.Destination, VNIC: source.VNICType, Profile: map[string]any{MadeHere: s.Destination},
 			Why: "no ACTIVE row: Nova's roll-back has deleted the destination's",
 		}
 	}
@@ -207,17 +212,14 @@ func Plan(s Situation) Step {
 
 // settle finishes a port whose source row is ACTIVE.
 func settle(s Situation, source, destination port.Row, hasDestination bool) Step {
-	made := hasDestination && destination.Profile[MadeHere] != nil
 	switch {
-	case source.Profile[MadeHere] != nil && s.Held != nil:
-		return Step{Action: Rebind, Host: s.Source, Profile: s.Held.Profile, Why: "the source's row was made anew and has not got its profile back"}
-	case source.Profile[MadeHere] != nil:
-		return nothingHeld(s, "the source's row was made anew, and its profile")
+	case Made(source):
+		return Step{Action: Rebind, Host: s.Source, Profile: without(source.Profile), Why: "the source's row carries the mark of a restore: its agent is told"}
 	case source.VIFType == port.VIFBindingFailed:
 		return Step{Action: Rebind, Host: s.Source, Profile: without(source.Profile), Why: "Neutron could not bind the source's row (binding_failed)"}
 	case !source.Bound():
 		return Step{Action: Rebind, Host: s.Source, Profile: without(source.Profile), Why: "the source's row is ACTIVE but unbound"}
-	case made:
+	case hasDestination && Made(destination):
 		return Step{Action: Delete, Host: s.Destination, Why: "the destination's row was made by this roll-back"}
 	case source.MigratingTo() != "" && (!s.NovaDone || s.Presumed):
 		return Step{Action: Wait, Why: "Nova is about to clear migrating_to"}
@@ -235,14 +237,18 @@ func settle(s Situation, source, destination port.Row, hasDestination bool) Step
 	return step
 }
 
-// remake makes the source's row, which is gone, from what was written down. The
-// mark in place of its profile says that that is still owed.
+// remake makes the source's row, which is gone, from what was written down.
 func remake(s Situation) Step {
-	if s.Held == nil {
-		return nothingHeld(s, "the source has no row, and what it held")
+	switch {
+	case s.Held == nil && s.Unread:
+		return Step{Action: Wait, Why: "the source has no row, and what it held is not known before the journal is read"}
+	case s.Held == nil:
+		return handsOff("the source has no row, and what it held was not written down")
 	}
+	profile := without(s.Held.Profile)
+	profile[MadeHere] = s.Source
 	return Step{
-		Action: Create, Host: s.Source, VNIC: s.Held.VNICType, Profile: map[string]any{MadeHere: s.Source},
+		Action: Create, Host: s.Source, VNIC: s.Held.VNICType, Profile: profile,
 		Why: "the source's row was deleted to be made anew",
 	}
 }
@@ -250,15 +256,10 @@ func remake(s Situation) Step {
 // replace is the way back from no ACTIVE row for what cannot be made on the
 // destination.
 func replace(s Situation, source port.Row) Step {
-	made := source.Profile[MadeHere] != nil
-	switch {
-	case made && s.Held == nil:
-		return nothingHeld(s, "no ACTIVE row; the source's was made anew, and its profile")
-	case made || s.Held != nil && s.Held.equal(heldBy(source)):
+	if s.Held != nil && s.Held.equal(heldBy(source)) {
 		return Step{Action: Delete, Host: s.Source, Why: "no ACTIVE row: the source's is made anew, and is ACTIVE then"}
-	default:
-		return Step{Action: WriteDown, Host: s.Source, Held: heldBy(source), Why: "no ACTIVE row, and none can be made on the destination: what the source's holds is made durable first"}
 	}
+	return Step{Action: WriteDown, Host: s.Source, Held: heldBy(source), Why: "no ACTIVE row, and none can be made on the destination: what the source's holds is made durable first"}
 }
 
 // movable tells whether a row like the source's can be made on the destination:
@@ -267,21 +268,15 @@ func movable(s Situation, source port.Row) bool {
 	return source.VNICType == "normal" && source.Profile[allocation] == nil && s.Destination != "" && !s.NoDetour
 }
 
-func nothingHeld(s Situation, what string) Step {
-	if s.Unread {
-		return Step{Action: Wait, Why: what + " is not known before the journal is read"}
-	}
-	return handsOff(what + " was not written down")
-}
-
 func handsOff(why string) Step { return Step{Action: HandsOff, Why: why} }
 
-// without gives the profile without migrating_to; all else is kept.
+// without gives the profile without migrating_to and mark; all else is kept.
 func without(profile map[string]any) map[string]any {
 	kept := maps.Clone(profile)
 	if kept == nil {
 		kept = map[string]any{}
 	}
 	delete(kept, port.MigratingTo)
+	delete(kept, MadeHere)
 	return kept
 }

@@ -81,8 +81,9 @@ func (k kind) fits(cell string) bool {
 }
 
 // kinds are all rows of a host: absent, ACTIVE or INACTIVE, bound, unbound or
-// binding_failed, with or without migrating_to and mark.
-func kinds(host string, migratingTo map[string]string, marks ...bool) []kind {
+// binding_failed, with or without migrating_to and mark. Only a mark of the row's
+// own host is one; Nova copies them.
+func kinds(host string, migratingTo map[string]string, marks ...string) []kind {
 	all := []kind{{words: []string{"none"}}}
 	for _, active := range []bool{true, false} {
 		for vif, word := range map[string]string{"ovs": "bound", "unbound": "unbound", "binding_failed": "failed"} {
@@ -97,11 +98,10 @@ func kinds(host string, migratingTo map[string]string, marks ...bool) []kind {
 						r.Profile[port.MigratingTo] = to
 						k.words = append(k.words, strings.Fields(words)...)
 					}
-					if mark {
-						r.Profile = map[string]any{MadeHere: src}
-						if to != "" {
-							r.Profile[port.MigratingTo] = to
-						}
+					if mark != "" {
+						r.Profile[MadeHere] = mark
+					}
+					if mark == host {
 						k.words = append(k.words, "made")
 					}
 					all = append(all, k)
@@ -138,9 +138,9 @@ var ports = []struct {
 // everySituation calls f with each combination and with the cells that fit it.
 func everySituation(f func(s Situation, fits func(l line) bool)) int {
 	n := 0
-	sources := kinds(src, map[string]string{"": "", dst: ">", third: "> >other"}, false, true)
-	destinations := kinds(dst, map[string]string{"": "", src: ">"}, false, true)
-	thirds := kinds(third, map[string]string{"": "", src: ">"}, false)
+	sources := kinds(src, map[string]string{"": "", dst: ">", third: "> >other"}, "", src, third)
+	destinations := kinds(dst, map[string]string{"": "", src: ">"}, "", dst)
+	thirds := kinds(third, map[string]string{"": "", src: ">"}, "")
 	for _, source := range sources {
 		for _, destination := range destinations {
 			for _, other := range thirds {
@@ -169,7 +169,7 @@ func everySituation(f func(s Situation, fits func(l line) bool)) int {
 								if own != nil {
 									s.Held.VNICType = own.VNICType
 								}
-							case written == "same" && own != nil && own.Profile[MadeHere] == nil:
+							case written == "same" && own != nil:
 								h := heldBy(*own)
 								s.Held = &h
 							}
@@ -218,7 +218,7 @@ func TestPlanIsItsTable(t *testing.T) {
 		}
 		checkStep(t, s, step)
 	})
-	if want := 37 * 25 * 13 * 3 * len(wrote) * len(ports); n != want {
+	if want := 55 * 25 * 13 * 3 * len(wrote) * len(ports); n != want {
 		t.Errorf("%d situations, want %d", n, want)
 	}
 	for i, times := range used {
@@ -233,20 +233,17 @@ func checkStep(t *testing.T, s Situation, step Step) {
 	source, _ := s.Port.Row(src)
 	switch step.Action {
 	case Rebind:
-		want := without(source.Profile)
-		if source.Profile[MadeHere] != nil {
-			want = s.Held.Profile
-		}
-		if asJSON(step.Profile) != asJSON(want) || step.Profile[port.MigratingTo] != nil {
+		if want := heldBy(source).Profile; asJSON(step.Profile) != asJSON(want) {
 			t.Errorf("rebinds with %v, want %v", step.Profile, want)
 		}
 	case Create:
-		vnic := source.VNICType
+		want := Held{VNICType: source.VNICType, Profile: map[string]any{}}
 		if step.Host == src {
-			vnic = s.Held.VNICType
+			want = *s.Held
 		}
-		if step.VNIC != vnic || len(step.Profile) != 1 || step.Profile[MadeHere] != src {
-			t.Errorf("creates %s with %v", step.VNIC, step.Profile)
+		row := port.Row{Host: step.Host, VNICType: step.VNIC, Profile: step.Profile}
+		if !Made(row) || !heldBy(row).equal(want) {
+			t.Errorf("creates %s with %v, want %+v and the mark", step.VNIC, step.Profile, want)
 		}
 	case WriteDown:
 		if !step.Held.equal(heldBy(source)) || step.Held.Profile[port.MigratingTo] != nil || step.Held.Profile[MadeHere] != nil {
@@ -297,10 +294,10 @@ func TestEveryPlanComesToAnEnd(t *testing.T) {
 func wantedOf(s Situation) (Held, bool) {
 	row, has := s.Port.Row(src)
 	switch {
-	case has && row.Profile[MadeHere] == nil:
+	case has:
 		return heldBy(row), true
 	case s.Held != nil:
-		return Held{VNICType: row.VNICType, Profile: s.Held.Profile}, has
+		return *s.Held, true
 	}
 	return Held{}, false
 }

@@ -178,7 +178,7 @@ func take(ctx context.Context, n Neutron, j Journal, p port.Port, s Step) error 
 	case Activate:
 		return n.Activate(ctx, p.ID, s.Host)
 	case Rebind:
-		if row, _ := p.Row(s.Host); heldBy(row).equal(Held{row.VNICType, s.Profile}) && row.MigratingTo() == "" {
+		if row, _ := p.Row(s.Host); sameJSON(row.Profile, s.Profile) || len(row.Profile)+len(s.Profile) == 0 {
 			return n.Rebind(ctx, p.ID) // the profile stays
 		}
 		return n.SetProfile(ctx, p.ID, s.Profile, p.Revision)

