@@ -219,7 +219,7 @@ func (h *Handover) refuse(s Settings, policy Policy, why string, p port.Port, no
 func (h *Handover) restore(s Settings) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
-		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.mending}
+		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.leftOver}
 		_, own := h.commits[p.ID]
 		own = own || s.ConcurrentActivateSafe && mayBeOurs(s, p)
 		// A left-over is found long after: on a Neutron where our activate can

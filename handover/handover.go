@@ -25,7 +25,6 @@ type Handover struct {
 	observed map[string]bool
 	commits  map[string]commitment // by port, kept for good
 	trials   map[Circuit]bool      // this handover is the trial of
-	mending  bool                  // begun by a LeftOver: no migration goes on
 	asked    bool                  // the hosts were asked where the guest is
 	alarmed  Phase                 // the last phase that raised an alarm
 	// heard holds the hosts that have spoken by a publisher; a pair is

@@ -402,43 +402,6 @@ func TestTheUnplacedAreBounded(t *testing.T) {
 	}
 }
 
-func TestALeftOverIsRestoredWhereTheGuestRuns(t *testing.T) {
-	for _, repair := range []Repair{RepairOff, RepairOwn, RepairAll} {
-		d := newDrive(chosen(PolicySuspended, repair, true), with(func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true }))
-		d.tell(LeftOver{Host: src, Other: dst})
-		wantHosts(t, d, "", src, dst)
-		want := Goal{Kind: GoalRestore, Host: src, NovaDone: true}
-		if repair == RepairOff {
-			want.Kind = GoalVerify
-		}
-		if got := aims(d.log); len(got) != 1 || got[0].Goal != want || got[0].Destination != dst {
-			t.Errorf("%s: %+v, want %+v", repair, got, want)
-		}
-		if got := endsIn(d.finish(true)); !slices.Equal(got, []Outcome{OutcomeRestored}) {
-			t.Errorf("%s: ends %v", repair, got)
-		}
-	}
-}
-
-func TestALeftOverDoesNotTouchAMigrationThatGoesOn(t *testing.T) {
-	d := newDrive(suspended, ready("p1"))
-	d.tell(toThePause()...)
-	if got := d.tell(LeftOver{Host: src, Other: dst}); len(got) != 0 {
-		t.Errorf("decides %+v", got)
-	}
-	wantPhase(t, d, Paused)
-}
-
-func TestAMigrationThatBeginsSupersedesALeftOver(t *testing.T) {
-	for _, begins := range []Input{start("req", wire.NovaPre), at(dst, 1, SignStarted), at(third, 1, SignStarted)} {
-		d := newDrive(suspended, ready("p1"))
-		d.tell(LeftOver{Host: src, Other: dst})
-		if got := endsIn(d.tell(begins)); !slices.Equal(got, []Outcome{OutcomeSuperseded}) {
-			t.Errorf("%s: ends %v", say(begins), got)
-		}
-	}
-}
-
 func TestAHandoverThatIsCutOffTellsOfPortsThatItWasRestoring(t *testing.T) {
 	for outcome, cut := range map[Outcome]Input{OutcomeSuperseded: start("next", wire.NovaPre), OutcomeExpired: Expired{}} {
 		d := newDrive(suspended, ready("p1"))

@@ -119,17 +119,29 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 }
 
 // leftOver takes rows that an earlier migration has left wrong, with a handover of
-// its own. One that goes on is not touched, even if it has seen nothing of its
-// migration yet: rows that look wrong can be those of a migration that runs, and a
-// restore would undo it.
+// its own. One that goes on gives way only where no host has said anything of it:
+// a late notification may have begun it, and a migration that does run shows
+// itself again, which ends the mending. From the pause on it is not touched: rows
+// that look wrong are then those of a migration that runs.
 func (i *Instance) leftOver(l LeftOver) []Decision {
-	if i.current != nil {
+	if i.current != nil && i.current.phase() != Watching && i.current.phase() != Failing {
 		return nil
 	}
+	ended := slices.Clone(i.ended)
 	out := i.begin("", "rows left wrong, the guest runs on "+l.Host)
+	i.ended = ended // the one that gave way may still be heard of
 	i.current.Source, i.current.Destination = l.Host, l.Other
-	i.current.leftOver, i.current.mending = true, true
+	i.current.leftOver = true
 	return out
+}
+
+// migrating is the handover of a migration, nil where only an earlier one's
+// left-over is mended: that stops for a new one.
+func (i *Instance) migrating() *Handover {
+	if i.current != nil && i.current.leftOver {
+		return nil
+	}
+	return i.current
 }
 
 // opens tells whether a sign begins a handover of its own: an instance starts
@@ -139,10 +151,7 @@ func (i *Instance) opens(s HostSign) bool {
 	if last, ok := i.latest[s.Host]; ok && !last.Before(s.Order) {
 		return false
 	}
-	h := i.current
-	if h != nil && h.leftOver {
-		h = nil // the mending of an earlier migration stops for a new one
-	}
+	h := i.migrating()
 	switch s.Sign {
 	case SignStarted:
 		if h == nil {
@@ -182,7 +191,7 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 		return nil
 	}
 	var out []Decision
-	h := i.current
+	h := i.migrating()
 	switch {
 	case h == nil:
 		if n.Step == wire.NovaRefused || n.Step == wire.NovaPreFailed || n.Ended && n.Step != wire.NovaPre {
@@ -216,9 +225,6 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 // without a request id: the hosts must agree.
 func (i *Instance) adopts(n NovaSign) bool {
 	h := i.current
-	if h.leftOver {
-		return false
-	}
 	switch n.Step {
 	case wire.NovaPre:
 		return (h.Source == "" || h.Source == n.PayloadHost) && (h.Destination == "" || h.Destination == n.PublisherHost)

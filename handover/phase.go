@@ -117,7 +117,10 @@ func (e evidence) phase() Phase {
 	// A guest that stops after it has arrived proves nothing about the source;
 	// before that the destination's end is the migration's.
 	vanished := gone && e.arrived.known && !e.arrived.Before(e.started.Order)
-	failed := resumed || gone && !vanished || e.died.known || e.leftOver
+	// The source's libvirt reads "running" after Nova's roll-back: the RESUMED that
+	// was heard of is this migration's, whichever of the two came first.
+	settled := e.rollbackEnd && e.resumed.known && e.running.known && !arrived
+	failed := resumed || settled || gone && !vanished || e.died.known || e.leftOver
 	left := e.left || e.absent && arrived
 
 	switch {

@@ -177,3 +177,17 @@ func TestTheFirstPauseCountsWhicheverComesFirst(t *testing.T) {
 		wantPhase(t, d, Failed)
 	}
 }
+
+// A RESUMED whose pause was not heard of, and which a later list seems to make an
+// earlier migration's, is this one's once Nova has rolled back.
+func TestNovasRollBackSettlesWhoseResumedItWas(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 2, SignResumed))
+	wantPhase(t, d, Failed)
+	d.tell(listed(src, 3, SignRunning))
+	wantPhase(t, d, Watching)
+	d.tell(start("req", wire.NovaRollback))
+	wantPhase(t, d, Failing)
+	d.tell(ended("req", wire.NovaRollback))
+	wantPhase(t, d, Failed)
+}

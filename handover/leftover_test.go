@@ -1,0 +1,98 @@
+package handover
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/wire"
+)
+
+func TestALeftOverIsRestoredWhereTheGuestRuns(t *testing.T) {
+	for _, repair := range []Repair{RepairOff, RepairOwn, RepairAll} {
+		d := newDrive(chosen(PolicySuspended, repair, true), with(func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true }))
+		d.tell(LeftOver{Host: src, Other: dst})
+		wantHosts(t, d, "", src, dst)
+		want := Goal{Kind: GoalRestore, Host: src, NovaDone: true}
+		if repair == RepairOff {
+			want.Kind = GoalVerify
+		}
+		if got := aims(d.log); len(got) != 1 || got[0].Goal != want || got[0].Destination != dst {
+			t.Errorf("%s: %+v, want %+v", repair, got, want)
+		}
+		if got := endsIn(d.finish(true)); !slices.Equal(got, []Outcome{OutcomeRestored}) {
+			t.Errorf("%s: ends %v", repair, got)
+		}
+	}
+}
+
+func TestALeftOverDoesNotTouchAMigrationThatGoesOn(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(toThePause()...)
+	if got := d.tell(LeftOver{Host: src, Other: dst}); len(got) != 0 {
+		t.Errorf("decides %+v", got)
+	}
+	wantPhase(t, d, Paused)
+}
+
+func TestAMigrationThatBeginsSupersedesALeftOver(t *testing.T) {
+	for _, begins := range []Input{start("req", wire.NovaPre), at(dst, 1, SignStarted), at(third, 1, SignStarted)} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(LeftOver{Host: src, Other: dst})
+		if got := endsIn(d.tell(begins)); !slices.Equal(got, []Outcome{OutcomeSuperseded}) {
+			t.Errorf("%s: ends %v", say(begins), got)
+		}
+	}
+}
+
+// A replica that takes over does not know which requests are old: a late
+// notification begins a handover that nothing follows.
+func TestALeftOverTakesThePlaceOfAHandoverThatNoHostHasSpokenOf(t *testing.T) {
+	for name, late := range map[string]NovaSign{"pre": start("old", wire.NovaPre), "rollback": start("old", wire.NovaRollback)} {
+		d := newDrive(Settings{Policy: PolicySuspended, Repair: RepairAll, ConcurrentActivateSafe: true}, with(func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true }))
+		d.tell(late)
+		got := d.tell(LeftOver{Host: src, Other: dst})
+		if ends := endsIn(got); !slices.Equal(ends, []Outcome{OutcomeSuperseded}) || len(alarmsIn(got)) != 0 {
+			t.Errorf("%s: ends %v, alarms %v", name, ends, alarmsIn(got))
+		}
+		if restores := aimed(d.log, GoalRestore); len(restores) != 1 || restores[0].Goal.Host != src {
+			t.Errorf("%s: restores %+v", name, restores)
+		}
+		if ends := endsIn(d.finish(true)); !slices.Equal(ends, []Outcome{OutcomeRestored}) {
+			t.Errorf("%s: ends %v", name, ends)
+		}
+		// That request may be a migration all the same.
+		d.tell(start("old", wire.NovaPre))
+		wantHosts(t, d, "old", src, dst)
+	}
+}
+
+// The migration was in its pre-copy when the left-over of an earlier one took its
+// place: what it does next is seen and acted on.
+func TestAMigrationThatGaveWayToALeftOverIsTakenUpAtItsPause(t *testing.T) {
+	for _, mended := range []bool{false, true} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), LeftOver{Host: src, Other: dst})
+		if mended {
+			d.finish(true)
+		}
+		d.tell(at(src, 1, SignPaused))
+		wantPhase(t, d, Paused)
+		d.tell(at(dst, 2, SignResumed))
+		wantPhase(t, d, Arrived)
+		if commits := aimed(d.log, GoalCommit); len(commits) != 1 || commits[0].Goal.Host != dst {
+			t.Errorf("mended %t: commits %+v", mended, commits)
+		}
+		d.tell(start("req", wire.NovaPost))
+		wantHosts(t, d, "req", src, dst)
+	}
+}
+
+// Nova's word alone, without the pause, ends the mending too: the guest may be
+// about to leave.
+func TestNovaTakingOverEndsTheMendingOfALeftOver(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(LeftOver{Host: src, Other: dst}, start("req", wire.NovaPost))
+	wantHosts(t, d, "req", src, "")
+	wantPhase(t, d, Left)
+}
