@@ -34,14 +34,18 @@ type journal struct {
 	settled map[string]bool // entries that were settled before they were delivered
 }
 
+// note is an entry with what this session knows of it. Times are on the
+// consumer's clock.
 type note struct {
 	wire.JournalEntry
-	settle func()        // acknowledges; nil until it was delivered
-	back   func()        // gives it back to the queue, which delivers it again
-	since  time.Duration // when it was delivered
-	next   time.Duration // not to be reviewed before, on the consumer's clock
-	delay  time.Duration
-	wrong  string // the host where the guest ran when the port was last found wrong
+	foreign bool          // another's, or a newer version's: kept in the queue for whom it is meant
+	settle  func()        // acknowledges; nil until it was delivered
+	back    func()        // gives it back to the queue, which delivers it again
+	since   time.Duration // when it was delivered
+	from    time.Duration // not to be settled before: a write may still take effect
+	next    time.Duration // not to be reviewed before
+	delay   time.Duration
+	wrong   string // the host where the guest ran when the port was last found wrong
 }
 
 func newJournal(keep func(context.Context, wire.JournalEntry) error) *journal {
@@ -63,9 +67,22 @@ func (j *journal) add(e wire.JournalEntry, now time.Duration, settle, back func(
 			settle() // written twice: the first is held
 			return
 		}
-		n.next, n.delay, n.wrong = before.next, before.delay, before.wrong
+		n.from, n.next, n.delay, n.wrong = before.from, before.next, before.delay, before.wrong
+	} else if e.Late {
+		n.from, n.next = now+unknownWatch, now+unknownWatch
 	}
 	j.put(n)
+}
+
+// leave keeps in the queue what this replica is not to use: an entry of another
+// user, or of a newer version. first is false where that was told before. id
+// tells it from others.
+func (j *journal) leave(id string, now time.Duration, settle, back func()) (first bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, known := j.entries[id]
+	j.entries[id] = &note{JournalEntry: wire.JournalEntry{ID: id}, foreign: true, settle: settle, back: back, since: now}
+	return !known
 }
 
 // renew gives back what has been held for long, since RabbitMQ closes the channel
@@ -110,16 +127,49 @@ func (j *journal) complete() int {
 	return len(j.entries)
 }
 
-// settle ends what was kept for a port, which was read and found right.
-func (j *journal) settle(port string) {
+// known tells whether all that was in the queue has been delivered.
+func (j *journal) known() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	return j.read
+}
+
+// settler gives what ends the entries that a port has now, for when it is found
+// right by a read that is still to come: an entry that is written after the read
+// may tell of a write that the read has not seen.
+func (j *journal) settler(port string, now time.Duration) (settle func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var ids []string
 	for id, n := range j.entries {
-		if n.Port == port {
-			j.drop(id)
+		if n.Port == port && now >= n.from {
+			ids = append(ids, id)
+		}
+	}
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		for _, id := range ids {
+			if _, still := j.entries[id]; still {
+				j.drop(id)
+			}
 		}
 	}
 }
+
+// waits tells whether an entry is to be looked at now.
+func (j *journal) waits(now time.Duration) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, n := range j.entries {
+		if n.due(now) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *note) due(now time.Duration) bool { return !n.foreign && now >= n.next }
 
 // due gives, at most once per port, the entries that are to be looked at now,
 // and puts them off.
@@ -129,7 +179,7 @@ func (j *journal) due(now time.Duration) []wire.JournalEntry {
 	ports := map[string]bool{}
 	var due []wire.JournalEntry
 	for _, n := range j.entries {
-		if now < n.next {
+		if !n.due(now) {
 			continue
 		}
 		n.delay = min(max(2*n.delay, reviewEvery), reviewMax)
@@ -158,10 +208,16 @@ func (j *journal) stillWrong(port, host string) bool {
 	return again
 }
 
-func (j *journal) empty() bool {
+// holds tells whether there is an entry of a port.
+func (j *journal) holds(port string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return len(j.entries) == 0
+	for _, n := range j.entries {
+		if n.Port == port {
+			return true
+		}
+	}
+	return false
 }
 
 // of is the journal of one instance's restores.

@@ -6,11 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
-	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
@@ -39,8 +37,8 @@ func TestAJournalHoldsWhatWasDeliveredUntilItsPortIsSettled(t *testing.T) {
 	if held, read := j.of(guest).Held("p1", dst); held != nil || !read {
 		t.Errorf("of the other host: %+v", held)
 	}
-	j.settle("p1")
-	if held, _ := j.of(guest).Held("p1", src); held != nil || !slices.Equal(settled, []string{"1"}) || j.empty() {
+	j.settler("p1", 0)()
+	if held, _ := j.of(guest).Held("p1", src); held != nil || !slices.Equal(settled, []string{"1"}) || !j.holds("p2") {
 		t.Errorf("%+v, settled %v", held, settled)
 	}
 }
@@ -79,11 +77,11 @@ func TestWhatIsWrittenDownIsHeldAtOnceAndSettledWhenItComesBack(t *testing.T) {
 	if len(kept) != 2 || kept[0].ID == kept[1].ID || !slices.Equal(kept[1].Replaces, []string{kept[0].ID}) || kept[0].Instance != guest {
 		t.Fatalf("%+v", kept)
 	}
-	j.settle("p1") // before the broker has delivered either
+	j.settler("p1", 0)() // before the broker has delivered either
 	for _, e := range kept {
 		j.add(e, 0, func() { settled = append(settled, e.ID) }, func() {})
 	}
-	if len(settled) != 2 || !j.empty() || len(j.settled) != 0 {
+	if len(settled) != 2 || j.holds("p1") || len(j.settled) != 0 {
 		t.Errorf("settled %v, left %+v", settled, j.entries)
 	}
 }
@@ -98,8 +96,8 @@ func TestAnEntryThatComesTwiceIsHeldOnce(t *testing.T) {
 	if !slices.Equal(settled, []string{"twin"}) {
 		t.Errorf("settled %v", settled)
 	}
-	j.settle("p1")
-	if !slices.Equal(settled, []string{"twin", "1"}) || !j.empty() {
+	j.settler("p1", 0)()
+	if !slices.Equal(settled, []string{"twin", "1"}) || j.holds("p1") {
 		t.Errorf("settled %v", settled)
 	}
 }
@@ -161,8 +159,8 @@ func TestWhatIsHeldForLongIsGivenBackAndKnownAllTheWhile(t *testing.T) {
 		t.Errorf("given back %d times, held %+v", given, held)
 	}
 	deliver(2 * holdFor)
-	j.settle("p1")
-	if len(settled) != 1 || !j.empty() {
+	j.settler("p1", 0)()
+	if len(settled) != 1 || j.holds("p1") {
 		t.Errorf("settled %v", settled)
 	}
 }
@@ -226,7 +224,7 @@ func TestADevicesRowIsWrittenDownBeforeItIsMadeAnew(t *testing.T) {
 		}
 		d.wantWrites(t, "delete p1 compute1", "create p1 compute1", "profile p1")
 		wantDevice(t, d.neutron.ports["p1"])
-		if !d.tools.journal.empty() {
+		if d.tools.journal.holds("p1") {
 			t.Error("the journal still holds it")
 		}
 	})
@@ -313,90 +311,57 @@ func TestWhatAnotherSessionHasBegunIsWatchedForAMinute(t *testing.T) {
 	})
 }
 
-// Of a profile that is still owed nothing is settled by a replica that only reads.
-func TestARowThatIsOwedItsProfileIsNotRight(t *testing.T) {
-	owed := prepared("p1")
-	owed.Rows = owed.Rows[:1]
-	owed.Rows[0].Profile = map[string]any{rollback.MadeHere: src, "a": "b"}
-	work(t, owed, func(t *testing.T, d *desk) {
-		settled := 0
-		d.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, Profile: map[string]any{"a": "b"}}, 0, func() { settled++ }, func() {})
-		d.aim(handover.GoalVerify, src, true)
-		if got, _ := d.wait(); got.Right || settled != 0 {
-			t.Errorf("%+v, settled %d", got, settled)
-		}
-		if l := d.last(t, audit.HandoverAlarm); !strings.Contains(l.Decided, `{"port":{"binding:profile":{"a":"b"}}}`) {
-			t.Errorf("%+v", l)
-		}
-		d.wantWrites(t)
-	})
+// An entry that is written while its port is read may tell of a write that the
+// read has not seen.
+func TestWhatIsWrittenAfterTheReadIsNotSettledByIt(t *testing.T) {
+	var settled []string
+	j := newJournal(nil)
+	j.add(slip(&settled, "1", "p1", ""))
+	settle := j.settler("p1", 0)
+	j.add(slip(&settled, "2", "p1", ""))
+	settle()
+	if !slices.Equal(settled, []string{"1"}) || !j.holds("p1") {
+		t.Errorf("settled %v", settled)
+	}
 }
 
-func TestTheJournalIsReviewed(t *testing.T) {
-	review := func(t *testing.T, p *port.Port, states func(*stage), check func(s *stage, settled int)) {
-		act(t, newNeutron(p), func(t *testing.T, s *stage) {
-			settled := 0
-			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() { settled++ }, func() {})
-			states(s)
-			s.r.review(s.tools.journal)
-			synctest.Wait()
-			select {
-			case f := <-s.r.leftOvers:
-				t.Errorf("at the first look: %+v", f)
-			default:
-			}
-			pass(reviewEvery)
-			s.r.review(s.tools.journal)
-			synctest.Wait()
-			check(s, settled)
-		})
+func TestAnEntryOfALateWriteIsKeptUntilThatCanNotTakeEffectAnyMore(t *testing.T) {
+	var settled []string
+	j := newJournal(nil)
+	e, _, settle, back := slip(&settled, "1", "p1", "")
+	e.Late = true
+	const began = time.Hour
+	j.add(e, began, settle, back)
+	before := began + unknownWatch - 1
+	if j.waits(before) || len(j.due(before)) != 0 {
+		t.Error("reviewed at once")
 	}
-	right := prepared("p1")
-	right.Rows[0].Profile = nil
-	onSource := func(s *stage) { s.states(src, true, runs) }
-	review(t, right, onSource, func(s *stage, settled int) {
-		if settled != 1 {
-			t.Error("a port that is right was not settled")
-		}
-	})
-	owed := prepared("p1")
-	owed.Rows[0].Profile = map[string]any{rollback.MadeHere: src}
-	for name, p := range map[string]*port.Port{"committed": committed("p1"), "owed": owed} {
-		review(t, p, onSource, func(s *stage, settled int) {
-			select {
-			case f := <-s.r.leftOvers:
-				if f.instance != guest || f.input.Host != src || f.input.Other != dst || settled != 0 {
-					t.Errorf("%s: %+v, settled %d", name, f, settled)
-				}
-			default:
-				t.Errorf("%s: not found wrong", name)
-			}
-		})
+	if j.settler("p1", before)(); len(settled) != 0 {
+		t.Error("settled at once")
 	}
-	review(t, committed("p1"), func(s *stage) { s.states(src, true, runs); s.states(dst, true, runs) }, func(s *stage, settled int) {
-		if settled != 0 || len(s.r.leftOvers) != 0 {
-			t.Error("of a guest on two hosts")
-		}
-	})
-	review(t, committed("p1"), func(s *stage) {}, func(s *stage, settled int) {
-		if settled != 0 || slices.Contains(s.neutron.called(), "read p1") {
-			t.Error("of a guest that nobody has listed")
-		}
-	})
+	if !j.waits(before+1) || len(j.due(before+1)) != 1 {
+		t.Error("not reviewed in time")
+	}
+	if j.settler("p1", before+1)(); len(settled) != 1 {
+		t.Error("not settled in time")
+	}
 }
 
-func TestAnEntryOfAPortThatWasDeletedIsSettled(t *testing.T) {
-	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
-		settled := 0
-		s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() { settled++ }, func() {})
-		s.states(src, true, runs)
-		s.neutron.answer = on("read", func(context.Context) (bool, error) {
-			return false, errors.Join(port.ErrGone, &binding.Error{Op: binding.OpGetPort, Status: 404})
-		})
-		s.r.review(s.tools.journal)
-		synctest.Wait()
-		if settled != 1 {
-			t.Error("not settled")
-		}
-	})
+// An entry of a newer version holds what that version needs.
+func TestAnEntryThatIsNotForThisReplicaIsLeftInTheQueue(t *testing.T) {
+	j, given := newJournal(nil), 0
+	settle, back := func() { t.Error("settled") }, func() { given++ }
+	if !j.leave("x", 0, settle, back) {
+		t.Error("not told")
+	}
+	if j.waits(time.Hour) || len(j.due(time.Hour)) != 0 {
+		t.Error("reviewed")
+	}
+	j.renew(holdFor)
+	if given != 1 {
+		t.Errorf("given back %d times", given)
+	}
+	if j.leave("x", holdFor, settle, back) {
+		t.Error("told twice")
+	}
 }

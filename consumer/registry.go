@@ -14,8 +14,12 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// searchesAtOnce bounds the searches for left-overs.
-const searchesAtOnce = 2
+// searchesAtOnce bounds the searches for left-overs, looksAtOnce the reads of
+// the journal's ports.
+const (
+	searchesAtOnce = 2
+	looksAtOnce    = 4
+)
 
 // registry gives each sign to the actor of its instance. It lives as long as a
 // session and is used by one goroutine.
@@ -29,6 +33,8 @@ type registry struct {
 	// searching bounds how many hosts are searched at once: at a take-over all
 	// of them send their lists.
 	searching chan struct{}
+	// reviewing bounds how many ports of the journal are read at once.
+	reviewing chan struct{}
 	// searched holds the hosts that were searched for left-overs, which come
 	// through leftOvers.
 	searched  map[string]bool
@@ -40,7 +46,8 @@ func newRegistry(ctx context.Context, t *tools) *registry {
 	return &registry{
 		ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{},
 		running: map[string]map[string]bool{}, searching: make(chan struct{}, searchesAtOnce),
-		searched: map[string]bool{}, leftOvers: make(chan found),
+		reviewing: make(chan struct{}, looksAtOnce),
+		searched:  map[string]bool{}, leftOvers: make(chan found),
 	}
 }
 
@@ -158,36 +165,51 @@ func (r *registry) search(s wire.HostStates) {
 	})
 }
 
-// review looks at the ports that the journal holds: what is right is settled, and
-// what is found wrong twice in a row is mended as a left-over where its guest runs,
-// unless a handover goes on or its rows show a migration.
+// review looks at the ports of the journal that are due.
 func (r *registry) review(j *journal) {
 	for _, e := range j.due(r.tools.clock()) {
 		host, alone := r.runsOn(e.Instance)
-		if !alone {
-			continue
-		}
 		r.wg.Go(func() {
-			call, cancel := context.WithTimeout(r.ctx, requestTimeout)
-			defer cancel()
-			p, err := r.tools.neutron.Read(call, e.Port)
-			line := audit.Line{Event: audit.PortVerified, Handover: audit.Handover{Instance: e.Instance}, Port: e.Port, Host: host, Why: "the journal: " + e.Why, Err: err}
-			right := false
-			if err == nil {
-				right, _ = settled(p, host)
-				line.Saw, line.Outcome = describe(p), rightness(p, host)
-			}
-			r.tools.audit(line)
-			switch {
-			case right, errors.Is(err, port.ErrGone):
-				j.settle(e.Port)
-			case err == nil && !inMigration(p, host) && j.stillWrong(e.Port, host):
-				select {
-				case r.leftOvers <- found{e.Instance, handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}}:
-				case <-r.ctx.Done():
-				}
+			select {
+			case r.reviewing <- struct{}{}:
+				defer func() { <-r.reviewing }()
+				r.look(j, e, host, alone)
+			case <-r.ctx.Done():
 			}
 		})
+	}
+}
+
+// look reads a port of the journal. One that is right where its guest runs alone,
+// that is gone or that is another's by now, is settled. One that is found wrong
+// twice in a row is mended as a left-over, unless its rows show a migration.
+func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool) {
+	settle := j.settler(e.Port, r.tools.clock())
+	call, cancel := context.WithTimeout(r.ctx, requestTimeout)
+	defer cancel()
+	p, err := r.tools.neutron.Read(call, e.Port)
+	line := audit.Line{Event: audit.PortVerified, Handover: audit.Handover{Instance: e.Instance}, Port: e.Port, Host: host, Why: "the journal: " + e.Why, Err: err}
+	right := false
+	if err == nil {
+		line.Saw, line.Outcome = describe(p), "the guest is not known to run on one host alone: nothing is changed"
+		if alone {
+			right, _ = settled(p, host)
+			line.Outcome = rightness(p, host)
+		}
+	}
+	gone := errors.Is(err, port.ErrGone) || err == nil && p.Device != e.Instance
+	if gone {
+		line.Outcome = "gone"
+	}
+	r.tools.audit(line)
+	switch {
+	case right, gone:
+		settle()
+	case err == nil && alone && !inMigration(p, host) && j.stillWrong(e.Port, host):
+		select {
+		case r.leftOvers <- found{e.Instance, handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}}:
+		case <-r.ctx.Done():
+		}
 	}
 }
 

@@ -23,6 +23,10 @@ const (
 	tickExpiry    = time.Minute
 )
 
+// errNotKept marks the broker's word that it does not keep a message: the
+// journal is full.
+var errNotKept = errors.New("the broker refused to keep the message")
+
 // sender publishes for one session, on a connection of its own: a broker that
 // blocks publishers stops reading the whole connection, acknowledgements too.
 type sender struct {
@@ -142,7 +146,7 @@ func (s *sender) keep(ctx context.Context, exchange string, m amqp.Publishing) e
 	}
 	confirmed, err := confirm.WaitContext(ctx)
 	if err == nil && !confirmed {
-		err = errors.New("the broker refused to keep the message")
+		err = errNotKept
 	}
 	// A message that no queue takes is returned first and then confirmed.
 	select {

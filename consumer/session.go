@@ -30,6 +30,7 @@ type session struct {
 	// journalled are the journal's messages, nil until this replica is active.
 	journalled    <-chan amqp.Delivery
 	journalClosed <-chan *amqp.Error // told before they end
+	marked        time.Duration      // when the journal was opened: a mark of this session is not older
 }
 
 // serve runs one session until it breaks or the context ends, and always tells
@@ -108,8 +109,11 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 				return err
 			}
 		case <-review.C:
+			if err := s.markJournal(work); err != nil {
+				return err
+			}
 			s.journal.renew(s.clock())
-			if !s.journal.empty() && reviewNow == nil {
+			if s.journal.waits(s.clock()) && reviewNow == nil {
 				s.registry.tools.ask("the journal holds ports that were not found right")
 				reviewNow = time.After(answerPatience)
 			}
@@ -185,7 +189,10 @@ func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 			broken(fmt.Errorf("send a tick: %w", err))
 			return
 		}
-		if err := s.doubts.flush(func(e wire.JournalEntry) error { return s.sender.journal(ctx, e) }); err != nil {
+		switch err := s.doubts.flush(func(e wire.JournalEntry) error { return s.sender.journal(ctx, e) }); {
+		case errors.Is(err, errNotKept):
+			s.journalFull(err) // and wait for room
+		case err != nil:
 			broken(fmt.Errorf("write to the journal: %w", err))
 			return
 		}
@@ -272,50 +279,6 @@ func (s *session) becomeActive(ctx context.Context) error {
 		return fmt.Errorf("read the journal: %w", err)
 	}
 	s.registry.tools.ask("a consumer has become active")
-	return nil
-}
-
-// openJournal begins to read the journal. An entry is held for as long as its port
-// is not right, and one that is not delivered is not known: so the prefetch is all
-// that the queue takes. (Without one a quorum queue delivers 2000.)
-func (s *session) openJournal(ctx context.Context) error {
-	ch, err := s.conn.Channel()
-	if err != nil {
-		return err
-	}
-	if err := ch.Qos(journalMax, 0, false); err != nil {
-		return err
-	}
-	s.journalClosed = ch.NotifyClose(make(chan *amqp.Error, 1))
-	s.journalled, err = ch.ConsumeWithContext(ctx, s.settings.journalName(), s.replica+" journal", false, false, false, false, nil)
-	if err != nil {
-		return err
-	}
-	return s.sender.journalMark(ctx, s.clock())
-}
-
-// deliverJournal takes one message of the journal, which only earlybind's own
-// user writes to.
-func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
-	n, err := wire.Decode(d.Body)
-	switch {
-	case err != nil:
-		return s.park(ctx, d, err.Error())
-	case d.UserId != s.settings.AMQPUser:
-		return s.park(ctx, d, fmt.Sprintf("an entry of the journal came from user %q", d.UserId))
-	case n.EventType == wire.EventTick:
-		t, err := wire.ParseTick(n)
-		if err == nil && t.Replica == s.replica {
-			s.log.Record(audit.Line{Event: audit.JournalRead, Outcome: "read", Figures: map[string]int64{"entries": int64(s.journal.complete())}})
-		}
-		return d.Ack(false)
-	}
-	e, err := wire.ParseJournalEntry(n)
-	if err != nil {
-		return s.park(ctx, d, err.Error())
-	}
-	// They fail only with the session.
-	s.journal.add(e, s.clock(), func() { _ = d.Ack(false) }, func() { _ = d.Nack(false, true) })
 	return nil
 }
 

@@ -230,6 +230,9 @@ func (w *worker) restore(ctx context.Context) {
 			return
 		case err != nil:
 			w.alarm(ctx, source, err)
+			if !errors.Is(err, rollback.ErrHandsOff) {
+				w.leave("its restore was given up: " + err.Error())
+			}
 		}
 		w.finish(ctx, source, err == nil)
 		return
@@ -270,6 +273,9 @@ func (w *worker) verify(ctx context.Context) {
 			return
 		case !right && waited > bound:
 			w.alarm(ctx, host, errors.New(why))
+			if w.tools.settings.Repair == handover.RepairAll {
+				w.leave("it was not right in the end: " + why)
+			}
 			w.finish(ctx, host, false)
 			return
 		}
@@ -284,11 +290,16 @@ func (w *worker) verify(ctx context.Context) {
 func (w *worker) finish(ctx context.Context, host string, right bool) {
 	goal := w.aim.Goal
 	up := right && w.up(ctx)
+	settle := w.tools.journal.settler(w.port, w.tools.clock())
 	p, err := w.read(ctx)
 	if err == nil && right {
 		var why string
 		if right, why = settled(p, host); !right {
-			w.alarm(ctx, host, errors.New("the rows were right and have changed since: "+why))
+			why = "the rows were right and have changed since: " + why
+			w.alarm(ctx, host, errors.New(why))
+			if goal.Kind == handover.GoalRestore || w.tools.settings.Repair == handover.RepairAll {
+				w.leave(why)
+			}
 		}
 	}
 	line := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Decided: goal.Kind.String(), Err: err}
@@ -305,7 +316,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool) {
 		})
 	}
 	if right && err == nil {
-		w.tools.journal.settle(w.port)
+		settle()
 	}
 	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: right, Up: up, Now: w.tools.clock()})
 }
@@ -338,7 +349,7 @@ func (w *worker) up(ctx context.Context) bool {
 // gone ends the goal of a port that was deleted: there is nothing to be right.
 func (w *worker) gone(err error) {
 	w.report(audit.Line{Event: audit.PortVerified, Port: w.port, Decided: w.aim.Goal.Kind.String(), Outcome: "gone", Why: err.Error()})
-	w.tools.journal.settle(w.port)
+	w.tools.journal.settler(w.port, w.tools.clock())()
 	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: true, Up: true, Now: w.tools.clock()})
 }
 
@@ -368,11 +379,18 @@ func (w *worker) suspect(err error, took time.Duration) {
 		w.unknown = w.tools.clock() + w.tools.unknownWatch
 	}
 	if took > leaseFor || !w.tools.may() {
-		e := wire.JournalEntry{Instance: w.instance, Port: w.port, Why: "a write was answered late, when another replica may have taken over"}
+		e := wire.JournalEntry{Instance: w.instance, Port: w.port, Late: true, Why: "a write was answered late, when another replica may have taken over"}
 		if held, _ := w.tools.journal.of(w.instance).Held(w.port, w.aim.Goal.Host); held != nil {
 			e.Host, e.VNICType, e.Profile = w.aim.Goal.Host, held.VNICType, held.Profile
 		}
 		w.tools.doubt(e)
+	}
+}
+
+// leave has the port looked at until it is right, by whoever acts.
+func (w *worker) leave(why string) {
+	if !w.tools.journal.holds(w.port) {
+		w.tools.doubt(wire.JournalEntry{Instance: w.instance, Port: w.port, Why: why})
 	}
 }
 

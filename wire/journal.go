@@ -18,6 +18,8 @@ type JournalEntry struct {
 	Instance string `json:"instance"`
 	Port     string `json:"port"`
 	Why      string `json:"why"`
+	// Late: a write of the port may still take effect when this is written.
+	Late bool `json:"late,omitempty"`
 	// Replaces lists the entries of the same row that this one makes void.
 	Replaces []string `json:"replaces,omitempty"`
 	// Of a row that is deleted to be made again; Host is empty where nothing

@@ -1,0 +1,98 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// openJournal begins to read the journal. An entry is held for as long as its port
+// is not right, and one that is not delivered is not known: so the prefetch is all
+// that the queue takes. (Without one a quorum queue delivers 2000.)
+func (s *session) openJournal(ctx context.Context) error {
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return err
+	}
+	if err := ch.Qos(journalMax, 0, false); err != nil {
+		return err
+	}
+	s.journalClosed = ch.NotifyClose(make(chan *amqp.Error, 1))
+	s.journalled, err = ch.ConsumeWithContext(ctx, s.settings.journalName(), s.replica+" journal", false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	s.marked = s.clock()
+	return s.markJournal(ctx)
+}
+
+// markJournal sends a mark through the journal, until one has come back: what is
+// before it was in the queue. A journal that is full takes none until an entry is
+// settled; what it holds is known as it is delivered, and what it lacks is waited
+// for.
+func (s *session) markJournal(ctx context.Context) error {
+	if !s.active || s.journal.known() {
+		return nil
+	}
+	err := s.sender.journalMark(ctx, s.clock())
+	if errors.Is(err, errNotKept) {
+		s.journalFull(err)
+		return nil
+	}
+	return err
+}
+
+// journalFull says once that the journal takes nothing more.
+func (s *session) journalFull(err error) {
+	if _, said := s.refusals.LoadOrStore(err.Error(), true); !said {
+		s.log.Record(audit.Line{
+			Event: audit.HandoverAlarm, Saw: "queue " + s.settings.journalName(), Err: err,
+			Why:     "the journal is full, or the broker has no room for it: no row is deleted to be made anew",
+			Decided: "see the lines port.verified with \"the journal:\" for the ports that it holds, and mend them by docs/repair.md",
+		})
+	}
+}
+
+// deliverJournal takes one message of the journal, which only earlybind's own
+// user writes to.
+func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
+	settle, back := func() { _ = d.Ack(false) }, func() { _ = d.Nack(false, true) } // they fail only with the session
+	n, err := wire.Decode(d.Body)
+	switch {
+	case err != nil:
+		return s.park(ctx, d, err.Error())
+	case d.UserId != s.settings.AMQPUser:
+		s.leaveInJournal(d, fmt.Errorf("it came from user %q", d.UserId), settle, back)
+		return nil
+	case n.EventType == wire.EventTick:
+		t, err := wire.ParseTick(n)
+		if err == nil && t.Replica == s.replica && t.SentNS >= int64(s.marked) && !s.journal.known() {
+			s.log.Record(audit.Line{Event: audit.JournalRead, Outcome: "read", Figures: map[string]int64{"entries": int64(s.journal.complete())}})
+		}
+		settle()
+		return nil
+	}
+	e, err := wire.ParseJournalEntry(n)
+	switch {
+	case errors.Is(err, wire.ErrUnknownSchema):
+		s.leaveInJournal(d, err, settle, back)
+		return nil
+	case err != nil:
+		return s.park(ctx, d, err.Error())
+	}
+	s.journal.add(e, s.clock(), settle, back)
+	return nil
+}
+
+// leaveInJournal keeps an entry for the version, or the user, that it is meant
+// for: the profile in it may exist nowhere else.
+func (s *session) leaveInJournal(d amqp.Delivery, why error, settle, back func()) {
+	if s.journal.leave(hash(d.Body), s.clock(), settle, back) {
+		s.log.Record(audit.Line{Event: audit.JournalRead, Saw: "sha256 " + hash(d.Body), Outcome: "an entry is left where it is", Err: why})
+	}
+}

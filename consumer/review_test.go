@@ -1,0 +1,159 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// What was given up is left to whoever acts, once.
+func TestAPortThatWasGivenUpIsLeftInTheJournal(t *testing.T) {
+	for name, c := range map[string]struct {
+		repair handover.Repair
+		kind   handover.GoalKind
+		left   bool
+	}{
+		"a restore":                   {handover.RepairOwn, handover.GoalRestore, true},
+		"a look":                      {handover.RepairOwn, handover.GoalVerify, false},
+		"a look, all are to be right": {handover.RepairAll, handover.GoalVerify, true},
+	} {
+		for _, known := range []bool{false, true} {
+			work(t, committed("p1"), func(t *testing.T, d *desk) {
+				d.tools.settings.Repair = c.repair
+				d.neutron.answer = on("activate", func(context.Context) (bool, error) { return false, internal })
+				if known {
+					d.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() {}, func() {})
+				}
+				d.aim(c.kind, src, true)
+				if got, _ := d.wait(); got.Right {
+					t.Errorf("%s: %+v", name, got)
+				}
+				d.last(t, audit.HandoverAlarm)
+				if got := len(d.pages.doubts); got != 0 != (c.left && !known) {
+					t.Errorf("%s, in the journal already %t: left %+v", name, known, d.pages.doubts)
+				}
+			})
+		}
+	}
+}
+
+// Of a row that a restore is not done with nothing is settled by a replica that
+// only reads.
+func TestARowThatCarriesTheMarkOfARestoreIsNotRight(t *testing.T) {
+	owed := prepared("p1")
+	owed.Rows = owed.Rows[:1]
+	owed.Rows[0].Profile = map[string]any{rollback.MadeHere: src, "a": "b"}
+	work(t, owed, func(t *testing.T, d *desk) {
+		settled := 0
+		d.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, Profile: map[string]any{"a": "b"}}, 0, func() { settled++ }, func() {})
+		d.aim(handover.GoalVerify, src, true)
+		if got, _ := d.wait(); got.Right || settled != 0 {
+			t.Errorf("%+v, settled %d", got, settled)
+		}
+		if l := d.last(t, audit.HandoverAlarm); !strings.Contains(l.Decided, `{"port":{"binding:profile":{"a":"b"}}}`) {
+			t.Errorf("%+v", l)
+		}
+		d.wantWrites(t)
+	})
+}
+
+func TestTheJournalIsReviewed(t *testing.T) {
+	review := func(t *testing.T, p *port.Port, states func(*stage), check func(s *stage, settled int)) {
+		act(t, newNeutron(p), func(t *testing.T, s *stage) {
+			settled := 0
+			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() { settled++ }, func() {})
+			states(s)
+			s.r.review(s.tools.journal)
+			synctest.Wait()
+			select {
+			case f := <-s.r.leftOvers:
+				t.Errorf("at the first look: %+v", f)
+			default:
+			}
+			pass(reviewEvery)
+			s.r.review(s.tools.journal)
+			synctest.Wait()
+			check(s, settled)
+		})
+	}
+	right := prepared("p1")
+	right.Rows[0].Profile = nil
+	onSource := func(s *stage) { s.states(src, true, runs) }
+	review(t, right, onSource, func(s *stage, settled int) {
+		if settled != 1 {
+			t.Error("a port that is right was not settled")
+		}
+	})
+	owed := prepared("p1")
+	owed.Rows[0].Profile = map[string]any{rollback.MadeHere: src}
+	for name, p := range map[string]*port.Port{"committed": committed("p1"), "owed": owed} {
+		review(t, p, onSource, func(s *stage, settled int) {
+			select {
+			case f := <-s.r.leftOvers:
+				if f.instance != guest || f.input.Host != src || f.input.Other != dst || settled != 0 {
+					t.Errorf("%s: %+v, settled %d", name, f, settled)
+				}
+			default:
+				t.Errorf("%s: not found wrong", name)
+			}
+		})
+	}
+	review(t, committed("p1"), func(s *stage) { s.states(src, true, runs); s.states(dst, true, runs) }, func(s *stage, settled int) {
+		if settled != 0 || len(s.r.leftOvers) != 0 {
+			t.Error("of a guest on two hosts")
+		}
+	})
+	review(t, committed("p1"), func(s *stage) {}, func(s *stage, settled int) {
+		if settled != 0 || len(s.r.leftOvers) != 0 {
+			t.Error("of a guest that nobody has listed")
+		}
+		if l := s.last(t, audit.PortVerified); !strings.Contains(l.Outcome, "not known to run on one host alone") {
+			t.Errorf("%+v", l)
+		}
+	})
+	review(t, prepared("p1"), onSource, func(s *stage, settled int) {
+		if settled != 0 || len(s.r.leftOvers) != 0 {
+			t.Error("of a guest whose rows show a migration")
+		}
+	})
+}
+
+// Of a guest that was deleted, or is stopped, no host tells any more.
+func TestAnEntryOfAPortThatIsAnothersIsSettled(t *testing.T) {
+	p := prepared("p1")
+	p.Device = "another guest"
+	act(t, newNeutron(p), func(t *testing.T, s *stage) {
+		settled := 0
+		s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() { settled++ }, func() {})
+		s.r.review(s.tools.journal)
+		synctest.Wait()
+		if l := s.last(t, audit.PortVerified); settled != 1 || l.Outcome != "gone" {
+			t.Errorf("settled %d, %+v", settled, l)
+		}
+	})
+}
+
+func TestAnEntryOfAPortThatWasDeletedIsSettled(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		settled := 0
+		s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() { settled++ }, func() {})
+		s.states(src, true, runs)
+		s.neutron.answer = on("read", func(context.Context) (bool, error) {
+			return false, errors.Join(port.ErrGone, &binding.Error{Op: binding.OpGetPort, Status: 404})
+		})
+		s.r.review(s.tools.journal)
+		synctest.Wait()
+		if settled != 1 {
+			t.Error("not settled")
+		}
+	})
+}
