@@ -3,14 +3,12 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
-	"github.com/earlybind/earlybind/rollback"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -31,6 +29,9 @@ const (
 	// unknownWatch is how long a port is watched after a write whose outcome is
 	// unknown: Neutron finishes a request whose client has gone away.
 	unknownWatch = time.Minute
+	// tellings is how often an agent that has not reported a restored port up is
+	// told of it again, at equal parts of the time that it has.
+	tellings = 2
 	// look is the pause between two looks at a port that is waited for.
 	look = time.Second
 )
@@ -164,213 +165,6 @@ func (w *worker) commit(ctx context.Context) {
 	w.report(verified)
 }
 
-func (w *worker) restore(ctx context.Context) {
-	began := w.tools.clock()
-	source := w.aim.Goal.Host
-	patience, cancel := context.WithTimeout(binding.OnlyIf(ctx, func() bool { return ctx.Err() == nil && w.tools.may() }), restorePatience)
-	defer cancel()
-	stopped := false
-	stop := func() bool {
-		if !stopped && w.replaced() {
-			stopped = true
-			cancel()
-		}
-		return stopped
-	}
-	options := rollback.Options{
-		NovaDone: func() (done, presumed bool) {
-			stop()
-			told := w.aim.Goal.NovaDone
-			return told || w.tools.clock()-began > novaPatience, !told
-		},
-		May: func() bool { return !stop() && w.tools.may() },
-		Report: func(t rollback.Taken) {
-			stop()
-			if t.Action.Writes() {
-				w.suspect(t.Err, t.Took)
-			}
-			line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: t.Host, Decided: t.Action.String(), Why: t.Why, Err: t.Err, Took: t.Took, Outcome: "answered"}
-			if t.Action == rollback.Wait || t.Action == rollback.Done {
-				line.Event, line.Outcome = audit.PortVerified, ""
-			}
-			if t.Err != nil {
-				line.Outcome = "failed"
-			}
-			if t.Action == rollback.WriteDown {
-				line.Saw = t.Held.String()
-			}
-			w.report(line)
-		},
-		Journal: w.tools.journal.of(w.instance),
-		Wake:    w.mail.wake,
-	}
-	for {
-		err := rollback.Restore(patience, w.tools.neutron, w.port, source, w.aim.Destination, options)
-		switch {
-		case stopped:
-			return
-		case errors.Is(err, rollback.ErrStopped):
-			// The lease is away, perhaps for a moment.
-			if w.pause(patience, look) {
-				continue
-			}
-			err = patience.Err()
-		case err == nil && w.tools.clock() < w.unknown:
-			// A write may still take effect: look again until it can not.
-			if w.pause(patience, 5*look) {
-				continue
-			}
-			err = patience.Err()
-		}
-		switch {
-		case errors.Is(err, context.Canceled):
-			return
-		case errors.Is(err, port.ErrGone):
-			w.gone(err)
-			return
-		case err != nil:
-			w.alarm(ctx, source, err)
-			if !errors.Is(err, rollback.ErrHandsOff) {
-				w.leave("its restore was given up: " + err.Error())
-			}
-		}
-		w.finish(ctx, source, err == nil)
-		return
-	}
-}
-
-// verify waits for Nova's end and reads until the rows are right.
-func (w *worker) verify(ctx context.Context) {
-	began := w.tools.clock()
-	host := w.aim.Goal.Host
-	for {
-		if w.replaced() {
-			return
-		}
-		waited, bound := w.tools.clock()-began, verifyPatience
-		if w.aim.Goal.NovaDone {
-			bound = 2 * novaPatience
-		}
-		if !w.aim.Goal.NovaDone && waited < novaPatience {
-			if !w.pause(ctx, novaPatience-waited) {
-				return
-			}
-			continue
-		}
-		p, err := w.read(ctx)
-		right, why := false, ""
-		if err == nil {
-			right, why = settled(p, host)
-		} else {
-			why = err.Error()
-		}
-		switch {
-		case errors.Is(err, port.ErrGone):
-			w.gone(err)
-			return
-		case right && w.tools.clock() >= w.unknown:
-			w.finish(ctx, host, true)
-			return
-		case !right && waited > bound:
-			w.alarm(ctx, host, errors.New(why))
-			if w.tools.settings.Repair == handover.RepairAll {
-				w.leave("it was not right in the end: " + why)
-			}
-			w.finish(ctx, host, false)
-			return
-		}
-		if !w.pause(ctx, min(look+waited/16, 15*look)) {
-			return
-		}
-	}
-}
-
-// finish waits for the port's agent, reads the port a last time, writes what was
-// found and reports the goal as done.
-func (w *worker) finish(ctx context.Context, host string, right bool) {
-	goal := w.aim.Goal
-	up := right && w.up(ctx)
-	settle := w.tools.journal.settler(w.port, w.tools.clock())
-	p, err := w.read(ctx)
-	if err == nil && right {
-		var why string
-		if right, why = settled(p, host); !right {
-			why = "the rows were right and have changed since: " + why
-			w.alarm(ctx, host, errors.New(why))
-			if goal.Kind == handover.GoalRestore || w.tools.settings.Repair == handover.RepairAll {
-				w.leave(why)
-			}
-		}
-	}
-	line := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Decided: goal.Kind.String(), Err: err}
-	if err == nil {
-		line.Saw = describe(p)
-		line.Outcome = rightness(p, host)
-	}
-	w.report(line)
-	if right && !up && err == nil && ctx.Err() == nil && !w.replaced() {
-		w.report(audit.Line{
-			Event: audit.HandoverAlarm, Port: w.port, Host: host,
-			Why:     fmt.Sprintf("the rows are right, but the agent on %s has not reported the port up within %s", host, w.tools.upWithin),
-			Decided: "to mend it on ML2/OVS, for a plain tap, on " + host + ": " + plug(p, w.instance) + "; else a hard reboot of the instance (docs/repair.md)",
-		})
-	}
-	if right && err == nil {
-		settle()
-	}
-	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: right, Up: up, Now: w.tools.clock()})
-}
-
-// plug is the command that plugs a plain tap in again: ML2/OVS' agent takes it
-// off br-int when the binding has moved away, and does not bring it back (run on
-// Neutron 21.0.0 and 26.0.3). It goes to Neutron's dead VLAN first, as os-vif has
-// it, until the agent has wired it.
-func plug(p port.Port, instance string) string {
-	tap := "tap" + p.ID[:min(len(p.ID), 11)]
-	return "ovs-vsctl --may-exist add-port br-int " + tap + " tag=4095 -- set Interface " + tap +
-		" external_ids:iface-id=" + p.ID + " external_ids:attached-mac=" + p.MAC +
-		" external_ids:vm-uuid=" + instance + " external_ids:iface-status=active"
-}
-
-// up waits until the port's agent has reported it up; false when it has not in
-// time, or another aim waits.
-func (w *worker) up(ctx context.Context) bool {
-	for began := w.tools.clock(); ; {
-		p, err := w.read(ctx)
-		switch {
-		case err == nil && p.Status == binding.PortActive:
-			return true
-		case w.tools.clock()-began >= w.tools.upWithin, w.replaced(), !w.pause(ctx, min(look, w.tools.upWithin)):
-			return false
-		}
-	}
-}
-
-// gone ends the goal of a port that was deleted: there is nothing to be right.
-func (w *worker) gone(err error) {
-	w.report(audit.Line{Event: audit.PortVerified, Port: w.port, Decided: w.aim.Goal.Kind.String(), Outcome: "gone", Why: err.Error()})
-	w.tools.journal.settler(w.port, w.tools.clock())()
-	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: true, Up: true, Now: w.tools.clock()})
-}
-
-// alarm tells an operator what is wrong with the port, and the next request
-// that would mend it.
-func (w *worker) alarm(ctx context.Context, host string, err error) {
-	line := audit.Line{
-		Event: audit.HandoverAlarm, Port: w.port, Host: host, Why: err.Error(),
-		Decided: fmt.Sprintf("to see it: openstack port show %s, and GET /v2.0/ports/%s/bindings; to mend it, once no migration of the instance runs: the sequence for what is found in docs/repair.md", w.port, w.port),
-	}
-	if p, err := w.read(ctx); err == nil {
-		held, read := w.tools.journal.of(w.instance).Held(w.port, host)
-		step := rollback.Plan(rollback.Situation{Port: p, Source: host, Destination: otherHost([]port.Port{p}, host), NovaDone: true, Held: held, Unread: !read})
-		line.Saw = describe(p)
-		if request := step.Request(w.port); request != "" {
-			line.Decided = "to mend it, once no migration of the instance runs and the guest is on " + host + ": " + request + ", then read the rows again and go on by docs/repair.md"
-		}
-	}
-	w.report(line)
-}
-
 // suspect remembers a write that may still take effect, and leaves to whoever
 // acts by then a port that this process was late to write: it was frozen, or
 // lost its lease, between the decision and the answer.
@@ -411,29 +205,4 @@ func (w *worker) pause(ctx context.Context, d time.Duration) bool {
 	case <-w.mail.wake:
 	}
 	return true
-}
-
-func rightness(p port.Port, host string) string {
-	if right, why := p.RightOn(host); !right {
-		return "rows wrong: " + why
-	}
-	return "rows right"
-}
-
-// describe puts a port into words: its rows and its status, which are two
-// things.
-func describe(p port.Port) string {
-	text := "port status " + p.Status + "; rows:"
-	for _, r := range p.Rows {
-		status := "INACTIVE"
-		if r.Active {
-			status = "ACTIVE"
-		}
-		text += fmt.Sprintf(" %s %s %s", r.Host, status, r.VIFType)
-		if to := r.MigratingTo(); to != "" {
-			text += " migrating_to=" + to
-		}
-		text += ";"
-	}
-	return text
 }

@@ -23,6 +23,16 @@ func Made(r port.Row) bool { return r.Profile[MadeHere] == r.Host }
 // (QoS bandwidth, nova/network/constants.py): it cannot be made elsewhere.
 const allocation = "allocation"
 
+// Mark gives the row's profile with the mark, all else as it is.
+func Mark(r port.Row) map[string]any {
+	marked := maps.Clone(r.Profile)
+	if marked == nil {
+		marked = map[string]any{}
+	}
+	marked[MadeHere] = r.Host
+	return marked
+}
+
 // Held is what a row held before it was deleted to be made again: all of it
 // that Neutron does not make itself.
 type Held struct {
@@ -245,10 +255,8 @@ func remake(s Situation) Step {
 	case s.Held == nil:
 		return handsOff("the source has no row, and what it held was not written down")
 	}
-	profile := without(s.Held.Profile)
-	profile[MadeHere] = s.Source
 	return Step{
-		Action: Create, Host: s.Source, VNIC: s.Held.VNICType, Profile: profile,
+		Action: Create, Host: s.Source, VNIC: s.Held.VNICType, Profile: Mark(port.Row{Host: s.Source, Profile: without(s.Held.Profile)}),
 		Why: "the source's row was deleted to be made anew",
 	}
 }
