@@ -51,7 +51,9 @@ func (w *worker) restore(ctx context.Context) {
 		Journal: w.tools.journal.of(w.instance),
 		Wake:    w.mail.wake,
 	}
-	for told := 0; ; {
+	parts := min(tellings+1, max(1, w.tools.upWithin/tellEvery))
+	part := w.tools.upWithin / parts
+	for told := time.Duration(0); ; {
 		err := rollback.Restore(patience, w.tools.neutron, w.port, source, w.aim.Destination, options)
 		switch {
 		case stopped:
@@ -75,7 +77,7 @@ func (w *worker) restore(ctx context.Context) {
 		case errors.Is(err, port.ErrGone):
 			w.gone(err)
 			return
-		case err == nil && told < tellings && !w.up(patience, w.tools.upWithin/(tellings+1)):
+		case err == nil && told < parts-1 && !w.up(patience, part):
 			if told++; w.tellAgain(patience, source) {
 				continue
 			}
@@ -85,7 +87,7 @@ func (w *worker) restore(ctx context.Context) {
 				w.leave("its restore was given up: " + err.Error())
 			}
 		}
-		w.finish(ctx, source, err == nil, w.tools.upWithin*time.Duration(tellings+1-told)/(tellings+1))
+		w.finish(ctx, source, err == nil, part*(parts-told))
 		return
 	}
 }

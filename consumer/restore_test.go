@@ -62,6 +62,22 @@ func TestAnAgentThatDoesNotReportARestoredPortUpIsToldAgain(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatHasLittleTimeIsToldLess(t *testing.T) {
+	for within, tellings := range map[time.Duration]int{time.Second: 0, 9 * time.Second: 0, 10 * time.Second: 1, 15 * time.Second: 2, 10 * time.Minute: 2} {
+		work(t, committed("p1"), func(t *testing.T, d *desk) {
+			d.tools.upWithin = within
+			toldUp(d, 99)
+			d.aim(handover.GoalRestore, src, true)
+			if got, at := d.wait(); got.Up || at < within {
+				t.Errorf("%+v at %s", got, at)
+			}
+			if got := len(d.neutron.writes()); got != 2+2*tellings {
+				t.Errorf("within %s: %q", within, d.neutron.writes())
+			}
+		})
+	}
+}
+
 func TestAnAgentIsNotToldAgainForANewMigration(t *testing.T) {
 	work(t, committed("p1"), func(t *testing.T, d *desk) {
 		toldUp(d, 99)

@@ -29,9 +29,11 @@ const (
 	// unknownWatch is how long a port is watched after a write whose outcome is
 	// unknown: Neutron finishes a request whose client has gone away.
 	unknownWatch = time.Minute
-	// tellings is how often an agent that has not reported a restored port up is
-	// told of it again, at equal parts of the time that it has.
-	tellings = 2
+	// tellings is how often at most an agent that has not reported a restored port
+	// up is told of it again, at equal parts of the time that it has, each of at
+	// least tellEvery: its loop takes 2 s and, with many ports, longer.
+	tellings  = 2
+	tellEvery = 5 * time.Second
 	// look is the pause between two looks at a port that is waited for.
 	look = time.Second
 )
