@@ -63,6 +63,7 @@ func Conformance(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"FailedPostWithoutActiveRow", (*suite).failedPostWithoutActiveRow},
 		{"ProfileRoundTrip", (*suite).profileRoundTrip},
 		{"IfMatch", (*suite).ifMatch},
+		{"UpdateThatOnlyBinds", (*suite).updateThatOnlyBinds},
 		{"PortStatusProvesNothing", (*suite).portStatus},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -371,6 +372,44 @@ func (s *suite) ifMatch() {
 	}
 	_, err = binding.UpdateProfile(s.Context(), s.client, s.port, map[string]any{"a": "3"}, before)
 	s.wantErr(err, binding.ErrChanged)
+}
+
+// updateThatOnlyBinds: an unbound ACTIVE row whose profile stays. An update with
+// that profile is refused for ever before 23.0.0; one of nothing binds.
+func (s *suite) updateThatOnlyBinds() {
+	safe, err := binding.ConcurrentActivateSafe(s.Context(), s.client)
+	s.must(err)
+	profile := s.putProfile(map[string]any{"os_vif_delegation": true}).Profile
+	s.post(s.dest, nil)
+	s.mustActivate(s.dest)
+	s.mustActivate(s.source)
+	if !safe {
+		for range 3 {
+			_, err := binding.UpdateProfile(s.Context(), s.client, s.port, profile, s.getPort().RevisionNumber)
+			s.wantErr(err, binding.ErrChanged)
+		}
+		s.wantRows(want{s.source, "ACTIVE", false}, want{s.dest, "INACTIVE", false})
+	}
+	for range 2 {
+		p, err := binding.Rebind(s.Context(), s.client, s.port)
+		s.must(err)
+		if p.HostID != s.source || !p.Bound() || !reflect.DeepEqual(p.Profile, profile) {
+			s.Errorf("port after an update of nothing: %+v", p)
+		}
+	}
+	s.wantRows(want{s.source, "ACTIVE", true}, want{s.dest, "INACTIVE", false})
+	if safe {
+		s.mustActivate(s.dest)
+		s.mustActivate(s.source)
+		if p := s.putProfile(profile); !p.Bound() {
+			s.Errorf("port after an update with the profile that it has: %+v", p)
+		}
+	}
+
+	s.mustActivate(s.dest)
+	s.del(s.dest)
+	_, err = binding.Rebind(s.Context(), s.client, s.port)
+	s.wantErr(err, binding.ErrPortNotFound)
 }
 
 // portStatus: a port can be ACTIVE and unbound. A real Neutron needs a real agent

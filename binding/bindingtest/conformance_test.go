@@ -9,3 +9,11 @@ import (
 func TestConformance(t *testing.T) {
 	bindingtest.Conformance(t, bindingtest.NewEnv)
 }
+
+func TestConformanceOfAnOldNeutron(t *testing.T) {
+	bindingtest.Conformance(t, func(t *testing.T) bindingtest.Env {
+		env := bindingtest.NewEnv(t)
+		env.(interface{ MakeOld() }).MakeOld()
+		return env
+	})
+}

@@ -340,7 +340,8 @@ func (n *Neutron) updatePort(req request) answer {
 			return fail(http.StatusNotImplemented, "NotImplemented", "bindingtest: update of "+key)
 		}
 	}
-	if match := req.Header.Get("If-Match"); match != "" && match != fmt.Sprintf("revision_number=%d", p.revision) {
+	match := req.Header.Get("If-Match")
+	if match != "" && match != fmt.Sprintf("revision_number=%d", p.revision) {
 		// code: neutron/services/revisions/revision_plugin.py
 		return fail(http.StatusPreconditionFailed, "RevisionNumberConstraintFailed", fmt.Sprintf(
 			"Constrained to %s, but current revision is %d", strings.TrimPrefix(match, "revision_number="), p.revision))
@@ -349,6 +350,11 @@ func (n *Neutron) updatePort(req request) answer {
 		profile, _ := value.(map[string]any) // null clears it
 		if profile == nil {
 			profile = map[string]any{}
+		}
+		if n.old && match != "" && !r.bound() && reflect.DeepEqual(profile, r.profile) {
+			// Neutron 21.0.0 binds first, and then finds the revision changed (run).
+			return fail(http.StatusPreconditionFailed, "RevisionNumberConstraintFailed", fmt.Sprintf(
+				"Constrained to %d, but current revision is %d", p.revision, p.revision+1))
 		}
 		if !reflect.DeepEqual(profile, r.profile) {
 			r.profile = profile
