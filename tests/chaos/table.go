@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/earlybind/earlybind/tests/results"
 )
 
 // table has a line for each fault, for failed, for successful and for all
@@ -23,41 +25,19 @@ func table(records []record) string {
 }
 
 func row(name string, records []record, counts func(record) bool) string {
-	var rounds, atOnce, later, wrong, hurt, refused, alarms int
-	var seconds []float64
+	var t results.Tally
+	alarms := 0
 	for _, r := range records {
 		if !counts(r) {
 			continue
 		}
-		rounds++
-		switch {
-		case !r.Right:
-			wrong++
-		case r.AtOnce:
-			atOnce++
-		default:
-			later++
-		}
-		if len(r.Hurt) > 0 {
-			hurt++
-		}
-		if r.Refused {
-			refused++
-		}
+		t.Add(r.Right, r.AtOnce, len(r.Hurt) > 0, r.Refused, float64(r.ToRightMS)/1000)
 		if r.Alarms > 0 {
 			alarms++
 		}
-		if r.Right {
-			seconds = append(seconds, float64(r.ToRightMS)/1000)
-		}
 	}
-	quantiles := "-"
-	if len(seconds) > 0 {
-		slices.Sort(seconds)
-		at := func(q float64) float64 { return seconds[min(len(seconds)-1, int(q*float64(len(seconds))))] }
-		quantiles = fmt.Sprintf("%.1f / %.1f", at(.5), at(.99))
-	}
-	return fmt.Sprintf("%-26s %7d %10d %13d %6d %10d %8d %7d %16s\n", name, rounds, atOnce, later, wrong, hurt, refused, alarms, quantiles)
+	return fmt.Sprintf("%-26s %7d %10d %13d %6d %10d %8d %7d %16s\n", name, t.Rounds, t.AtOnce, t.Later, t.Wrong, t.Hurt, t.Refused, alarms,
+		results.Quantiles(t.ToRight, "%.1f", .5, .99))
 }
 
 // verdict is nil if every port has ended right and Nova was never hurt.

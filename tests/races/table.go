@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/earlybind/earlybind/tests/duel"
+	"github.com/earlybind/earlybind/tests/results"
 )
 
 // groups are the staggers that share a line, in ms.
@@ -14,7 +14,7 @@ var groups = [][2]int{{-300, -225}, {-200, -125}, {-100, -50}, {-25, 25}, {50, 1
 
 // table has a line for each case and group of staggers, and one for the case.
 // Refused are new migrations that a row of ours kept from beginning.
-func table(cases []duel.Case, results []duel.Result) string {
+func table(cases []duel.Case, rounds []duel.Result) string {
 	var b strings.Builder
 	for _, c := range cases {
 		fmt.Fprintf(&b, "\n(%s) %s\n", c.Key, c.Title)
@@ -22,59 +22,30 @@ func table(cases []duel.Case, results []duel.Result) string {
 			"stagger ms", "rounds", "right at", "right after", "wrong", "hurt", "refused", "ms to right", "ms apart as measured")
 		fmt.Fprintf(&b, "%14s %7s %10s %13s %6s %6s %9s %18s %22s\n", "", "", "once", "repair", "", "Nova", "", "p50 / p99", "min / p50 / max")
 		for _, g := range groups {
-			fmt.Fprint(&b, row(fmt.Sprintf("%+d..%+d", g[0], g[1]), results, c.Key, g))
+			fmt.Fprint(&b, row(fmt.Sprintf("%+d..%+d", g[0], g[1]), rounds, c.Key, g))
 		}
-		fmt.Fprint(&b, row("all", results, c.Key, [2]int{math.MinInt, math.MaxInt}))
+		fmt.Fprint(&b, row("all", rounds, c.Key, [2]int{math.MinInt, math.MaxInt}))
 	}
 	return b.String()
 }
 
-func row(name string, results []duel.Result, key string, group [2]int) string {
-	var rounds, atOnce, later, wrong, hurt, refused int
-	var toRight, apart []float64
-	for _, r := range results {
+func row(name string, rounds []duel.Result, key string, group [2]int) string {
+	var t results.Tally
+	var apart []float64
+	for _, r := range rounds {
 		if r.Case != key || r.StaggerMS < group[0] || r.StaggerMS > group[1] {
 			continue
 		}
-		rounds++
-		switch {
-		case !r.Right:
-			wrong++
-		case r.AtOnce:
-			atOnce++
-		default:
-			later++
-		}
-		if len(r.Hurt) > 0 {
-			hurt++
-		}
-		if r.Refused {
-			refused++
-		}
-		if r.Right {
-			toRight = append(toRight, r.TimeToRightMS)
-		}
+		t.Add(r.Right, r.AtOnce, len(r.Hurt) > 0, r.Refused, r.TimeToRightMS)
 		if r.ApartMS != nil {
 			apart = append(apart, *r.ApartMS)
 		}
 	}
-	if rounds == 0 {
+	if t.Rounds == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%14s %7d %10d %13d %6d %6d %9d %18s %22s\n", name, rounds, atOnce, later, wrong, hurt, refused,
-		quantiles(toRight, .5, .99), quantiles(apart, 0, .5, 1))
-}
-
-func quantiles(values []float64, at ...float64) string {
-	if len(values) == 0 {
-		return "-"
-	}
-	slices.Sort(values)
-	var text []string
-	for _, q := range at {
-		text = append(text, fmt.Sprintf("%.0f", values[min(len(values)-1, int(q*float64(len(values))))]))
-	}
-	return strings.Join(text, " / ")
+	return fmt.Sprintf("%14s %7d %10d %13d %6d %6d %9d %18s %22s\n", name, t.Rounds, t.AtOnce, t.Later, t.Wrong, t.Hurt, t.Refused,
+		results.Quantiles(t.ToRight, "%.0f", .5, .99), results.Quantiles(apart, "%.0f", 0, .5, 1))
 }
 
 // story tells a duel that ended wrong or hurt Nova, with all its calls.
