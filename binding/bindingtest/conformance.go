@@ -1,6 +1,7 @@
 package bindingtest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -497,4 +498,10 @@ func (s *suite) must(err error) {
 	if err != nil {
 		s.Fatal(err)
 	}
+}
+
+func decode(data []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	return d.Decode(to)
 }

@@ -1,4 +1,4 @@
-package bindingtest
+package neutron
 
 import (
 	"cmp"
@@ -337,7 +337,7 @@ func (n *Neutron) updatePort(req request) answer {
 	attrs, _ := req.body["port"].(map[string]any)
 	for key := range attrs {
 		if key != "binding:profile" && key != "name" {
-			return fail(http.StatusNotImplemented, "NotImplemented", "bindingtest: update of "+key)
+			return fail(http.StatusNotImplemented, "NotImplemented", "neutron: update of "+key)
 		}
 	}
 	if match := req.Header.Get("If-Match"); match != "" && match != fmt.Sprintf("revision_number=%d", p.revision) {
