@@ -9,6 +9,7 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
 	"github.com/earlybind/earlybind/wire"
@@ -55,6 +56,8 @@ type tools struct {
 	neutron Neutron
 	audit   func(audit.Line)
 	clock   func() time.Duration
+	// time has workers wait.
+	time clock.Clock
 	// may tells whether this replica may write now.
 	may func() bool
 	// journal is what replicas leave to each other; doubt adds to it, now or
@@ -75,10 +78,8 @@ type tools struct {
 // next point between two requests.
 func (w *worker) run(ctx context.Context) {
 	for {
-		select {
-		case <-ctx.Done():
+		if !w.pause(ctx, clock.Forever) {
 			return
-		case <-w.mail.wake:
 		}
 		for {
 			aim, ok := w.mail.take()
@@ -167,7 +168,7 @@ func (w *worker) commit(ctx context.Context) {
 func (w *worker) restore(ctx context.Context) {
 	began := w.tools.clock()
 	source := w.aim.Goal.Host
-	patience, cancel := context.WithTimeout(binding.OnlyIf(ctx, func() bool { return ctx.Err() == nil && w.tools.may() }), restorePatience)
+	patience, cancel := w.tools.time.WithTimeout(binding.OnlyIf(ctx, func() bool { return ctx.Err() == nil && w.tools.may() }), restorePatience)
 	defer cancel()
 	stopped := false
 	stop := func() bool {
@@ -203,6 +204,7 @@ func (w *worker) restore(ctx context.Context) {
 		},
 		Journal: w.tools.journal.of(w.instance),
 		Wake:    w.mail.wake,
+		Clock:   w.tools.time,
 	}
 	for {
 		err := rollback.Restore(patience, w.tools.neutron, w.port, source, w.aim.Destination, options)
@@ -384,15 +386,7 @@ func (w *worker) read(ctx context.Context) (port.Port, error) {
 
 // pause waits for d, for a new aim, or for the end; false at the end.
 func (w *worker) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-	case <-w.mail.wake:
-	}
-	return true
+	return w.tools.time.Wait(ctx, d, w.mail.wake)
 }
 
 func rightness(p port.Port, host string) string {
