@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/tests/lab"
 )
 
@@ -34,7 +35,7 @@ type sample struct {
 	Reachable   int       `json:"reachable"` // addresses of the guest that answer the probe afterwards
 	SilenceMS   int64     `json:"silence_ms"`
 	Figures     figures   `json:"figures"`
-	Timeline    []moment  `json:"timeline"`
+	Timeline    []timeline.Moment  `json:"timeline"`
 	Killed      string    `json:"killed,omitempty"`
 	KilledAt    time.Time `json:"killed_at,omitzero"`
 	Fault       string    `json:"fault,omitempty"` // the sample itself did not work
@@ -218,7 +219,7 @@ func (m *sample) fault(format string, args ...any) {
 
 // says tells whether the timeline holds a text.
 func (m *sample) says(text string) bool {
-	return slices.ContainsFunc(m.Timeline, func(e moment) bool { return strings.Contains(e.What, text) })
+	return slices.ContainsFunc(m.Timeline, func(e timeline.Moment) bool { return strings.Contains(e.What, text) })
 }
 
 // migrate starts the migration and does to it what the scenario says.
