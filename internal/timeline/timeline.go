@@ -68,8 +68,11 @@ func OfEvent(host, event, detail string) (who, what string) {
 func OfLine(l audit.Line) (who, what string, ok bool) {
 	switch l.Event {
 	case audit.EvidenceSeen:
-		said, ofNova := strings.CutPrefix(l.Saw, "Nova: ")
-		return "nova " + l.Host, said, ofNova
+		if said, ok := strings.CutPrefix(l.Saw, "libvirt lists: "); ok {
+			return "libvirt " + l.Host, "lists: " + said, true
+		}
+		said, ok := strings.CutPrefix(l.Saw, "Nova: ")
+		return "nova " + l.Host, said, ok
 	case audit.HandoverArmed, audit.HandoverAlarm, audit.HandoverEnded, audit.HostsAsked, audit.CommitsStopped, audit.CommitsResumed:
 		return "earlybind", strings.Join(strings.Fields(string(l.Event)+" "+l.Outcome+" "+l.Why), " "), true
 	case audit.PortDecided, audit.PortObserved:

@@ -34,5 +34,7 @@ func (t Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer r.Body.Close()
 	answer := httptest.NewRecorder()
 	t.ServeHTTP(answer, r)
-	return answer.Result(), nil
+	response := answer.Result()
+	response.Request = r
+	return response, nil
 }
