@@ -82,7 +82,7 @@ func (c *chronicle) request(instance, who, what string) {
 	c.note(instance, who, what)
 	s := c.open[instance]
 	if s != nil && s.Outcome == "" && who == timeline.ByEarlybind && what == "PUT port bindings/"+s.Destination+"/activate: 200" {
-		s.committedAt = c.clock.now
+		s.committedAt = c.clock.now + writeTakes/2 // when it is answered
 	}
 }
 

@@ -43,11 +43,7 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 		return err
 	}
 	fmt.Fprint(out, replay.Text(header, stories))
-	if len(stories) == 0 {
-		_, err = fmt.Fprintf(out, "%d messages, and no live migration\n", len(messages))
-	} else {
-		_, err = fmt.Fprintf(out, "%d messages, %d live migrations, policy %s\n", len(messages), len(stories), options.Policy)
-	}
+	_, err = fmt.Fprintf(out, "live migrations: %d; messages: %d; policy: %s\n", len(stories), len(messages), options.Policy)
 	return err
 }
 
