@@ -51,7 +51,7 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 		upWithin:     s.UpWithin,
 	})
 	o.registry.run = func(*actor) {} // Settle does
-	o.registry.searching = nil       // no search begins
+	o.registry.searching = nil       // a search waits here until the end: there is nothing to find
 	return o
 }
 

@@ -135,11 +135,23 @@ func TestSpeed(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			header, messages := load(t, "failed-in-switchover")
 			began := time.Now()
-			stories, err := Run(t.Context(), header, messages, Options{Policy: handover.PolicySuspended, Speed: speed})
+			followed, latest := 0, -time.Hour
+			stories, err := Run(t.Context(), header, messages, Options{
+				Policy: handover.PolicySuspended, Speed: speed,
+				Follow: func(at time.Duration, _, _, _ string) {
+					if followed++; at < latest {
+						t.Errorf("goes back to %s from %s", at, latest)
+					}
+					latest = at
+				},
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			took := time.Since(began)
+			if told := len(stories[0].Timeline); followed != told {
+				t.Errorf("%d moments followed, %d told", followed, told)
+			}
 			recorded := messages[len(messages)-1].At()
 			if least := time.Duration(float64(min(recorded, longestGap)) / speed); took < least || took > longest {
 				t.Errorf("speed %v: took %s, at least %s and at most %s", speed, took, least, longest)

@@ -38,13 +38,16 @@ type Options struct {
 	// Speed is how many times as fast as recorded, 0: as fast as possible. Gaps are
 	// cut to 5 s.
 	Speed float64
+	// Follow, if set, is told of each moment as it comes; at is since the
+	// recording began.
+	Follow func(at time.Duration, instance, who, what string)
 }
 
 // Run replays a recording and tells each handover's story, in the order in which they
 // began. The error is the context's, which ends a replay.
 func Run(ctx context.Context, h recording.Header, messages []recording.Message, o Options) ([]Story, error) {
 	clock := newVirtual()
-	told := newChronicle(clock)
+	told := newChronicle(clock, o.Follow)
 	all := migrations(h, messages)
 	ports := map[string]string{} // port to instance
 	cloud := newCloud(clock, all, func(who, method, path, port string, status int) {

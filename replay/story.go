@@ -58,18 +58,22 @@ func (s Story) String() string {
 // chronicle puts what happens into stories.
 type chronicle struct {
 	clock   *virtual
-	pending map[string][]happened // by instance, since its last handover
-	open    map[string]*Story     // by instance, its last
+	follow  func(at time.Duration, instance, who, what string) // may be nil
+	pending map[string][]happened                              // by instance, since its last handover
+	open    map[string]*Story                                  // by instance, its last
 	stories []*Story
 }
 
-func newChronicle(c *virtual) *chronicle {
-	return &chronicle{clock: c, pending: map[string][]happened{}, open: map[string]*Story{}}
+func newChronicle(c *virtual, follow func(at time.Duration, instance, who, what string)) *chronicle {
+	return &chronicle{clock: c, follow: follow, pending: map[string][]happened{}, open: map[string]*Story{}}
 }
 
 // note adds a moment of an instance.
 func (c *chronicle) note(instance, who, what string) {
 	h := happened{c.clock.now, who, what}
+	if c.follow != nil {
+		c.follow(h.at-origin, instance, who, what)
+	}
 	if s := c.open[instance]; s != nil {
 		s.happened = append(s.happened, h)
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/earlybind/earlybind/recording"
 	"github.com/earlybind/earlybind/replay"
@@ -22,7 +23,7 @@ const slowest = 0.1
 func replayFile(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("replay", flag.ContinueOnError)
 	options := replay.Options{}
-	f.Float64Var(&options.Speed, "speed", 0, "how many times as fast as recorded, 1 is as it was; gaps are cut to 5 s; 0: as fast as possible")
+	f.Float64Var(&options.Speed, "speed", 0, "how many times as fast as recorded, 1 is as it was; gaps are cut to 5 s; 0: as fast as possible. At a speed each moment is printed as it comes, too")
 	policy := f.String("policy", "auto", "when earlybind activates, as EARLYBIND_POLICY: observe, auto, suspended or resumed")
 	name, err := parse(f, aboutReplay, args, faults)
 	if err != nil {
@@ -38,9 +39,17 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 	if err != nil {
 		return err
 	}
+	if options.Speed != 0 {
+		options.Follow = func(at time.Duration, instance, who, what string) {
+			fmt.Fprintf(out, "%8.3f s  %.8s  %-22s %s\n", at.Seconds(), instance, who, what)
+		}
+	}
 	stories, err := replay.Run(ctx, header, messages, options)
 	if err != nil {
 		return err
+	}
+	if options.Speed != 0 {
+		fmt.Fprintln(out)
 	}
 	fmt.Fprint(out, replay.Text(header, stories))
 	_, err = fmt.Fprintf(out, "live migrations: %d; messages: %d; policy: %s\n", len(stories), len(messages), options.Policy)
