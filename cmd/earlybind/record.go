@@ -53,6 +53,10 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 		return err
 	}
 	written, err := live.Record(ctx, settings, recorder, header, file)
+	err = errors.Join(err, file.Close())
+	if err != nil && written == 0 {
+		return errors.Join(err, os.Remove(name)) // so that it can be tried again
+	}
 	fmt.Fprintf(out, "%s: %d messages\n", name, written)
-	return errors.Join(err, file.Close())
+	return err
 }
