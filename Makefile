@@ -25,8 +25,9 @@ HANDOVERS ?= 1000
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: prerequisites ## both programs, in bin/
+build: prerequisites ## the programs, in bin/
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-consumer ./cmd/earlybind-consumer
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/earlybind ./cmd/earlybind
 	CGO_ENABLED=1 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-publisher ./cmd/earlybind-publisher
 
 lab: lab-up tour ## start the lab and run the tour: the main job, in six stories and seven migrations

@@ -228,7 +228,7 @@ func (a *actor) arm(ctx context.Context) {
 	}
 	a.arming = true
 	ofHandover, about := a.ctx, a.about
-	a.wg.Go(func() {
+	a.tools.time.Go(&a.wg, func() {
 		began := a.tools.clock()
 		wait := broker.Backoff()
 		for {
@@ -243,10 +243,8 @@ func (a *actor) arm(ctx context.Context) {
 				return
 			}
 			a.tools.audit(audit.Line{Event: audit.HandoverArmed, Handover: about, Outcome: "failed", Err: err})
-			select {
-			case <-ofHandover.Done():
+			if !a.tools.time.Wait(ofHandover, wait.NextBackOff(), nil) {
 				return
-			case <-time.After(wait.NextBackOff()):
 			}
 		}
 	})
@@ -310,7 +308,7 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 		w.unknown = a.tools.clock() + a.tools.unknownWatch
 	}
 	a.workers[id] = w
-	a.wg.Go(func() { w.run(ofHandover) })
+	a.tools.time.Go(&a.wg, func() { w.run(ofHandover) })
 	return w
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -300,6 +301,7 @@ func newKit(n *neutron) *kit {
 		neutron:  n,
 		audit:    k.record,
 		clock:    func() time.Duration { return time.Hour + time.Since(began) },
+		time:     clock.Real(),
 		may:      func() bool { return !k.barred.Load() },
 		ask:      func(string) { k.asked.Add(1) },
 		journal:  journal,

@@ -39,15 +39,35 @@ type registry struct {
 	// through leftOvers.
 	searched  map[string]bool
 	leftOvers chan found
-	wg        sync.WaitGroup
+	// run has a new actor take its inputs.
+	run func(*actor)
+	wg  sync.WaitGroup
 }
 
 func newRegistry(ctx context.Context, t *tools) *registry {
-	return &registry{
+	r := &registry{
 		ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{},
 		running: map[string]map[string]bool{}, searching: make(chan struct{}, searchesAtOnce),
 		reviewing: make(chan struct{}, looksAtOnce),
 		searched:  map[string]bool{}, leftOvers: make(chan found),
+	}
+	r.run = func(a *actor) { r.wg.Go(func() { a.run(ctx) }) }
+	return r
+}
+
+// take takes in what was read off a message. freshFor tells for how long a host
+// event may lead to a commit.
+func (r *registry) take(read any, freshFor func(wire.HostEvent) time.Duration, again bool, settle func()) {
+	switch m := read.(type) {
+	case wire.NovaEvent:
+		r.nova(m, again, settle)
+	case wire.HostEvent:
+		r.event(m, freshFor(m), again, settle)
+	case wire.HostStates:
+		r.states(m)
+		settle()
+	default:
+		settle()
 	}
 }
 
@@ -282,7 +302,7 @@ func (r *registry) tell(a *actor, m message) {
 func (r *registry) start(instance string) *actor {
 	a := newActor(instance, r.tools)
 	r.actors[instance] = a
-	r.wg.Go(func() { a.run(r.ctx) })
+	r.run(a)
 	return a
 }
 

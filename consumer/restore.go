@@ -14,7 +14,7 @@ import (
 func (w *worker) restore(ctx context.Context) {
 	began := w.tools.clock()
 	source := w.aim.Goal.Host
-	patience, cancel := context.WithTimeout(binding.OnlyIf(ctx, func() bool { return ctx.Err() == nil && w.tools.may() }), restorePatience)
+	patience, cancel := w.tools.time.WithTimeout(binding.OnlyIf(ctx, func() bool { return ctx.Err() == nil && w.tools.may() }), restorePatience)
 	defer cancel()
 	stopped := false
 	stop := func() bool {
@@ -50,6 +50,7 @@ func (w *worker) restore(ctx context.Context) {
 		},
 		Journal: w.tools.journal.of(w.instance),
 		Wake:    w.mail.wake,
+		Clock:   w.tools.time,
 	}
 	parts := min(tellings+1, max(1, w.tools.upWithin/tellEvery))
 	part := w.tools.upWithin / parts

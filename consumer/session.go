@@ -11,6 +11,7 @@ import (
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -163,6 +164,7 @@ func (s *session) tools(ctx context.Context) *tools {
 		neutron:  s.neutron,
 		audit:    s.log.Record,
 		clock:    s.clock,
+		time:     clock.Real(),
 		may:      func() bool { return ctx.Err() == nil && s.lease.held() },
 		settings: s.core,
 		breaker:  s.breaker,
@@ -234,37 +236,32 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 	case err != nil:
 		return s.park(ctx, d, err.Error())
 	}
-	switch m := m.(type) {
-	case nil:
-		settle()
-	case wire.Tick:
-		if m.Replica == s.replica {
-			s.lease.renew(time.Duration(m.SentNS))
-			if err := s.becomeActive(ctx); err != nil {
-				return err
-			}
+	if m, ok := m.(wire.Tick); ok && m.Replica == s.replica {
+		s.lease.renew(time.Duration(m.SentNS))
+		if err := s.becomeActive(ctx); err != nil {
+			return err
 		}
-		settle()
-	case wire.NovaEvent:
-		s.registry.nova(m, d.Redelivered, settle)
-	case wire.HostEvent:
-		s.registry.event(m, s.freshFor(m, d.Redelivered), d.Redelivered, settle)
-	case wire.HostStates:
-		s.registry.states(m)
-		settle()
 	}
+	s.registry.take(m, func(e wire.HostEvent) time.Duration { return s.freshFor(e, d.Redelivered) }, d.Redelivered, settle)
 	return nil
+}
+
+func (s *session) freshFor(e wire.HostEvent, redelivered bool) time.Duration {
+	queued, known := s.lease.queued()
+	if redelivered || !known {
+		return 0
+	}
+	return s.settings.freshFor(e, queued)
 }
 
 // freshFor tells for how long a host event may still lead to a commit: the
 // window less what it has waited at its publisher and, at most, in the queue.
-// A message that was delivered before was acted on before, or by another.
-func (s *session) freshFor(e wire.HostEvent, redelivered bool) time.Duration {
-	queued, known := s.lease.queued()
-	if redelivered || !known || e.AgeMS < 0 || e.AgeMS > s.settings.CommitWindow.Milliseconds() {
+// A message that was delivered before was acted on before, or by another: for none.
+func (s Settings) freshFor(e wire.HostEvent, queued time.Duration) time.Duration {
+	if e.AgeMS < 0 || e.AgeMS > s.CommitWindow.Milliseconds() {
 		return 0
 	}
-	return s.settings.CommitWindow - time.Duration(e.AgeMS)*time.Millisecond - max(queued, 0)
+	return s.CommitWindow - time.Duration(e.AgeMS)*time.Millisecond - max(queued, 0)
 }
 
 // becomeActive is called when the queue serves this replica: the journal is

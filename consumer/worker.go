@@ -8,6 +8,7 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -58,6 +59,8 @@ type tools struct {
 	neutron Neutron
 	audit   func(audit.Line)
 	clock   func() time.Duration
+	// time has workers wait.
+	time clock.Clock
 	// may tells whether this replica may write now.
 	may func() bool
 	// journal is what replicas leave to each other; doubt adds to it, now or
@@ -78,10 +81,8 @@ type tools struct {
 // next point between two requests.
 func (w *worker) run(ctx context.Context) {
 	for {
-		select {
-		case <-ctx.Done():
+		if !w.pause(ctx, clock.Forever) {
 			return
-		case <-w.mail.wake:
 		}
 		for {
 			aim, ok := w.mail.take()
@@ -198,13 +199,5 @@ func (w *worker) read(ctx context.Context) (port.Port, error) {
 
 // pause waits for d, for a new aim, or for the end; false at the end.
 func (w *worker) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-	case <-w.mail.wake:
-	}
-	return true
+	return w.tools.time.Wait(ctx, d, w.mail.wake)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/port"
 )
 
@@ -60,6 +61,8 @@ type Options struct {
 	Journal Journal
 	// Wake ends a pause early, since something has changed. May be nil.
 	Wake <-chan struct{}
+	// Clock is clock.Real() if nil.
+	Clock clock.Clock
 }
 
 // The ends of a roll-back that did not get the rows right.
@@ -87,6 +90,7 @@ func pace() *backoff.ExponentialBackOff {
 	b.InitialInterval = 100 * time.Millisecond
 	b.Multiplier = 1.6
 	b.MaxInterval = 5 * time.Second
+	b.RandomizationFactor = 0 // the clock spreads
 	return b
 }
 
@@ -97,7 +101,10 @@ func pace() *backoff.ExponentialBackOff {
 // A step that fails is not an end: the rows are read again and the plan made
 // anew, since a 500 can come after the row has changed and a 200 before it has.
 func Restore(ctx context.Context, n Neutron, id, source, destination string, o Options) error {
-	wait := pace()
+	wait, now := pace(), o.Clock
+	if now == nil {
+		now = clock.Real()
+	}
 	var last Step
 	var why string  // the rows are not right yet
 	var refused int // rows that Neutron would not make on the destination
@@ -133,7 +140,7 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 				if !o.May() {
 					return ErrStopped
 				}
-				start := time.Now()
+				start := now.Now()
 				err := take(ctx, n, o.Journal, p, step)
 				why = step.Why
 				if errors.Is(err, ErrRefused) && step.Action == Create && step.Host == destination {
@@ -143,7 +150,7 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 					why = step.Action.String() + ": " + err.Error()
 					asked = retryAfter(err)
 				}
-				o.Report(Taken{Step: step, Err: err, Took: time.Since(start)})
+				o.Report(Taken{Step: step, Err: err, Took: now.Now() - start})
 				again := step.Action == last.Action && step.Host == last.Host
 				if err == nil {
 					last = step // one that failed is not what did not help
@@ -154,8 +161,8 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 				}
 			}
 		}
-		if err := pause(ctx, max(wait.NextBackOff(), asked), o.Wake); err != nil {
-			return fmt.Errorf("%w: %s", err, why)
+		if !now.Wait(ctx, max(now.Spread(wait.NextBackOff()), asked), o.Wake) {
+			return fmt.Errorf("%w: %s", ctx.Err(), why)
 		}
 	}
 }
@@ -188,19 +195,6 @@ func take(ctx context.Context, n Neutron, j Journal, p port.Port, s Step) error 
 		return n.Delete(ctx, p.ID, s.Host)
 	default:
 		return fmt.Errorf("not a step: %s", s.Action)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	case <-wake:
-		return nil
 	}
 }
 

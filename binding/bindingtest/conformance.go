@@ -1,6 +1,7 @@
 package bindingtest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -406,7 +407,12 @@ func (s *suite) updateThatOnlyBinds() {
 		}
 	}
 
+	// As Nova at the end of a live migration (_update_port_binding_for_instance).
 	s.mustActivate(s.dest)
+	body := map[string]any{"port": map[string]any{"binding:host_id": s.dest, "device_owner": "compute:nova"}}
+	_, err = s.client.Put(s.Context(), s.client.ServiceURL("ports", s.port), body, nil, &gophercloud.RequestOpts{OkCodes: []int{200}})
+	s.must(err)
+	s.wantRows(want{s.source, "INACTIVE", false}, want{s.dest, "ACTIVE", true})
 	s.del(s.dest)
 	_, err = binding.Rebind(s.Context(), s.client, s.port)
 	s.wantErr(err, binding.ErrPortNotFound)
@@ -536,4 +542,10 @@ func (s *suite) must(err error) {
 	if err != nil {
 		s.Fatal(err)
 	}
+}
+
+func decode(data []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	return d.Decode(to)
 }

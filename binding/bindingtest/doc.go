@@ -1,28 +1,7 @@
-/*
-Package bindingtest has a fake Neutron for tests, in memory behind HTTP, and the
-conformance suite that holds it and a real Neutron to the same answers.
-
-The fake answers as Neutron 26.0.3 (2025.1) with ML2/openvswitch was seen to: the
-status codes, the bodies, the request id header, what becomes of the rows and of the
-port. It knows /v2.0/ports (list by filter, read, update of the profile or of
-nothing), /v2.0/ports/{id}/bindings and /v2.0/extensions. What it was not seen to
-answer but is read in Neutron's code says so in a comment.
-
-	neutron := bindingtest.New(t)
-	port := neutron.AddPort(bindingtest.PortOpts{Host: "compute1"})
-	client := neutron.Client()
-
-Faults are injected per call: a delay that a test ends, an error before or after the
-call took effect, a load balancer that answers in Neutron's place, a connection that
-breaks, also half-way through the answer, someone else's call in between:
-
-	// Nova's rollback deletes the destination row while we activate the source
-	neutron.Inject(bindingtest.Fault{
-		Op:      binding.OpActivate,
-		Between: func() { neutron.DeleteRow(port, "compute2") },
-	})
-
-A [Proxy] brings the same faults, but for the last, between a client and a real
-Neutron.
-*/
+// Package bindingtest brings [neutron.Neutron], the Neutron in memory, behind HTTP for
+// tests, and has the conformance suite that holds it and a real Neutron to the same
+// answers.
+//
+// A [Proxy] brings the same faults, but for calls between the two transactions of an
+// activate, between a client and a real Neutron.
 package bindingtest

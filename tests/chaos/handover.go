@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/earlybind/earlybind/simulated/nova"
 	"github.com/earlybind/earlybind/tests/duel"
-	"github.com/earlybind/earlybind/tests/nova"
 	"github.com/earlybind/earlybind/wire"
 )
 

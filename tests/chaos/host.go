@@ -11,7 +11,7 @@ import (
 
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/config"
-	"github.com/earlybind/earlybind/tests/nova"
+	"github.com/earlybind/earlybind/simulated/nova"
 	"github.com/earlybind/earlybind/wire"
 )
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/simulated/nova"
 	"github.com/earlybind/earlybind/tests/lab"
-	"github.com/earlybind/earlybind/tests/nova"
 )
 
 // openLab gives the running lab as a cloud, with a network and a virtual host of

@@ -12,7 +12,7 @@ import (
 
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/rollback"
-	"github.com/earlybind/earlybind/tests/nova"
+	"github.com/earlybind/earlybind/simulated/nova"
 )
 
 // RepairWithin is how long after the last call of Nova a port may stay wrong.

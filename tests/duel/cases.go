@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/earlybind/earlybind/tests/nova"
+	"github.com/earlybind/earlybind/simulated/nova"
 )
 
 // How long Nova takes between its steps, as far as a case depends on it: from

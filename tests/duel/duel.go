@@ -9,7 +9,7 @@ import (
 
 	"github.com/earlybind/earlybind/rollback"
 	"github.com/earlybind/earlybind/rollback/rollbacktest"
-	"github.com/earlybind/earlybind/tests/nova"
+	"github.com/earlybind/earlybind/simulated/nova"
 )
 
 // duel is one meeting of our calls with Nova's.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
-	"github.com/earlybind/earlybind/tests/nova"
+	"github.com/earlybind/earlybind/simulated/nova"
 )
 
 // Entry is one call of a duel, for the record of one that ended wrong.

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/tests/lab"
 	"github.com/earlybind/earlybind/tests/results"
 )
@@ -119,7 +120,7 @@ func show(ctx context.Context, l *lab.Lab, s scenario, file string) (*sample, er
 	if err != nil {
 		return nil, fmt.Errorf("(%s): %w", s.Key, err)
 	}
-	fmt.Print(m.text())
+	fmt.Print(timeline.Text(m.Timeline))
 	for _, p := range m.Ports {
 		verdict := "rows right"
 		if !p.Right {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/tests/lab"
 )
 
@@ -22,23 +23,23 @@ const (
 
 // sample is one migration of the lab's guest, and what came of it.
 type sample struct {
-	Scenario    string    `json:"scenario"`
-	Release     string    `json:"release"`
-	Began       time.Time `json:"began"`
-	Instance    string    `json:"instance"`
-	Source      string    `json:"source"`
-	Destination string    `json:"destination"`
-	Migration   string    `json:"migration"` // Nova's status of it
-	RowsRight   bool      `json:"rows_right"`
-	Ports       []result  `json:"ports"`
-	Reachable   int       `json:"reachable"` // addresses of the guest that answer the probe afterwards
-	SilenceMS   int64     `json:"silence_ms"`
-	Figures     figures   `json:"figures"`
-	Timeline    []moment  `json:"timeline"`
-	Killed      string    `json:"killed,omitempty"`
-	KilledAt    time.Time `json:"killed_at,omitzero"`
-	Fault       string    `json:"fault,omitempty"` // the sample itself did not work
-	asked       bool      // Nova has accepted the migration
+	Scenario    string            `json:"scenario"`
+	Release     string            `json:"release"`
+	Began       time.Time         `json:"began"`
+	Instance    string            `json:"instance"`
+	Source      string            `json:"source"`
+	Destination string            `json:"destination"`
+	Migration   string            `json:"migration"` // Nova's status of it
+	RowsRight   bool              `json:"rows_right"`
+	Ports       []result          `json:"ports"`
+	Reachable   int               `json:"reachable"` // addresses of the guest that answer the probe afterwards
+	SilenceMS   int64             `json:"silence_ms"`
+	Figures     figures           `json:"figures"`
+	Timeline    []timeline.Moment `json:"timeline"`
+	Killed      string            `json:"killed,omitempty"`
+	KilledAt    time.Time         `json:"killed_at,omitzero"`
+	Fault       string            `json:"fault,omitempty"` // the sample itself did not work
+	asked       bool              // Nova has accepted the migration
 }
 
 // result is how one port ended.
@@ -218,7 +219,7 @@ func (m *sample) fault(format string, args ...any) {
 
 // says tells whether the timeline holds a text.
 func (m *sample) says(text string) bool {
-	return slices.ContainsFunc(m.Timeline, func(e moment) bool { return strings.Contains(e.What, text) })
+	return slices.ContainsFunc(m.Timeline, func(e timeline.Moment) bool { return strings.Contains(e.What, text) })
 }
 
 // migrate starts the migration and does to it what the scenario says.

@@ -2,20 +2,13 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/tests/lab"
 )
-
-// moment is one thing that happened, in milliseconds from the guest's pause.
-type moment struct {
-	MS   float64 `json:"ms"`
-	Who  string  `json:"who"`
-	What string  `json:"what"`
-}
 
 // figures are what a sample measured, in milliseconds from the pause unless
 // said otherwise; nil where it did not happen.
@@ -73,7 +66,7 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 	}
 	since := func(t time.Time) float64 { return float64(t.Sub(zero).Microseconds()) / 1000 }
 	add := func(at time.Time, who, what string) {
-		m.Timeline = append(m.Timeline, moment{since(at), who, what})
+		m.Timeline = append(m.Timeline, timeline.Moment{MS: since(at), Who: who, What: what})
 	}
 	mark := func(f **float64, at time.Time, keepFirst bool) {
 		if *f == nil || !keepFirst {
@@ -86,7 +79,8 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 	}
 	add(m.Began, "user", "live migration "+m.Source+" -> "+m.Destination+" asked for")
 	for _, e := range events {
-		add(e.At, "libvirt "+e.Host, strings.ToUpper(e.Event)+"/"+strings.ToUpper(e.Detail))
+		who, what := timeline.OfEvent(e.Host, e.Event, e.Detail)
+		add(e.At, who, what)
 		switch {
 		case e.Host == m.Destination && e.Event == "resumed":
 			mark(&m.Figures.PauseToArrival, e.At, true)
@@ -115,22 +109,16 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 		if line.Text("instance") != m.Instance {
 			continue
 		}
-		switch line.Text("event") {
-		case "evidence.seen":
-			if saw := line.Text("saw"); strings.HasPrefix(saw, "Nova: ") {
-				add(line.Time, "nova "+line.Text("host"), strings.TrimPrefix(saw, "Nova: "))
-				if saw == "Nova: post.start" {
-					mark(&m.Figures.PauseToNova, line.Time, true)
-				}
-			}
-		case "handover.armed", "handover.alarm", "handover.ended":
-			add(line.Time, "earlybind", strings.TrimSpace(line.Text("event")+" "+line.Text("outcome")+" "+line.Text("why")))
-		case "port.decided", "port.observed":
-			add(line.Time, "earlybind", line.Text("decided")+" ("+line.Text("why")+")")
-		case "port.verified":
-			if line.Text("decided") != "" && line.Text("outcome") != "" {
-				add(line.Time, "earlybind", "verified: "+line.Text("outcome"))
-			}
+		who, what, ok := timeline.OfLine(audit.Line{
+			Event: audit.Event(line.Text("event")), Host: line.Text("host"), Saw: line.Text("saw"),
+			Decided: line.Text("decided"), Outcome: line.Text("outcome"), Why: line.Text("why"),
+		})
+		if !ok {
+			continue
+		}
+		add(line.Time, who, what)
+		if line.Text("saw") == "Nova: post.start" {
+			mark(&m.Figures.PauseToNova, line.Time, true)
 		}
 	}
 	for _, r := range requests {
@@ -143,14 +131,12 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 		if port == "" || r.Method == "GET" {
 			continue
 		}
-		who := "nova -> neutron"
+		who := timeline.ByNova
 		if r.ByEarlybind() {
-			who = "earlybind -> neutron"
+			who = timeline.ByEarlybind
 			m.Figures.OursWritten++
 		}
-		what := r.Method + strings.TrimPrefix(strings.Replace(r.Path, port, "", 1), "/v2.0/ports")
-		what = strings.NewReplacer("//", "/", "/bindings", " bindings", "PUT/", "PUT port").Replace(what)
-		add(r.At, who, fmt.Sprintf("%s: %d", what, r.Status))
+		add(r.At, who, timeline.OfRequest(r.Method, r.Path, port, r.Status))
 		if r.Activates() {
 			m.Figures.count(r)
 			if r.ByEarlybind() && strings.Contains(r.Path, "/"+m.Destination+"/") {
@@ -162,15 +148,7 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 			}
 		}
 	}
-	slices.SortStableFunc(m.Timeline, func(a, b moment) int {
-		switch {
-		case a.MS < b.MS:
-			return -1
-		case a.MS > b.MS:
-			return 1
-		}
-		return 0
-	})
+	timeline.Sort(m.Timeline)
 	return nil
 }
 
@@ -184,31 +162,4 @@ func (f *figures) count(r lab.Request) {
 	default:
 		f.NovaFailed++
 	}
-}
-
-// text draws the timeline; the same thing said of several ports within 1.5 s
-// becomes one line.
-func (m *sample) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%12s  %-22s %s\n", "ms from pause", "who", "what")
-	for i := 0; i < len(m.Timeline); i++ {
-		at := m.Timeline[i]
-		if slices.ContainsFunc(m.Timeline[:i], func(e moment) bool { return e.Who == at.Who && e.What == at.What && at.MS-e.MS < 1500 }) {
-			continue
-		}
-		times := 0
-		last := at.MS
-		for _, later := range m.Timeline[i:] {
-			if later.Who == at.Who && later.What == at.What && later.MS-at.MS < 1500 {
-				times++
-				last = later.MS
-			}
-		}
-		what := at.What
-		if times > 1 {
-			what += fmt.Sprintf("  ×%d, last %+.0f", times, last)
-		}
-		fmt.Fprintf(&b, "%+12.0f   %-22s %s\n", at.MS, at.Who, what)
-	}
-	return b.String()
 }

@@ -1,4 +1,4 @@
-package bindingtest
+package neutron
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 // Calls are the calls that came, and the faults for those to come. Its methods may
 // be called at any time from any goroutine.
 type Calls struct {
-	done chan struct{} // closed when the test ends
+	done chan struct{} // closed by Close
 
 	mu     sync.Mutex
 	came   int
@@ -38,6 +38,9 @@ type Request struct {
 	Status    int       // 0 while it runs, and if the connection was broken
 	RequestID string    // of the fake, also of a call that was broken
 }
+
+// Close lets go of the calls that a fault holds.
+func (c *Calls) Close() { close(c.done) }
 
 // Inject adds a fault. The first that fits a call is used.
 func (c *Calls) Inject(f Fault) {

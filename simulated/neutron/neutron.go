@@ -1,4 +1,4 @@
-package bindingtest
+package neutron
 
 import (
 	"bytes"
@@ -6,26 +6,19 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"sync"
-	"testing"
-
-	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/earlybind/earlybind/binding"
 )
 
 // Token is the only token that the fake accepts.
-const Token = "bindingtest-token"
+const Token = "simulated-token"
 
-// Neutron is a fake Neutron. Its methods may be called at any time from any
+// Neutron is one Neutron. Its methods may be called at any time from any
 // goroutine.
 type Neutron struct {
 	Calls
-
-	server *httptest.Server
-	client *gophercloud.ServiceClient
 
 	mu        sync.Mutex
 	ports     map[string]*port
@@ -36,10 +29,9 @@ type Neutron struct {
 	old       bool
 }
 
-// New starts a fake Neutron that ends with the test. Hosts are those with a live
-// agent; compute1 and compute2 if none are given.
-func New(t testing.TB, hosts ...string) *Neutron {
-	t.Helper()
+// New makes a Neutron. Hosts are those with a live agent; compute1 and compute2 if
+// none are given.
+func New(hosts ...string) *Neutron {
 	if len(hosts) == 0 {
 		hosts = []string{"compute1", "compute2"}
 	}
@@ -51,39 +43,11 @@ func New(t testing.TB, hosts ...string) *Neutron {
 	for _, host := range hosts {
 		n.agents[host] = true
 	}
-	n.server = httptest.NewServer(n.handler(n.carry))
-
-	transport := &http.Transport{MaxIdleConnsPerHost: 32}
-	provider := &gophercloud.ProviderClient{
-		TokenID:    Token,
-		HTTPClient: http.Client{Transport: transport},
-	}
-	n.client = &gophercloud.ServiceClient{
-		ProviderClient: provider,
-		Endpoint:       n.server.URL + "/",
-		ResourceBase:   n.server.URL + "/v2.0/",
-	}
-	t.Cleanup(func() {
-		close(n.done)
-		transport.CloseIdleConnections()
-		n.server.CloseClientConnections()
-		n.server.Close()
-	})
 	return n
 }
 
-// Client starts a fake Neutron and returns a client of it.
-func Client(t testing.TB, hosts ...string) (*gophercloud.ServiceClient, *Neutron) {
-	t.Helper()
-	n := New(t, hosts...)
-	return n.Client(), n
-}
-
-// Client is a client of the fake, with all rights.
-func (n *Neutron) Client() *gophercloud.ServiceClient { return n.client }
-
-// URL is where the fake listens, without a path.
-func (n *Neutron) URL() string { return n.server.URL }
+// Handler serves the API.
+func (n *Neutron) Handler() http.Handler { return n.handler(n.carry) }
 
 // PortOpts describes a port; the zero value of a field is its default.
 type PortOpts struct {
@@ -317,11 +281,11 @@ func (p *port) body() map[string]any {
 func normalise(m map[string]any) map[string]any {
 	data, err := json.Marshal(m)
 	if err != nil {
-		panic(fmt.Sprintf("bindingtest: %v", err))
+		panic(fmt.Sprintf("neutron: %v", err))
 	}
 	out := map[string]any{}
 	if err := decode(data, &out); err != nil {
-		panic(fmt.Sprintf("bindingtest: %v", err))
+		panic(fmt.Sprintf("neutron: %v", err))
 	}
 	if out == nil {
 		out = map[string]any{}

@@ -1,4 +1,4 @@
-package bindingtest
+package neutron
 
 import "net/http"
 

@@ -1,11 +1,9 @@
-package bindingtest
+package neutron
 
 import (
 	"bytes"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"testing"
 
 	"github.com/gophercloud/gophercloud/v2"
 )
@@ -18,28 +16,15 @@ type Proxy struct {
 	Calls
 
 	neutron *gophercloud.ServiceClient
-	client  *gophercloud.ServiceClient
 }
 
-// NewProxy starts a proxy before the Neutron of a client; it ends with the test.
-func NewProxy(t testing.TB, neutron *gophercloud.ServiceClient) *Proxy {
-	t.Helper()
-	p := &Proxy{Calls: Calls{done: make(chan struct{})}, neutron: neutron}
-	server := httptest.NewServer(p.handler(p.carry))
-	client := *neutron
-	client.Endpoint, client.ResourceBase = server.URL+"/", server.URL+"/v2.0/"
-	p.client = &client
-	t.Cleanup(func() {
-		close(p.done)
-		neutron.HTTPClient.CloseIdleConnections()
-		server.CloseClientConnections()
-		server.Close()
-	})
-	return p
+// NewProxy makes a proxy before the Neutron of a client.
+func NewProxy(neutron *gophercloud.ServiceClient) *Proxy {
+	return &Proxy{Calls: Calls{done: make(chan struct{})}, neutron: neutron}
 }
 
-// Client is the client's twin that goes through the proxy. They share their token.
-func (p *Proxy) Client() *gophercloud.ServiceClient { return p.client }
+// Handler serves what it passes on.
+func (p *Proxy) Handler() http.Handler { return p.handler(p.carry) }
 
 // carry passes a call on, unless its fault forbids, and picks the answer.
 func (p *Proxy) carry(_ string, req request, fault Fault) reply {

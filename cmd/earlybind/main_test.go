@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const success = "../../recordings/success.jsonl"
+
+func TestCommands(t *testing.T) {
+	t.Setenv("EARLYBIND_AMQP_USER", "") // required by record
+	future := filepath.Join(t.TempDir(), "future.jsonl")
+	if err := os.WriteFile(future, []byte(`{"earlybind_recording":9}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args        string
+		code        int
+		out, faults string
+	}{
+		{"", wrongUsage, "", "earlybind replay FILE"},
+		{"help", done, "earlybind record FILE", ""},
+		{"-version", done, "earlybind dev", ""},
+		{"play x", wrongUsage, "", `there is no command "play"`},
+		{"replay", wrongUsage, "", "one FILE is needed"},
+		{"replay a b", wrongUsage, "", "one FILE is needed"},
+		{"replay -h", done, "", "No server is needed"},
+		{"replay -nonsense x", wrongUsage, "", "usage: earlybind replay"},
+		{"replay -speed -1 x", wrongUsage, "", "-speed must be 0"},
+		{"replay -speed 0.01 x", wrongUsage, "", "-speed must be 0"},
+		{"replay -policy fast x", wrongUsage, "", "a policy is one of"},
+		{"replay /nowhere/x", failed, "", "/nowhere/x: no such file"},
+		{"replay " + future, failed, "", "line 1: the recording is of version 9"},
+		{"replay " + success, done, "handover.ended migrated", ""},
+		{"replay " + success + " -policy observe", done, "live migrations: 1; messages: 8; policy: observe", ""},
+		{"record", wrongUsage, "", "one FILE is needed"},
+		{"record -h", done, "", "anonymise-hosts"},
+		{"record -for -1m x", wrongUsage, "", "-for must not be negative"},
+		{"record x", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},
+	} {
+		var out, faults bytes.Buffer
+		code := run(t.Context(), strings.Fields(c.args), &out, &faults)
+		if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(faults.String(), c.faults) {
+			t.Errorf("earlybind %s: %d\n%s\n%s", c.args, code, &out, &faults)
+		}
+		if (c.faults == "") != (faults.Len() == 0) {
+			t.Errorf("earlybind %s: says %s", c.args, &faults)
+		}
+	}
+}
+
+func TestARecordingIsNotWrittenOver(t *testing.T) {
+	t.Setenv("EARLYBIND_AMQP_USER", "u")
+	t.Setenv("EARLYBIND_AMQP_PASSWORD", "p")
+	name := filepath.Join(t.TempDir(), "there")
+	if err := os.WriteFile(name, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, faults bytes.Buffer
+	if code := run(t.Context(), []string{"record", name}, &out, &faults); code != failed || !strings.Contains(faults.String(), "exists") {
+		t.Errorf("%d, %s", code, &faults)
+	}
+	if left, _ := os.ReadFile(name); string(left) != "precious" {
+		t.Errorf("it is %q now", left)
+	}
+}

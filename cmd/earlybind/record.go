@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/recording"
+	"github.com/earlybind/earlybind/recording/live"
+)
+
+const aboutRecord = `Records what earlybind's consumer would read off RabbitMQ: Nova's notifications and the hosts' events.
+It connects with the consumer's settings (EARLYBIND_AMQP_*, see docs/settings.md), reads from a queue of its own,
+which goes away with it, and takes nothing from anybody. Tokens, and names of users, projects and instances, are
+not written. It ends with Ctrl-C, after -for, or when the connection is lost; what was written until then is whole.`
+
+func record(ctx context.Context, args []string, out, faults io.Writer) error {
+	f := flag.NewFlagSet("record", flag.ContinueOnError)
+	length := f.Duration("for", 0, "how long to record, for example 10m; 0: until Ctrl-C")
+	instance := f.String("instance", "", "record only what is about the instance with this `UUID`")
+	anonymise := f.Bool("anonymise-hosts", false, "write host1, host2, ... instead of the hosts' names")
+	about := f.String("about", "", "a sentence for the recording's header: what is shown")
+	name, err := parse(f, aboutRecord, args, faults)
+	if err != nil {
+		return err
+	}
+	if *length < 0 {
+		return misused(f, faults, "-for must not be negative")
+	}
+	var settings consumer.Settings
+	if err := config.Load("EARLYBIND", &settings); err != nil {
+		fmt.Fprintln(faults, err)
+		return errUsage
+	}
+	if *length > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, *length)
+		defer cancel()
+	}
+	recorder := recording.Recorder{Instance: *instance}
+	header := recording.Header{MadeBy: "earlybind record " + version, About: *about}
+	if *anonymise {
+		recorder.Hosts = recording.NewHosts(settings.HostUserPrefix)
+	}
+	// A recording that is there already is not written over.
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	written, err := live.Record(ctx, settings, recorder, header, file)
+	err = errors.Join(err, file.Close())
+	if err != nil && written == 0 {
+		return errors.Join(err, os.Remove(name)) // so that it can be tried again
+	}
+	fmt.Fprintf(out, "%s: %d messages\n", name, written)
+	return err
+}

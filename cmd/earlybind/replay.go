@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/earlybind/earlybind/recording"
+	"github.com/earlybind/earlybind/replay"
+)
+
+const aboutReplay = `Runs earlybind's consumer over a recording, against a simulated Neutron and Nova, and prints of each
+live migration what happened when, in milliseconds from the guest's pause: what the hosts and Nova said, what
+earlybind decided, the requests to Neutron, and how every port has ended. No server is needed.`
+
+// slowest is the lowest speed: requests to the simulated Neutron are given 15 s, and take
+// 160 ms of the recording's time.
+const slowest = 0.1
+
+func replayFile(ctx context.Context, args []string, out, faults io.Writer) error {
+	f := flag.NewFlagSet("replay", flag.ContinueOnError)
+	options := replay.Options{}
+	f.Float64Var(&options.Speed, "speed", 0, "how many times as fast as recorded, 1 is as it was; gaps are cut to 5 s; 0: as fast as possible. At a speed each moment is printed as it comes, too")
+	policy := f.String("policy", "auto", "when earlybind activates, as EARLYBIND_POLICY: observe, auto, suspended or resumed")
+	name, err := parse(f, aboutReplay, args, faults)
+	if err != nil {
+		return err
+	}
+	if options.Speed != 0 && options.Speed < slowest {
+		return misused(f, faults, fmt.Sprintf("-speed must be 0, or at least %v", slowest))
+	}
+	if err := options.Policy.Decode(*policy); err != nil {
+		return misused(f, faults, "-policy: "+err.Error())
+	}
+	header, messages, err := open(name)
+	if err != nil {
+		return err
+	}
+	if options.Speed != 0 {
+		options.Follow = func(at time.Duration, instance, who, what string) {
+			fmt.Fprintf(out, "%8.3f s  %.8s  %-22s %s\n", at.Seconds(), instance, who, what)
+		}
+	}
+	stories, err := replay.Run(ctx, header, messages, options)
+	if err != nil {
+		return err
+	}
+	if options.Speed != 0 {
+		fmt.Fprintln(out)
+	}
+	fmt.Fprint(out, replay.Text(header, stories))
+	_, err = fmt.Fprintf(out, "live migrations: %d; messages: %d; policy: %s\n", len(stories), len(messages), options.Policy)
+	return err
+}
+
+func open(name string) (recording.Header, []recording.Message, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return recording.Header{}, nil, err
+	}
+	defer file.Close()
+	header, messages, err := recording.Read(file)
+	if err != nil {
+		return header, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return header, messages, nil
+}

@@ -1,0 +1,173 @@
+package replay
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/recording"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const (
+	shipped = "../recordings"
+	golden  = "testdata/golden"
+)
+
+func load(t *testing.T, name string) (recording.Header, []recording.Message) {
+	t.Helper()
+	file, err := os.Open(filepath.Join(shipped, name+".jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	header, messages, err := recording.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return header, messages
+}
+
+func replayed(t *testing.T, name string, o Options) []Story {
+	t.Helper()
+	header, messages := load(t, name)
+	stories, err := Run(t.Context(), header, messages, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stories
+}
+
+func names(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(shipped, "*.jsonl"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d recordings, %v", len(files), err)
+	}
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(f), ".jsonl")
+	}
+	return files
+}
+
+// go test ./replay -update writes what a change of the consumer makes of the recordings.
+func TestEveryRecordingTellsItsStory(t *testing.T) {
+	files := 0
+	for _, name := range names(t) {
+		for _, policy := range []handover.Policy{handover.PolicyAuto, handover.PolicySuspended} {
+			files++
+			t.Run(name+"/"+policy.String(), func(t *testing.T) {
+				header, _ := load(t, name)
+				got := Text(header, replayed(t, name, Options{Policy: policy}))
+				file := filepath.Join(golden, name+"."+policy.String()+".txt")
+				if *update {
+					if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got != string(want) {
+					t.Errorf("got\n%s\nwant\n%s", got, want)
+				}
+			})
+		}
+	}
+	if found, err := filepath.Glob(filepath.Join(golden, "*")); err != nil || len(found) != files {
+		t.Errorf("%d golden files for %d replays, %v", len(found), files, err)
+	}
+}
+
+// Where the guest was at each recording's end, as whoever recorded it has seen; a port
+// that is not there was told of.
+func TestPortsEndWhereTheGuestIs(t *testing.T) {
+	const neither = "" // the guest is lost, or on both
+	for name, want := range map[string]string{
+		"success": "compute2", "slow-switchover": "compute2", "two-guests": "compute2", "post-copy": "compute2",
+		"forced-pause": "compute2", "paused-guest": "compute2", "nova-success": "compute1", "nova-success-local-disks": "compute2",
+		"aborted-in-pre-copy": "compute1", "aborted-in-switchover": "compute1", "failed-in-switchover": "compute1",
+		"failed-in-finish": "compute1", "network-cut": "compute1", "destination-libvirtd-killed": "compute1",
+		"source-libvirtd-killed": "compute1", "source-qemu-killed": neither, "destination-thaws": neither,
+		"post-copy-failed": neither, "nova-failed": "compute1", "nova-failed-local-disks": "compute1", "nova-aborted": "compute1",
+	} {
+		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
+			stories := replayed(t, name, Options{Policy: policy})
+			if len(stories) == 0 {
+				t.Errorf("%s: no handover", name)
+			}
+			for _, s := range stories {
+				if s.Outcome == "" {
+					t.Errorf("%s, %s: has not ended", name, policy)
+				}
+				for _, row := range s.Rows {
+					if want != neither && !strings.HasSuffix(row, ": "+want+" ACTIVE ovs; status ACTIVE") {
+						t.Errorf("%s, %s: %s, want it on %s alone", name, policy, row, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestNothingIsWrittenOfWhatIsNoMigration(t *testing.T) {
+	if stories := replayed(t, "no-migration", Options{Policy: handover.PolicySuspended}); len(stories) != 0 {
+		t.Errorf("%+v", stories)
+	}
+}
+
+// At a given speed the same happens, in the recording's time divided by it; here time is
+// synctest's.
+func TestSpeed(t *testing.T) {
+	for speed, longest := range map[float64]time.Duration{1: 25 * time.Second, 10: 2500 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			header, messages := load(t, "failed-in-switchover")
+			began := time.Now()
+			followed, latest := 0, -time.Hour
+			stories, err := Run(t.Context(), header, messages, Options{
+				Policy: handover.PolicySuspended, Speed: speed,
+				Follow: func(at time.Duration, _, _, _ string) {
+					if followed++; at < latest {
+						t.Errorf("goes back to %s from %s", at, latest)
+					}
+					latest = at
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			took := time.Since(began)
+			if told := len(stories[0].Timeline); followed != told {
+				t.Errorf("%d moments followed, %d told", followed, told)
+			}
+			recorded := messages[len(messages)-1].At()
+			if least := time.Duration(float64(min(recorded, longestGap)) / speed); took < least || took > longest {
+				t.Errorf("speed %v: took %s, at least %s and at most %s", speed, took, least, longest)
+			}
+			if got, want := Text(header, stories), Text(header, replayed(t, "failed-in-switchover", Options{Policy: handover.PolicySuspended})); got != want {
+				t.Errorf("speed %v:\n%s\nwant\n%s", speed, got, want)
+			}
+		})
+	}
+}
+
+func TestAReplayThatIsEndedSaysSo(t *testing.T) {
+	header, messages := load(t, "no-migration")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Run(ctx, header, messages, Options{}); err != context.Canceled {
+		t.Errorf("%v", err)
+	}
+}

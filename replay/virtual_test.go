@@ -1,0 +1,113 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/earlybind/earlybind/internal/clock"
+)
+
+// drain runs a clock until nothing waits any more for a time, and gives the group's tasks
+// the time to end.
+func drain(v *virtual, tasks *sync.WaitGroup) {
+	for {
+		for v.step() {
+		}
+		next, ok := v.next()
+		if !ok {
+			break
+		}
+		v.now = next
+	}
+	tasks.Wait()
+}
+
+func TestTasksRunOneAtATimeInTheOrderOfTheirTimes(t *testing.T) {
+	v, said := newVirtual(), []string{}
+	var tasks sync.WaitGroup
+	for i, d := range []time.Duration{3 * time.Hour, time.Hour, 2 * time.Hour, time.Hour} {
+		v.Go(&tasks, func() {
+			for n := range 2 {
+				if !v.Wait(t.Context(), d, nil) {
+					t.Error("the wait was ended")
+				}
+				said = append(said, fmt.Sprintf("%d.%d at %s", i, n, v.Now()))
+			}
+		})
+	}
+	v.at(time.Hour, func() { said = append(said, "call") })
+	began := time.Now()
+	drain(v, &tasks)
+	want := []string{
+		"call", "1.0 at 1h0m0s", "3.0 at 1h0m0s", "2.0 at 2h0m0s", "1.1 at 2h0m0s", "3.1 at 2h0m0s", "0.0 at 3h0m0s", "2.1 at 4h0m0s", "0.1 at 6h0m0s",
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("%q, want %q", said, want)
+	}
+	if time.Since(began) > time.Hour {
+		t.Error("real time passed")
+	}
+}
+
+func TestATokenWakes(t *testing.T) {
+	v := newVirtual()
+	var tasks sync.WaitGroup
+	wake := make(chan struct{}, 1)
+	var woken time.Duration
+	v.Go(&tasks, func() {
+		if !v.Wait(t.Context(), clock.Forever, wake) {
+			t.Error("ended")
+		}
+		woken = v.Now()
+	})
+	v.at(time.Minute, func() { wake <- struct{}{} })
+	drain(v, &tasks)
+	if woken != time.Minute || len(wake) != 0 {
+		t.Errorf("woken at %s, %d tokens left", woken, len(wake))
+	}
+}
+
+func TestTheEndOfAContextEndsAWait(t *testing.T) {
+	v := newVirtual()
+	var tasks sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := time.Duration(0)
+	v.Go(&tasks, func() {
+		if v.Wait(ctx, clock.Forever, nil) {
+			t.Error("not ended")
+		}
+		ended = v.Now()
+	})
+	v.at(time.Second, cancel)
+	drain(v, &tasks)
+	if ended != time.Second {
+		t.Errorf("ended at %s", ended)
+	}
+}
+
+func TestATimeoutIsADeadlineThatPassesOnThisClock(t *testing.T) {
+	v := newVirtual()
+	var tasks sync.WaitGroup
+	ctx, cancel := v.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	child, stop := context.WithCancel(ctx)
+	defer stop()
+	v.Go(&tasks, func() {
+		if v.Wait(child, 2*time.Hour, nil) {
+			t.Error("the child outlives it")
+		}
+		if v.Now() != time.Hour || ctx.Err() != context.DeadlineExceeded || child.Err() == nil {
+			t.Errorf("at %s: %v, %v", v.Now(), ctx.Err(), child.Err())
+		}
+	})
+	early, cancelled := v.WithTimeout(t.Context(), time.Minute)
+	cancelled()
+	drain(v, &tasks)
+	if early.Err() != context.Canceled {
+		t.Errorf("cancelled first: %v", early.Err())
+	}
+}
