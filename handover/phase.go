@@ -90,7 +90,7 @@ type evidence struct {
 // the source had: both ran).
 func (e evidence) doubtful() bool {
 	return e.started.known && slices.ContainsFunc(e.missed, func(o wire.Order) bool {
-		return e.started.Before(o) && !e.arrived.Before(o)
+		return !o.Before(e.started.Order) && !e.arrived.Before(o)
 	})
 }
 
@@ -117,7 +117,8 @@ func (e evidence) phase() Phase {
 	// A guest that stops after it has arrived proves nothing about the source;
 	// before that the destination's end is the migration's.
 	vanished := gone && e.arrived.known && !e.arrived.Before(e.started.Order)
-	failed := resumed || gone && !vanished || e.died.known || e.leftOver
+	died := e.died.known && (!e.paused.known || e.paused.Before(e.died.Order))
+	failed := resumed || gone && !vanished || died || e.leftOver
 	left := e.left || e.absent && arrived
 
 	switch {
