@@ -254,7 +254,9 @@ func TestModelAReplicaThatKnowsNothingOfTheFirstMigration(t *testing.T) {
 				if f.host() == "" || kept[f.host()] == 0 {
 					continue
 				}
-				kept[f.host()]--
+				if kept[f.host()]--; f.tells == stops {
+					continue // the first pause counts, see TestTheFirstPauseCountsWhicheverComesFirst
+				}
 				at = w.second.from - 20*time.Millisecond // between Nova's pre and STARTED
 			}
 			schedule = append(schedule, delivery{at: at, fact: f})
@@ -263,10 +265,11 @@ func TestModelAReplicaThatKnowsNothingOfTheFirstMigration(t *testing.T) {
 		p := w.player(committing[rapid.IntRange(0, len(committing)-1).Draw(t, "settings")])
 		p.watch = func(s step) {
 			paused := w.second.first(stops)
-			for _, a := range aims(s.decided) {
-				if a.Goal.Kind == GoalRestore && paused >= 0 && s.at > paused+5*time.Millisecond && s.at < w.second.till {
-					t.Fatalf("a restore in the switchover of the second migration%s", p.tale())
-				}
+			if paused < 0 || s.at <= paused+5*time.Millisecond || s.at >= w.second.till || !s.current {
+				return
+			}
+			if goal := p.Current().goals["p1"]; goal.Kind == GoalRestore {
+				t.Fatalf("it is to be restored in the switchover of the second migration%s", p.tale())
 			}
 		}
 		p.play(inTurn(schedule))
