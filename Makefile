@@ -17,10 +17,12 @@ ZED = EARLYBIND_LAB_RELEASE=zed deploy/lab/lab
 N ?= 20
 STORIES ?= b
 RESULTS ?= var/samples.jsonl
+# Of the model tests: how many ways in which the messages come, for each property and recorded stream.
+CHECKS ?= 10000
 # Of chaos: how many handovers, half of them failing.
 HANDOVERS ?= 1000
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short test test-unit test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short model test test-unit test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +60,9 @@ chaos: build ## HANDOVERS=1000: handovers while everything is killed and restart
 
 chaos-short: build ## 24 of them, in 3 minutes
 	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
+
+model: ## CHECKS=10000: the handovers of recorded streams under many more orders, losses and delays than test-unit has
+	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
 
 test: test-unit test-lab test-zed ## everything; ends with no lab running
 

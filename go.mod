@@ -10,6 +10,7 @@ require (
 	github.com/rs/zerolog v1.35.1
 	go.uber.org/goleak v1.3.0
 	libvirt.org/go/libvirt v1.11010.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

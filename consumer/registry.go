@@ -122,19 +122,18 @@ func (r *registry) states(s wire.HostStates) {
 	}
 	r.latest[s.Host] = s.Order
 	listed := map[string]bool{}
-	say := func(a *actor, sign handover.Sign) {
-		r.tell(a, message{
-			input: handover.HostSign{Host: s.Host, Sign: sign, Order: s.Order, Listed: true, Now: r.tools.clock()},
-			saw:   "libvirt lists: " + sign.String(),
-			host:  s.Host,
-		})
+	say := func(a *actor, signs ...handover.Sign) {
+		for _, sign := range signs {
+			r.tell(a, message{
+				input: handover.HostSign{Host: s.Host, Sign: sign, Order: s.Order, Listed: true, Now: r.tools.clock()},
+				saw:   "libvirt lists: " + sign.String(),
+				host:  s.Host,
+			})
+		}
 	}
 	for _, d := range s.Domains {
 		listed[d.Instance] = true
 		sign, ok := signOfState(d)
-		if !ok {
-			continue
-		}
 		a, known := r.actors[d.Instance]
 		if !known && sign != handover.SignStarted {
 			continue
@@ -142,17 +141,34 @@ func (r *registry) states(s wire.HostStates) {
 		if !known {
 			a = r.start(d.Instance)
 		}
-		say(a, sign)
+		say(a, signsOfList(sign, ok, s.Reconnected)...)
 	}
 	for instance, a := range r.actors {
-		if s.Reconnected {
-			say(a, handover.SignMissedEvents)
-		}
 		if !listed[instance] {
-			say(a, handover.SignAbsent)
+			say(a, signsOfList(handover.SignAbsent, true, s.Reconnected)...)
 		}
 	}
 	r.search(s)
+}
+
+// signsOfList puts what a list says of one domain in the order in which the core
+// is to learn it, because it decides after each: that events were missed comes
+// before an arrival, which it puts in doubt, and after anything else, because by
+// it the host's publisher may be heard of for the first time. known: the state is
+// a sign.
+func signsOfList(sign handover.Sign, known, missed bool) []handover.Sign {
+	arrived := sign == handover.SignRunning || sign == handover.SignArrivedPaused
+	switch {
+	case !known && missed:
+		return []handover.Sign{handover.SignMissedEvents}
+	case !known:
+		return nil
+	case missed && arrived:
+		return []handover.Sign{handover.SignMissedEvents, sign}
+	case missed:
+		return []handover.Sign{sign, handover.SignMissedEvents}
+	}
+	return []handover.Sign{sign}
 }
 
 // search looks for what earlier migrations have left on a host, once per host.

@@ -277,3 +277,41 @@ func TestALeftOverDoesNotDisturbAHandover(t *testing.T) {
 		}
 	})
 }
+
+// A list of a host that was away says two things of a guest, and the core decides
+// after each.
+func TestAListOfAHostThatWasAwayLeadsToNoCommitByHalfOfWhatItSays(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy handover.Policy
+		list   []wire.DomainState
+	}{
+		{"its publisher is heard of for the first time, and the guest is not there", handover.PolicySuspended, nil},
+		{"the guest runs there, which is doubted", handover.PolicyResumed, []wire.DomainState{runs}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+				s.tools.settings.Policy = c.policy
+				s.nova("req", wire.NovaPre, false)
+				if c.list != nil {
+					s.host(dst, wire.Started, wire.Migrated)
+				}
+				s.host(src, wire.Suspended, wire.Migrated)
+				s.states(dst, true, c.list...)
+				if got := s.neutron.writes(); len(got) != 0 {
+					t.Errorf("writes %q", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAListOfAHostThatWasAwayDoubtsAGuestInAnyState(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.toThePause()
+		s.states(dst, true, wire.DomainState{Instance: guest, State: "crashed"})
+		if l := s.last(t, audit.EvidenceSeen); l.Host != dst || !strings.Contains(l.Saw, "missed events") {
+			t.Errorf("%+v", l)
+		}
+	})
+}

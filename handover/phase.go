@@ -90,7 +90,7 @@ type evidence struct {
 // the source had: both ran).
 func (e evidence) doubtful() bool {
 	return e.started.known && slices.ContainsFunc(e.missed, func(o wire.Order) bool {
-		return e.started.Before(o) && !e.arrived.Before(o)
+		return !o.Before(e.started.Order) && !e.arrived.Before(o)
 	})
 }
 
@@ -120,7 +120,8 @@ func (e evidence) phase() Phase {
 	// The source's libvirt reads "running" after Nova's roll-back: the RESUMED that
 	// was heard of is this migration's, whichever of the two came first.
 	settled := e.rollbackEnd && e.resumed.known && e.running.known && !arrived
-	failed := resumed || settled || gone && !vanished || e.died.known || e.leftOver
+	died := e.died.known && (!e.paused.known || e.paused.Before(e.died.Order))
+	failed := resumed || settled || gone && !vanished || died || e.leftOver
 	left := e.left || e.absent && arrived
 
 	switch {

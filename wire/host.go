@@ -152,7 +152,7 @@ func IsHostMessage(eventType string) bool {
 // wraps [ErrUnknownSchema] where the version is the reason.
 func ParseHostEvent(n Notification) (HostEvent, error) {
 	var e HostEvent
-	if err := parseOwn(n, &e, func() int { return e.Schema }); err != nil {
+	if err := parseOwn(n, &e); err != nil {
 		return HostEvent{}, err
 	}
 	if e.Host == "" || e.Instance == "" || e.Event == "" {
@@ -167,7 +167,7 @@ func ParseHostEvent(n Notification) (HostEvent, error) {
 // ParseHostStates reads the payload of a libvirt.host.states notification.
 func ParseHostStates(n Notification) (HostStates, error) {
 	var s HostStates
-	if err := parseOwn(n, &s, func() int { return s.Schema }); err != nil {
+	if err := parseOwn(n, &s); err != nil {
 		return HostStates{}, err
 	}
 	if s.Host == "" {
@@ -179,16 +179,24 @@ func ParseHostStates(n Notification) (HostStates, error) {
 // ParseStatesRequest reads the payload of a request for states.
 func ParseStatesRequest(n Notification) (StatesRequest, error) {
 	var r StatesRequest
-	err := parseOwn(n, &r, func() int { return r.Schema })
+	err := parseOwn(n, &r)
 	return r, err
 }
 
-func parseOwn(n Notification, into any, schema func() int) error {
-	if err := json.Unmarshal(n.Payload, into); err != nil {
+// parseOwn reads a payload of earlybind's own. The version is read first, alone:
+// another version's fields may be of other types.
+func parseOwn(n Notification, into any) error {
+	var version struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(n.Payload, &version); err != nil {
 		return fmt.Errorf("payload of %s: %s", n.EventType, jsonFault(err))
 	}
-	if v := schema(); v != SchemaVersion {
-		return fmt.Errorf("payload of %s: %w %d, this program knows %d", n.EventType, ErrUnknownSchema, v, SchemaVersion)
+	if version.Schema != SchemaVersion {
+		return fmt.Errorf("%s sends %w %d, this program knows %d", n.PublisherID, ErrUnknownSchema, version.Schema, SchemaVersion)
+	}
+	if err := json.Unmarshal(n.Payload, into); err != nil {
+		return fmt.Errorf("payload of %s: %s", n.EventType, jsonFault(err))
 	}
 	return nil
 }
@@ -224,6 +232,6 @@ func (Tick) RoutingKey() string { return "consumer.tick" }
 // ParseTick reads the payload of a tick.
 func ParseTick(n Notification) (Tick, error) {
 	var t Tick
-	err := parseOwn(n, &t, func() int { return t.Schema })
+	err := parseOwn(n, &t)
 	return t, err
 }

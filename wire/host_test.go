@@ -119,9 +119,9 @@ func TestHostMessagesAreKnownByTheirEventType(t *testing.T) {
 	}
 }
 
-func TestAnUnknownSchemaIsRefusedByName(t *testing.T) {
+func TestAnUnknownSchemaIsRefusedByNameWhateverItsFieldsAre(t *testing.T) {
 	for _, version := range []string{`0`, `2`, `-1`} {
-		payload := json.RawMessage(`{"schema": ` + version + `, "host": "h", "instance": "i", "event": "suspended", "detail": "` + secret + `"}`)
+		payload := json.RawMessage(`{"schema": ` + version + `, "host": {"name": "h"}, "replica": 1, "instance": "i", "event": "suspended", "detail": "` + secret + `"}`)
 		parsers := map[string]func(Notification) error{
 			"libvirt.domain.suspended": func(n Notification) error { _, err := ParseHostEvent(n); return err },
 			EventStates:                func(n Notification) error { _, err := ParseHostStates(n); return err },
@@ -129,8 +129,8 @@ func TestAnUnknownSchemaIsRefusedByName(t *testing.T) {
 			EventTick:                  func(n Notification) error { _, err := ParseTick(n); return err },
 		}
 		for kind, parse := range parsers {
-			err := parse(Notification{EventType: kind, Payload: payload})
-			if !errors.Is(err, ErrUnknownSchema) || !strings.Contains(err.Error(), version) || strings.Contains(err.Error(), "secret") {
+			err := parse(Notification{PublisherID: PublisherID("h"), EventType: kind, Payload: payload})
+			if !errors.Is(err, ErrUnknownSchema) || !strings.Contains(err.Error(), PublisherID("h")) || !strings.Contains(err.Error(), version) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%s %s: %v", kind, version, err)
 			}
 		}

@@ -33,7 +33,7 @@ type JournalEntry struct {
 // ParseJournalEntry reads the payload of an entry.
 func ParseJournalEntry(n Notification) (JournalEntry, error) {
 	var e JournalEntry
-	if err := parseOwn(n, &e, func() int { return e.Schema }); err != nil {
+	if err := parseOwn(n, &e); err != nil {
 		return JournalEntry{}, err
 	}
 	exact := struct {
