@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/wire"
@@ -18,11 +19,15 @@ type delivered struct {
 	body     []byte
 }
 
+// muted is a host whose publisher speaks another version.
+type muted struct{ host string }
+
 // read turns a delivery into one of wire.NovaEvent, wire.HostEvent,
 // wire.HostStates and tick, or nil for what is none of our business.
 //
 // An error that wraps errRefused or wire.ErrUnknownSchema speaks of a sender
-// that is not believed; any other of a message that cannot be understood.
+// that is not believed, and comes with muted if that is a host; any other of a
+// message that cannot be understood.
 func (s Settings) read(d delivered) (any, error) {
 	n, err := wire.Decode(d.body)
 	if err != nil {
@@ -44,17 +49,27 @@ func (s Settings) read(d delivered) (any, error) {
 	case n.EventType == wire.EventStates:
 		states, err := wire.ParseHostStates(n)
 		if err != nil {
-			return nil, err
+			return s.mutes(d, n, err), err
 		}
 		return states, s.identify(d, n, states.Host)
 	case wire.IsHostMessage(n.EventType):
 		event, err := wire.ParseHostEvent(n)
 		if err != nil {
-			return nil, err
+			return s.mutes(d, n, err), err
 		}
 		return event, s.identify(d, n, event.Host)
 	}
 	return nil, nil
+}
+
+// mutes gives the host that an unknown version came from, by its own identity; nil
+// if that is not the fault.
+func (s Settings) mutes(d delivered, n wire.Notification, err error) any {
+	host, ours := strings.CutPrefix(d.userID, s.HostUserPrefix)
+	if !errors.Is(err, wire.ErrUnknownSchema) || !ours || s.identify(d, n, host) != nil {
+		return nil
+	}
+	return muted{host}
 }
 
 // identify checks that the host itself has sent the message: by the RabbitMQ

@@ -62,7 +62,6 @@ func (o *Offline) Deliver(exchange, userID string, redelivered bool, body []byte
 	switch {
 	case errors.Is(err, errRefused), errors.Is(err, wire.ErrUnknownSchema):
 		o.record(audit.Line{Event: audit.HostRefused, Why: err.Error(), Decided: "its messages are dropped"})
-		return
 	case err != nil:
 		o.record(audit.Line{Event: audit.MessageParked, Saw: "exchange " + exchange, Why: err.Error()})
 		return

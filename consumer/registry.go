@@ -28,6 +28,7 @@ type registry struct {
 	tools  *tools
 	actors map[string]*actor
 	latest map[string]wire.Order // per host, of its lists of domains
+	muted  map[string]bool       // hosts whose publisher speaks another version
 	// running holds, per host, the instances that its last list said run there.
 	running map[string]map[string]bool
 	// searching bounds how many hosts are searched at once: at a take-over all
@@ -46,7 +47,7 @@ type registry struct {
 
 func newRegistry(ctx context.Context, t *tools) *registry {
 	r := &registry{
-		ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{},
+		ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{}, muted: map[string]bool{},
 		running: map[string]map[string]bool{}, searching: make(chan struct{}, searchesAtOnce),
 		reviewing: make(chan struct{}, looksAtOnce),
 		searched:  map[string]bool{}, leftOvers: make(chan found),
@@ -66,8 +67,23 @@ func (r *registry) take(read any, freshFor func(wire.HostEvent) time.Duration, a
 	case wire.HostStates:
 		r.states(m)
 		settle()
+	case muted:
+		r.mute(m.host)
+		settle()
 	default:
 		settle()
+	}
+}
+
+// mute tells every instance, once until the host is understood again, that a host
+// is not.
+func (r *registry) mute(host string) {
+	if r.muted[host] {
+		return
+	}
+	r.muted[host] = true
+	for _, a := range r.actors {
+		r.tell(a, message{input: handover.Muted{Host: host, Now: r.tools.clock()}})
 	}
 }
 
@@ -94,9 +110,10 @@ func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
 // event takes a host event in. freshFor is for how long it may lead to a
 // commit.
 func (r *registry) event(e wire.HostEvent, freshFor time.Duration, again bool, settle func()) {
+	delete(r.muted, e.Host)
 	sign, ok := signOf(e)
 	a, known := r.actors[e.Instance]
-	if !ok || !known && sign != handover.SignStarted && sign != handover.SignPaused {
+	if !ok || !known && sign != handover.SignStarted && sign != handover.SignPaused && sign != handover.SignPostCopy {
 		settle() // says nothing of a migration, or of one that is not known to go on
 		return
 	}
@@ -121,6 +138,7 @@ func (r *registry) states(s wire.HostStates) {
 		return
 	}
 	r.latest[s.Host] = s.Order
+	delete(r.muted, s.Host)
 	listed := map[string]bool{}
 	say := func(a *actor, signs ...handover.Sign) {
 		for _, sign := range signs {

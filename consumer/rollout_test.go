@@ -311,4 +311,17 @@ func TestAPublisherThatRestartsInTheMiddle(t *testing.T) {
 			s.wantObservedOnce(t, "the guest had left the source")
 		})
 	})
+	t.Run("on the destination, with another schema version: its failure would not be heard", func(t *testing.T) {
+		rollOut(t, handover.PolicySuspended, func(t *testing.T, s *site) {
+			source, destination := publishers()
+			begin(t, s, destination)
+			destination.restart()
+			destination.schema++
+			destination.lists(t, s, true, incoming)
+			source.event(t, s, wire.Suspended, wire.Migrated)
+			source.event(t, s, wire.Stopped, wire.Migrated)
+			s.novaFinishes(t)
+			s.wantObservedOnce(t, "no publisher was heard on "+dst)
+		})
+	})
 }

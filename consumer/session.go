@@ -231,8 +231,6 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 	switch {
 	case errors.Is(err, errRefused), errors.Is(err, wire.ErrUnknownSchema):
 		s.refuse(err)
-		settle()
-		return nil
 	case err != nil:
 		return s.park(ctx, d, err.Error())
 	}

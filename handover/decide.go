@@ -130,7 +130,7 @@ func (h *Handover) doubts(phase Phase) string {
 		return "the destination's libvirt was away: its word that the guest has arrived is doubted"
 	case h.gone.known && !h.started.known:
 		return "the destination does not have the guest, and its start there was not heard of"
-	case h.absent:
+	case h.sincePause(h.absent):
 		return "the source does not have the guest any more: it has left, and Nova's own activate is due, or it has died"
 	}
 	return ""
@@ -302,6 +302,8 @@ func nowOf(in Input) time.Duration {
 	case LeftOver:
 		return in.Now
 	case PortDone:
+		return in.Now
+	case Muted:
 		return in.Now
 	}
 	return 0

@@ -91,12 +91,14 @@ func (h *Handover) learnFromSource(s HostSign) {
 		h.resumed.set(s.Order)
 	case SignRunning:
 		h.running.set(s.Order)
+	case SignArrivedPaused:
+		h.halted.set(s.Order)
 	case SignLeft:
-		h.left = true
+		h.left.set(s.Order)
 	case SignStopped:
 		h.died.set(s.Order)
 	case SignAbsent:
-		h.absent = true
+		h.absent.set(s.Order)
 	}
 }
 
@@ -104,6 +106,7 @@ func (h *Handover) learnFromDestination(s HostSign) {
 	switch s.Sign {
 	case SignStarted:
 		h.started.set(s.Order)
+		h.incoming.set(s.Order)
 	case SignResumed, SignArrivedPaused, SignRunning:
 		h.arrived.set(s.Order)
 		h.freshen(s)

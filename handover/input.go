@@ -8,7 +8,7 @@ import (
 )
 
 // Input is one of [HostSign], [NovaSign], [LeftOver], [Rows], [Activated],
-// [PortDone] and [Expired].
+// [PortDone], [Muted] and [Expired].
 type Input interface{ input() }
 
 // Sign is what one host says of one domain.
@@ -94,6 +94,13 @@ type LeftOver struct {
 	Now   time.Duration
 }
 
+// Muted tells that what a host's publisher says cannot be read any more: a failure
+// there would not be heard of.
+type Muted struct {
+	Host string
+	Now  time.Duration
+}
+
 // Expired tells that nothing was heard for longer than a migration may take.
 type Expired struct{}
 
@@ -103,4 +110,5 @@ func (LeftOver) input()  {}
 func (Rows) input()      {}
 func (Activated) input() {}
 func (PortDone) input()  {}
+func (Muted) input()     {}
 func (Expired) input()   {}

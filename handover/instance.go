@@ -31,6 +31,7 @@ type Instance struct {
 	bars     Bars
 	current  *Handover
 	ended    []string // request ids
+	restored string   // the destination of the handover that ended last, if the guest stayed on its source
 	latest   map[string]wire.Order
 }
 
@@ -69,6 +70,10 @@ func (i *Instance) Step(in Input) []Decision {
 		if i.current != nil && i.current.goals[in.Port] == in.Goal {
 			i.current.done[in.Port] = in
 		}
+	case Muted:
+		if i.current != nil {
+			delete(i.current.heard, in.Host)
+		}
 	case Expired:
 		if i.current != nil {
 			return i.end(OutcomeExpired)
@@ -94,11 +99,18 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	if i.opens(s) {
 		out = i.begin("", "host "+s.Host+": "+s.Sign.String())
 	}
-	if i.latest[s.Host].Before(s.Order) {
+	news := i.latest[s.Host].Before(s.Order)
+	if news {
 		i.latest[s.Host] = s.Order
 	}
 	h := i.current
 	if h == nil {
+		// A destination that was frozen resumes the guest when it thaws, also when
+		// the source's has long been restored (libvirt-events/e8).
+		if news && s.Sign == SignResumed && s.Host == i.restored {
+			i.restored = ""
+			out = append(out, Alarm{Why: alarms[Contradicted]})
+		}
 		return out
 	}
 	if floor, ok := h.floor[s.Host]; ok && !floor.Before(s.Order) {
@@ -108,7 +120,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	case s.Listed && s.Sign != SignStarted:
 	case s.Sign == SignStarted && h.Destination == "" && s.Host != h.Source:
 		h.Destination = s.Host
-	case s.Sign == SignPaused && h.Source == "" && s.Host != h.Destination:
+	case (s.Sign == SignPaused || s.Sign == SignPostCopy) && h.Source == "" && s.Host != h.Destination:
 		h.Source = s.Host
 	case s.Sign == SignResumed && h.Destination == "" && h.Source != "" && s.Host != h.Source:
 		h.Destination = s.Host
@@ -172,7 +184,7 @@ func (i *Instance) opens(s HostSign) bool {
 		default:
 			return h.Destination != ""
 		}
-	case SignPaused:
+	case SignPaused, SignPostCopy:
 		// However old: a RESUMED may follow it, and for a restore nothing is
 		// too old. The deadline keeps an old one from leading to a commit.
 		return h == nil && !s.Listed
@@ -247,6 +259,7 @@ func (i *Instance) begin(requestID, why string) []Decision {
 	for host, order := range i.latest {
 		floor[host] = order
 	}
+	i.restored = ""
 	i.current = &Handover{
 		RequestID: requestID,
 		goals:     map[string]Goal{},
@@ -277,6 +290,9 @@ func (i *Instance) end(o Outcome) []Decision {
 		}
 	}
 	out = append(out, i.current.verdicts(o)...)
+	if o == OutcomeRestored {
+		i.restored = i.current.Destination
+	}
 	i.current = nil
 	return append(out, End{Outcome: o})
 }

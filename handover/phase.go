@@ -9,7 +9,8 @@ import (
 // Phase is where a handover stands.
 //
 // How evidence leads from phase to phase (rows: what is learnt, columns: the
-// phase; "." = stays). Left is final once the source has said so (STOPPED/MIGRATED).
+// phase; "." = stays). Left is final once the source has said so (STOPPED/MIGRATED)
+// after its pause.
 // Told by Nova alone, or by a list of the source that lacks the domain, it is
 // taken back by a sign of failure or of the guest's end on the destination. Everything else can still be corrected by what the
 // hosts say. A Failed whose only sign is that the destination has gone becomes
@@ -68,11 +69,13 @@ type evidence struct {
 	resumed     highest      // any RESUMED on the source
 	running     highest      // the source's libvirt reads "running"; news only after a pause
 	died        highest      // STOPPED on the source, not by migration
-	left        bool         // STOPPED/MIGRATED on the source
-	absent      bool         // the source's libvirt does not know the domain any more
+	halted      highest      // SUSPENDED/PAUSED on the source: by a user, before the migration's job
+	left        highest      // STOPPED/MIGRATED on the source
+	absent      highest      // the source's libvirt does not know the domain any more
 	postCopy    bool         // SUSPENDED/POSTCOPY on the source
 	postFailed  bool         // SUSPENDED/POSTCOPY_FAILED on the source
-	started     lowest       // STARTED/MIGRATED on the destination
+	started     lowest       // STARTED/MIGRATED on the destination, or incoming there
+	incoming    highest      // the last of these
 	arrived     highest      // RESUMED, or SUSPENDED/PAUSED, on the destination
 	gone        highest      // STOPPED on the destination, or its libvirt does not know the domain
 	novaPost    bool         // Nova takes over
@@ -95,41 +98,53 @@ func (e evidence) doubtful() bool {
 }
 
 // resumedSincePause: the guest runs on the source after the switchover. Where the
-// pause was not heard of, a RESUMED older than the source's list of its domains
-// may be an earlier migration's, delivered late to a replica that knows nothing of
-// that one: it does not count, and the destination's end or Nova will tell.
+// pause was not heard of, a RESUMED does not count that follows a user's pause; nor
+// one older than the source's list of its domains, which may be an earlier
+// migration's, delivered late to a replica that knows nothing of that one. The
+// destination's end or Nova will tell.
 func (e evidence) resumedSincePause() bool {
 	switch {
 	case !e.resumed.known:
 		return false
 	case e.paused.known:
 		return e.paused.Before(e.resumed.Order)
+	case e.halted.known && e.halted.Before(e.resumed.Order):
+		return false
 	default:
 		return !e.running.known || !e.resumed.Before(e.running.Order)
 	}
 }
 
+// sincePause tells whether a mark of the source is of this migration: an older one
+// than its pause is of one before.
+func (e evidence) sincePause(m highest) bool {
+	return m.known && (!e.paused.known || e.paused.Before(m.Order))
+}
+
 // phase reads the evidence; see the table at [Phase].
 func (e evidence) phase() Phase {
 	resumed := e.resumedSincePause() || e.running.known && e.paused.known && e.paused.Before(e.running.Order)
-	gone := e.gone.known && e.started.known && e.started.Before(e.gone.Order)
-	arrived := e.arrived.known && !gone && !e.arrived.Before(e.started.Order)
+	gone := e.gone.known && e.incoming.known && e.incoming.Before(e.gone.Order)
+	came := e.arrived.known && !e.arrived.Before(e.incoming.Order)
+	arrived := came && !gone
 	// A guest that stops after it has arrived proves nothing about the source;
 	// before that the destination's end is the migration's.
-	vanished := gone && e.arrived.known && !e.arrived.Before(e.started.Order)
+	vanished := gone && came
 	// The source's libvirt reads "running" after Nova's roll-back: the RESUMED that
 	// was heard of is this migration's, whichever of the two came first.
 	settled := e.rollbackEnd && e.resumed.known && e.running.known && !arrived
-	died := e.died.known && (!e.paused.known || e.paused.Before(e.died.Order))
-	failed := resumed || settled || gone && !vanished || died || e.leftOver
-	left := e.left || e.absent && arrived
+	failed := resumed || settled || gone && !vanished || e.sincePause(e.died) || e.leftOver
+	left := e.sincePause(e.left) || e.sincePause(e.absent) && arrived
+	// The destination's libvirt was away, its guest runs, and the source lists the
+	// guest as running without ever having paused it.
+	both := arrived && e.doubtful() && e.running.known && !e.paused.known
 
 	switch {
 	case left, e.novaPost && !failed && !e.rollback:
 		return Left
 	case e.postFailed, e.postCopy && (failed || gone || e.rollback):
 		return Lost
-	case arrived && (failed || e.rollback):
+	case arrived && (failed || e.rollback), both:
 		return Contradicted
 	case failed:
 		return Failed
