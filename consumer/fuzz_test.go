@@ -55,6 +55,9 @@ func FuzzRead(f *testing.F) {
 			if exchange == s.NovaExchange && refused {
 				t.Fatalf("a notification of Nova is held to be a host's: %v", err)
 			}
+			if who, silent := m.(muted); m != nil && (!silent || !errors.Is(err, wire.ErrUnknownSchema) || user != s.HostUserPrefix+who.host) {
+				t.Fatalf("%+v comes with %v", m, err)
+			}
 			return // refused, or parked
 		}
 		fromHost := func(host string) {

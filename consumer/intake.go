@@ -26,8 +26,8 @@ type muted struct{ host string }
 // wire.HostStates and tick, or nil for what is none of our business.
 //
 // An error that wraps errRefused or wire.ErrUnknownSchema speaks of a sender
-// that is not believed, and comes with muted if that is a host; any other of a
-// message that cannot be understood.
+// that is not believed; any other of a message that cannot be understood. Nothing
+// else comes with an error, but muted with an unknown version.
 func (s Settings) read(d delivered) (any, error) {
 	n, err := wire.Decode(d.body)
 	if err != nil {
@@ -51,13 +51,19 @@ func (s Settings) read(d delivered) (any, error) {
 		if err != nil {
 			return s.mutes(d, n, err), err
 		}
-		return states, s.identify(d, n, states.Host)
+		if err := s.identify(d, n, states.Host); err != nil {
+			return nil, err
+		}
+		return states, nil
 	case wire.IsHostMessage(n.EventType):
 		event, err := wire.ParseHostEvent(n)
 		if err != nil {
 			return s.mutes(d, n, err), err
 		}
-		return event, s.identify(d, n, event.Host)
+		if err := s.identify(d, n, event.Host); err != nil {
+			return nil, err
+		}
+		return event, nil
 	}
 	return nil, nil
 }

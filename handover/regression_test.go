@@ -39,7 +39,7 @@ func TestStoriesThatTheModelHasFound(t *testing.T) {
 			"post-copy is heard first, and its pause never: the end of the destination is not one before the point of no return",
 			suspended,
 			[]Input{at(src, 2, SignPostCopy), at(dst, 1, SignStarted), at(dst, 3, SignStopped)},
-			Lost, 0, 0,
+			Lost, 1, 0,
 		},
 		{
 			"A, B, A, B: that the source had left in the first comes late to a replica that knows nothing of it",
