@@ -39,7 +39,10 @@ type registry struct {
 	// through leftOvers.
 	searched  map[string]bool
 	leftOvers chan found
-	wg        sync.WaitGroup
+	// ended is told, at the session's end, of each instance whose actor settles
+	// nothing any more. May be nil.
+	ended func(instance string)
+	wg    sync.WaitGroup
 }
 
 func newRegistry(ctx context.Context, t *tools) *registry {
@@ -282,8 +285,23 @@ func (r *registry) tell(a *actor, m message) {
 func (r *registry) start(instance string) *actor {
 	a := newActor(instance, r.tools)
 	r.actors[instance] = a
-	r.wg.Go(func() { a.run(r.ctx) })
+	r.wg.Go(func() {
+		a.run(r.ctx)
+		if r.ended != nil && r.ctx.Err() != nil {
+			r.ended(instance)
+		}
+	})
 	return a
+}
+
+// restoring tells whether an instance's ports are being restored.
+func (r *registry) restoring() bool {
+	for _, a := range r.actors {
+		if a.restoring.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // sweep forgets instances that have had no handover for long.
