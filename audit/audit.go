@@ -18,25 +18,27 @@ type Event string
 
 // The events.
 const (
-	HandoverBegun   Event = "handover.begun"   // a live migration was noticed
-	HandoverArmed   Event = "handover.armed"   // its ports and rows are known
-	HandoverAlarm   Event = "handover.alarm"   // an operator is needed
-	HandoverEnded   Event = "handover.ended"   // with outcome and lead
-	EvidenceSeen    Event = "evidence.seen"    // a host event or notification that a handover took in
-	CommitsStopped  Event = "commits.stopped"  // the breaker has stopped those of a pair of hosts or of a driver
-	CommitsResumed  Event = "commits.resumed"  // and lets them through again
-	PortDecided     Event = "port.decided"     // a port got a goal
-	PortObserved    Event = "port.observed"    // a port was not activated, and why
-	PortWritten     Event = "port.written"     // a request to Neutron and its answer
-	PortVerified    Event = "port.verified"    // the rows were read at the end
-	HostsAsked      Event = "hosts.asked"      // the publishers were asked for their domains
-	LeftOversRead   Event = "leftovers.read"   // a host was searched for ports that an earlier migration has left wrong
-	JournalRead     Event = "journal.read"     // what earlier replicas have left in the journal is known
-	HostRefused     Event = "host.refused"     // a host event without its host's own identity
-	MessageParked   Event = "message.parked"   // a message that cannot be understood
-	ConsumerActive  Event = "consumer.active"  // this replica acts
-	ConsumerStarted Event = "consumer.started" // with settings and what the cloud allows
-	ConsumerLost    Event = "consumer.lost"    // the session with the broker has ended
+	HandoverBegun    Event = "handover.begun"    // a live migration was noticed
+	HandoverArmed    Event = "handover.armed"    // its ports and rows are known
+	HandoverAlarm    Event = "handover.alarm"    // an operator is needed
+	HandoverEnded    Event = "handover.ended"    // with outcome and lead
+	EvidenceSeen     Event = "evidence.seen"     // a host event or notification that a handover took in
+	CommitsStopped   Event = "commits.stopped"   // the breaker has stopped those of a pair of hosts or of a driver
+	CommitsResumed   Event = "commits.resumed"   // and lets them through again
+	PortDecided      Event = "port.decided"      // a port got a goal
+	PortObserved     Event = "port.observed"     // a port was not activated, and why
+	PortWritten      Event = "port.written"      // a request to Neutron and its answer
+	PortVerified     Event = "port.verified"     // the rows were read at the end
+	HostsAsked       Event = "hosts.asked"       // the publishers were asked for their domains
+	LeftOversRead    Event = "leftovers.read"    // a host was searched for ports that an earlier migration has left wrong
+	JournalRead      Event = "journal.read"      // what earlier replicas have left in the journal is known
+	HostRefused      Event = "host.refused"      // a host event without its host's own identity
+	MessageParked    Event = "message.parked"    // a message that cannot be understood
+	ConsumerActive   Event = "consumer.active"   // this replica acts
+	ConsumerStarted  Event = "consumer.started"  // with settings and what the cloud allows
+	ConsumerLost     Event = "consumer.lost"     // the session with the broker has ended
+	ConsumerStopping Event = "consumer.stopping" // this replica was asked to stop
+	ConsumerStopped  Event = "consumer.stopped"  // another replica acts, nothing is under way here
 )
 
 // CouldNotBegin is the outcome of a start that ends the program.

@@ -28,6 +28,8 @@ const (
 	// that late messages of its last one are known for what they are.
 	rememberFor = 10 * time.Minute
 	inboxSize   = 256
+	// actorWithin bounds one round of an actor, which comes round every minute.
+	actorWithin = 3 * time.Minute
 )
 
 // message is an input with where it came from.
@@ -64,9 +66,11 @@ type actor struct {
 	arming   bool // a read is under way
 	armAgain bool // and another is wanted after it
 
-	heardAt time.Duration  // when the instance was last heard of
-	idleAt  atomic.Int64   // since when there has been no handover, on the clock; 0 while there is one
-	wg      sync.WaitGroup // workers and arms
+	heardAt time.Duration // when the instance was last heard of
+	// restoring: a handover has failed, and what is to be brought back is not yet.
+	restoring atomic.Bool
+	idleAt    atomic.Int64   // since when there has been no handover, on the clock; 0 while there is one
+	wg        sync.WaitGroup // workers and arms
 }
 
 func newActor(instance string, t *tools) *actor {
@@ -88,7 +92,10 @@ func (a *actor) run(ctx context.Context) {
 	defer cancel()
 	minute := time.NewTicker(time.Minute)
 	defer minute.Stop()
+	loop := a.tools.health.Loop("instance "+a.instance, actorWithin)
+	defer loop.Rest()
 	for {
+		loop.Beat()
 		select {
 		case <-ctx.Done():
 			return
@@ -143,7 +150,9 @@ func (a *actor) take(ctx context.Context, m message) {
 	for _, d := range decisions {
 		a.carryOut(ctx, d)
 	}
-	if a.core.Current() != nil {
+	h := a.core.Current()
+	a.restoring.Store(h != nil && h.Phase() == handover.Failed)
+	if h != nil {
 		a.idleAt.Store(0)
 		return
 	}

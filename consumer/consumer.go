@@ -11,6 +11,7 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/internal/health"
 )
 
 // Consumer is one replica.
@@ -22,6 +23,7 @@ type Consumer struct {
 	replica  string
 	clock    func() time.Duration
 	breaker  *breaker
+	health   *health.Board
 
 	refusals sync.Map // reason -> true: each is said once
 	doubts   doubts
@@ -54,14 +56,20 @@ func ReplicaName() string {
 	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:6])
 }
 
-// Run serves session after session until the context ends.
-func (c *Consumer) Run(ctx context.Context) error {
+// Run serves session after session until the context ends. It then has drain to
+// return: restores that are under way are finished as far as that allows, and the
+// answers to writes are waited for, while another replica acts already. It says
+// on the board how it stands.
+func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.Board) error {
+	c.health = board
 	wait := broker.Backoff()
+	board.Lacks(factBroker, "not connected yet")
 	for {
-		err := c.serve(ctx, wait.Reset)
+		err := c.serve(ctx, drain, wait.Reset)
 		if ctx.Err() != nil {
 			return nil
 		}
+		board.Lacks(factBroker, err.Error())
 		delay := wait.NextBackOff()
 		c.log.Record(audit.Line{Event: audit.ConsumerLost, Err: err, Decided: "to connect again", Figures: map[string]int64{"delay_ms": delay.Milliseconds()}})
 		select {

@@ -7,6 +7,8 @@
 //	registry   signs to the instance they are about
 //	actor      one instance: its handover, its ports, its unsettled messages
 //	worker     one port: commit, restore, verify
+//	shelf      messages that are not settled, by instance
+//	stop       how a session ends in order
 //
 // # Who acts
 //

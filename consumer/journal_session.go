@@ -22,8 +22,9 @@ func (s *session) openJournal(ctx context.Context) error {
 	if err := ch.Qos(journalMax, 0, false); err != nil {
 		return err
 	}
+	s.journalChannel = ch
 	s.journalClosed = ch.NotifyClose(make(chan *amqp.Error, 1))
-	s.journalled, err = ch.ConsumeWithContext(ctx, s.settings.journalName(), s.replica+" journal", false, false, false, false, nil)
+	s.journalled, err = ch.Consume(s.settings.journalName(), s.replica+" journal", false, false, false, false, nil)
 	if err != nil {
 		return err
 	}

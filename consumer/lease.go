@@ -7,6 +7,8 @@ import (
 
 const (
 	tickEvery = time.Second
+	// tickWithin bounds one round of the ticker, which writes to the journal too.
+	tickWithin = 30 * time.Second
 	// leaseFor is how long after its last tick came back a replica may write.
 	leaseFor = 5 * time.Second
 )
@@ -20,6 +22,9 @@ type lease struct {
 
 // renew takes a tick that came back.
 func (l *lease) renew(sent time.Duration) { l.sent.Store(int64(sent)) }
+
+// drop ends it, before another replica is let in.
+func (l *lease) drop() { l.sent.Store(0) }
 
 // queued bounds how long the message that is being delivered has been in the
 // queue; false before the first tick has come back.

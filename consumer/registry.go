@@ -42,7 +42,10 @@ type registry struct {
 	leftOvers chan found
 	// run has a new actor take its inputs.
 	run func(*actor)
-	wg  sync.WaitGroup
+	// ended is told, at the session's end, of each instance whose actor settles
+	// nothing any more. May be nil.
+	ended func(instance string)
+	wg    sync.WaitGroup
 }
 
 func newRegistry(ctx context.Context, t *tools) *registry {
@@ -52,7 +55,14 @@ func newRegistry(ctx context.Context, t *tools) *registry {
 		reviewing: make(chan struct{}, looksAtOnce),
 		searched:  map[string]bool{}, leftOvers: make(chan found),
 	}
-	r.run = func(a *actor) { r.wg.Go(func() { a.run(ctx) }) }
+	r.run = func(a *actor) {
+		r.wg.Go(func() {
+			a.run(ctx)
+			if r.ended != nil && ctx.Err() != nil {
+				r.ended(a.instance)
+			}
+		})
+	}
 	return r
 }
 
@@ -338,6 +348,16 @@ func (r *registry) start(instance string) *actor {
 	r.actors[instance] = a
 	r.run(a)
 	return a
+}
+
+// restoring tells whether an instance's ports are being restored.
+func (r *registry) restoring() bool {
+	for _, a := range r.actors {
+		if a.restoring.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // sweep forgets instances that have had no handover for long.

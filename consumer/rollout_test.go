@@ -44,7 +44,7 @@ func rollOut(t *testing.T, policy handover.Policy, test func(*testing.T, *site))
 		s := &site{stage: on, said: &strings.Builder{}}
 		s.session = &session{
 			Consumer: &Consumer{settings: defaults(), log: audit.New(s.said, 0, "r")},
-			lease:    &lease{clock: on.tools.clock}, registry: on.r, active: true,
+			lease:    &lease{clock: on.tools.clock}, registry: on.r, shelf: newShelf(), active: true,
 		}
 		test(t, s)
 	})

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -36,6 +37,7 @@ type sender struct {
 	closed   chan *amqp.Error // why the broker has closed the channel
 	keeping  sync.Mutex       // one message at a time is kept
 	returned chan amqp.Return // kept messages that no queue took
+	blocked  atomic.Bool      // the broker reads nothing: what is sent waits, perhaps for hours
 }
 
 func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, error) {
@@ -46,11 +48,18 @@ func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, erro
 	if err := ch.Confirm(false); err != nil {
 		return nil, fmt.Errorf("ask for confirms: %w", err)
 	}
-	return &sender{
+	send := &sender{
 		settings: s, replica: replica, ch: ch,
 		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
 		returned: ch.NotifyReturn(make(chan amqp.Return, 16)),
-	}, nil
+	}
+	blocked := conn.NotifyBlocked(make(chan amqp.Blocking))
+	go func() {
+		for b := range blocked { // until the connection ends
+			send.blocked.Store(b.Active)
+		}
+	}()
+	return send, nil
 }
 
 // tick sends a tick through this replica's own queue.

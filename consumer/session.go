@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -12,11 +13,17 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/clock"
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/wire"
 )
 
-// closeWithin bounds the closing of a connection.
-const closeWithin = 5 * time.Second
+const (
+	// closeWithin bounds the closing of a connection.
+	closeWithin = 5 * time.Second
+	// roundWithin bounds one round of the session's loop, which may wait for the
+	// broker's word on a parked message and at its end for writes to be answered.
+	roundWithin = time.Minute
+)
 
 // session is one connection's worth of work. Everything that it starts ends
 // with it.
@@ -25,33 +32,42 @@ type session struct {
 	sender   *sender
 	lease    *lease
 	registry *registry
+	shelf    *shelf
 	journal  *journal
+	loop     *health.Loop
+	ticking  sync.WaitGroup
 	conn     *amqp.Connection // that messages come through
 	active   bool             // a tick of this session has come back: the queue serves us
 	// journalled are the journal's messages, nil until this replica is active.
-	journalled    <-chan amqp.Delivery
-	journalClosed <-chan *amqp.Error // told before they end
-	marked        time.Duration      // when the journal was opened: a mark of this session is not older
+	journalled     <-chan amqp.Delivery
+	journalClosed  <-chan *amqp.Error // told before they end
+	journalChannel *amqp.Channel
+	marked         time.Duration // when the journal was opened: a mark of this session is not older
 }
 
-// serve runs one session until it breaks or the context ends, and always tells
-// why. up is called once it consumes.
-func (c *Consumer) serve(ctx context.Context, up func()) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+// serve runs one session until it breaks, and tells why, or until asked ends, and
+// is drained. up is called once it consumes.
+func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) error {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(asked))
 	defer cancel(nil)
+	loop := c.health.Loop("session", roundWithin)
+	defer loop.Rest() // when all that follows has ended
 
-	in, err := broker.Dial(ctx, c.settings.Settings, "earlybind-consumer "+c.replica)
+	in, err := broker.Dial(asked, c.settings.Settings, "earlybind-consumer "+c.replica)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer closeConnection(in)
-	out, err := broker.Dial(ctx, c.settings.Settings, "earlybind-consumer "+c.replica+" sender")
+	out, err := broker.Dial(asked, c.settings.Settings, "earlybind-consumer "+c.replica+" sender")
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer closeConnection(out)
 	go watch(cancel, in)
 	go watch(cancel, out)
+	// amqp091-go's calls know no context; closing ends them.
+	begun := context.AfterFunc(asked, func() { closeConnection(in); closeConnection(out) })
+	defer begun()
 
 	ch, err := in.Channel()
 	if err != nil {
@@ -69,28 +85,52 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 	}
 	cancelled := ch.NotifyCancel(make(chan string, 1))
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1)) // told before the deliveries end
-	deliveries, err := ch.ConsumeWithContext(ctx, c.settings.Queue, c.replica, false, false, false, false, nil)
+	// Not with a context: its end would cancel the consumer beside release, and
+	// amqp091-go takes one call at a time on a channel.
+	deliveries, err := ch.Consume(c.settings.Queue, c.replica, false, false, false, false, nil)
 	if err != nil {
 		return fmt.Errorf("consume %s: %w", c.settings.Queue, err)
 	}
+	if !begun() {
+		return context.Cause(asked)
+	}
 	up()
 
-	s := &session{Consumer: c, sender: send, lease: &lease{clock: c.clock}, journal: newJournal(send.journal), conn: in}
+	s := &session{
+		Consumer: c, sender: send, lease: &lease{clock: c.clock}, shelf: newShelf(), journal: newJournal(send.journal),
+		loop: loop, conn: in,
+	}
 	work, stop := context.WithCancel(ctx)
 	s.breaker.abandon()
 	s.registry = newRegistry(work, s.tools(work))
+	s.registry.ended = s.shelf.giveBack
 	defer s.registry.wait()
 	defer stop()
 	go c.settings.bindNova(work, in, s.novaBound())
-	go s.tick(work, cancel)
+	s.ticking.Go(func() { s.tick(work, cancel) })
 
 	review := time.NewTicker(reviewEvery)
 	defer review.Stop()
 	var reviewNow <-chan time.Time
 	sweep := time.NewTicker(time.Minute)
 	defer sweep.Stop()
+	round := time.NewTicker(health.Turn)
+	defer round.Stop()
+	toStop := asked.Done()
+	var last <-chan time.Time // when the restores have had their time
 	for {
+		loop.Beat()
+		s.sayHow()
+		if last != nil && !s.registry.restoring() {
+			return s.release(ch, deliveries, stop)
+		}
 		select {
+		case <-round.C:
+		case <-toStop:
+			toStop, last = nil, time.After(finishRestores(drain))
+			s.stopping(finishRestores(drain))
+		case <-last:
+			return s.release(ch, deliveries, stop)
 		case d, ok := <-deliveries:
 			if !ok {
 				return fmt.Errorf("the broker ended the delivery: %w", cmp.Or(whyClosed(closed), context.Cause(ctx), errNoReason))
@@ -168,6 +208,7 @@ func (s *session) tools(ctx context.Context) *tools {
 		may:      func() bool { return ctx.Err() == nil && s.lease.held() },
 		settings: s.core,
 		breaker:  s.breaker,
+		health:   s.health,
 		journal:  s.journal,
 		doubt:    s.doubts.add,
 		upWithin: s.settings.UpWithin,
@@ -186,17 +227,15 @@ func (s *session) tools(ctx context.Context) *tools {
 func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 	every := time.NewTicker(tickEvery)
 	defer every.Stop()
+	loop := s.health.Loop("ticker", tickWithin)
+	defer loop.Rest()
 	for {
-		if err := s.sender.tick(ctx, s.clock()); err != nil {
-			broken(fmt.Errorf("send a tick: %w", err))
-			return
-		}
-		switch err := s.doubts.flush(func(e wire.JournalEntry) error { return s.sender.journal(ctx, e) }); {
-		case errors.Is(err, errNotKept):
-			s.journalFull(err) // and wait for room
-		case err != nil:
-			broken(fmt.Errorf("write to the journal: %w", err))
-			return
+		loop.Beat()
+		if !s.sender.blocked.Load() {
+			if err := s.send(ctx, loop); err != nil {
+				broken(err)
+				return
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -204,6 +243,25 @@ func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 		case <-every.C:
 		}
 	}
+}
+
+// send sends a tick, and writes what is doubted to the journal.
+func (s *session) send(ctx context.Context, loop *health.Loop) error {
+	if err := s.sender.tick(ctx, s.clock()); err != nil {
+		return fmt.Errorf("send a tick: %w", err)
+	}
+	err := s.doubts.flush(func(e wire.JournalEntry) error {
+		loop.Beat()
+		return s.sender.journal(ctx, e)
+	})
+	if errors.Is(err, errNotKept) {
+		s.journalFull(err) // and wait for room
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("write to the journal: %w", err)
+	}
+	return nil
 }
 
 // novaBound says once, and again on change, how the binding to Nova's exchange
@@ -240,6 +298,12 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 			return err
 		}
 	}
+	switch m := m.(type) {
+	case wire.NovaEvent:
+		settle = s.shelf.hold(m.Instance, d)
+	case wire.HostEvent:
+		settle = s.shelf.hold(m.Instance, d)
+	}
 	s.registry.take(m, func(e wire.HostEvent) time.Duration { return s.freshFor(e, d.Redelivered) }, d.Redelivered, settle)
 	return nil
 }
@@ -269,6 +333,7 @@ func (s *session) becomeActive(ctx context.Context) error {
 		return nil
 	}
 	s.active = true
+	s.loop.Rest() // the broker may take its time to open the journal
 	s.log.Record(audit.Line{Event: audit.ConsumerActive, Why: "the queue " + s.settings.Queue + " delivers to this replica"})
 	if err := s.openJournal(ctx); err != nil {
 		return fmt.Errorf("read the journal: %w", err)

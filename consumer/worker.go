@@ -9,6 +9,7 @@ import (
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/clock"
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -75,6 +76,7 @@ type tools struct {
 	ask      func(why string)
 	settings handover.Settings
 	breaker  *breaker
+	health   *health.Board
 }
 
 // run works until the context ends. A new aim replaces the one before at the

@@ -34,5 +34,5 @@
 // The watcher owns the libvirt connection, the cache of domains and the order;
 // the sender owns the broker session and the requests for states. Both live
 // through the loss of their server: a session is thrown away whole, and opened
-// anew after a growing delay. Nothing in here polls.
+// anew after a growing delay. No server is polled.
 package publisher

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -279,12 +280,16 @@ type bench struct {
 	*publisher
 	libvirt *fakeLibvirt
 	broker  *fakeBroker
+	board   *health.Board
 	log     *logBuffer
 	cancel  context.CancelFunc
 	done    chan struct{}
 }
 
-const testEpoch = 1000
+const (
+	testEpoch = 1000
+	testDrain = 5 * time.Second
+)
 
 // inBubble runs a test with a publisher that set may still change, and stops it
 // at the end.
@@ -293,7 +298,9 @@ func inBubble(t *testing.T, set func(*bench), test func(*testing.T, *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{libvirt: &fakeLibvirt{owners: map[string]ownership{}}, broker: &fakeBroker{}, log: &logBuffer{}, done: make(chan struct{})}
 		settings := Settings{Host: hostName, EventBuffer: 100, EventExpiry: time.Minute}
-		b.publisher = newPublisher(settings, testEpoch, b.libvirt, b.broker.dial, zerolog.New(b.log).Level(zerolog.InfoLevel))
+		b.board = health.NewBoard()
+		b.publisher = newPublisher(settings, testEpoch, b.libvirt, b.broker.dial, b.board, zerolog.New(b.log).Level(zerolog.InfoLevel))
+		b.drain = testDrain
 		if set != nil {
 			set(b)
 		}

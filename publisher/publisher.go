@@ -8,21 +8,29 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/publisher/ovs"
 	"github.com/earlybind/earlybind/wire"
 )
 
-// drainBound is how long a stop may take: what is buffered is published and its
-// confirmation awaited.
-const drainBound = 5 * time.Second
+// roundWithin bounds one round of the watcher's and of the sender's loop, which
+// take microseconds: whatever waits for libvirt or the broker is no part of it.
+const roundWithin = 30 * time.Second
 
-// Run publishes until ctx ends, then drains within 5 s and returns nil. A
-// libvirt or a broker that is away, at the start or later, is ridden out. An
+// Facts on the board.
+const (
+	factLibvirt = "libvirt"
+	factBroker  = "broker"
+)
+
+// Run publishes until ctx ends; what is buffered then is published and its
+// confirmation awaited, within drain, and nil returned. A libvirt or a broker
+// that is away, at the start or later, is ridden out, and said on the board. An
 // error means that it could not begin: the epoch could not be stored, or
 // libvirt's library is not there.
 //
 // Run is to be called once per process: libvirt's event loop has no end.
-func Run(ctx context.Context, s Settings, log zerolog.Logger) error {
+func Run(ctx context.Context, s Settings, drain time.Duration, board *health.Board, log zerolog.Logger) error {
 	hypervisor, err := newDaemon(s.LibvirtURI, log)
 	if err != nil {
 		return err
@@ -31,20 +39,27 @@ func Run(ctx context.Context, s Settings, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	newPublisher(s, epoch, hypervisor, dialAMQP(s), log).run(ctx)
+	p := newPublisher(s, epoch, hypervisor, dialAMQP(s), board, log)
+	p.drain = flushWithin(drain)
+	p.run(ctx)
 	return nil
 }
 
+// flushWithin leaves of the drain what the broker's goodbye may take.
+func flushWithin(drain time.Duration) time.Duration { return max(0, drain-closeBound) }
+
 // publisher is the watcher and the sender, and how they stop.
 type publisher struct {
-	watcher    watcher
-	sender     sender
-	replugger  *ovs.Replugger // nil: none
-	log        zerolog.Logger
-	drainBound time.Duration
+	watcher   watcher
+	sender    sender
+	replugger *ovs.Replugger // nil: none
+	log       zerolog.Logger
+	drain     time.Duration // how long a stop waits for the broker
 }
 
-func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, log zerolog.Logger) *publisher {
+func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, board *health.Board, log zerolog.Logger) *publisher {
+	board.Lacks(factLibvirt, "not connected yet")
+	board.Lacks(factBroker, "not connected yet")
 	log = log.With().Str("host", s.Host).Logger()
 	out, wanted := newOutbox(s.EventBuffer), newStatesWanted()
 	p := &publisher{
@@ -54,13 +69,17 @@ func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, log zerolo
 			order:    wire.Order{Epoch: epoch},
 			domains:  newDomains(),
 			plugs:    noPlugs{},
+			board:    board,
+			loop:     board.Loop("watcher", roundWithin),
 		},
 		sender: sender{
 			host: s.Host, dial: dial, outbox: out, wanted: wanted, log: log,
+			board: board,
+			loop:  board.Loop("sender", roundWithin),
+
 			confirmBound: confirmBound,
 		},
-		log:        log,
-		drainBound: drainBound,
+		log: log,
 	}
 	if s.OVSDB != "" {
 		p.replugger = ovs.New(s.OVSDB, filepath.Join(s.StateDir, "replug.json"), log)
@@ -83,7 +102,7 @@ func (p *publisher) run(ctx context.Context) {
 
 	p.watcher.run(ctx)
 
-	bound := time.NewTimer(p.drainBound)
+	bound := time.NewTimer(p.drain)
 	defer bound.Stop()
 	select {
 	case <-p.watcher.outbox.finish():

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/internal/health"
 )
 
 const (
@@ -35,6 +36,9 @@ type sender struct {
 	confirmBound time.Duration
 	unroutable   bool // the last confirmed message found no queue
 	discarded    int  // messages that found no queue, since the last that did
+
+	board *health.Board
+	loop  *health.Loop // of a session
 }
 
 // run opens one session after the other until ctx ends.
@@ -47,6 +51,7 @@ func (s *sender) run(ctx context.Context) {
 		if err == nil {
 			began = time.Now()
 			log.reset()
+			s.board.Has(factBroker, "connected")
 			s.log.Info().Int("buffered", s.outbox.len()).Msg("broker connected")
 			// A send waits while the broker does not read; the end must not.
 			stop := context.AfterFunc(ctx, link.close)
@@ -57,6 +62,7 @@ func (s *sender) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		s.board.Lacks(factBroker, err.Error())
 		if !began.IsZero() && time.Since(began) > settledSession {
 			delays.Reset()
 		}
@@ -99,11 +105,16 @@ func (s *sender) serve(ctx context.Context, l link) error {
 	defer one.overdue.Stop()
 	s.outbox.rewind()
 	s.wanted.ask(s.lostSome())
+	round := time.NewTicker(health.Turn)
+	defer round.Stop()
+	defer s.loop.Rest()
 	for {
+		s.loop.Beat()
 		if err := one.sendAll(); err != nil {
 			return err
 		}
 		select {
+		case <-round.C:
 		case <-s.outbox.ready:
 		case n := <-l.news():
 			if err := one.hear(n); err != nil {
@@ -131,7 +142,9 @@ func (s *session) sendAll() error {
 		if err != nil {
 			return err // cannot be: the types marshal
 		}
+		s.loop.Rest() // the broker may read nothing for long
 		tag, err := s.link.send(p)
+		s.loop.Beat()
 		if err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
@@ -163,12 +176,14 @@ func (s *session) hear(n any) error {
 		if n.now {
 			// The broker reads nothing now, so that confirmations may wait.
 			s.overdue.Stop()
+			s.board.Lacks(factBroker, "connected, but it blocks publishers: "+n.why)
 			s.log.Warn().Str("why", n.why).Msg("broker blocks publishing")
 			return nil
 		}
 		if len(s.flights) > 0 {
 			s.overdue.Reset(s.confirmBound)
 		}
+		s.board.Has(factBroker, "connected")
 		s.log.Info().Int("buffered", s.outbox.len()).Msg("broker unblocked")
 	case requested:
 		s.log.Info().Str("reason", n.reason).Msg("states requested")

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -35,6 +36,9 @@ type watcher struct {
 	order    wire.Order // of the last message
 	domains  *domains
 	plugs    plugs
+
+	board *health.Board
+	loop  *health.Loop // of a connection
 }
 
 // plugs is what can plug a guest's interfaces in again after a failed migration.
@@ -102,6 +106,7 @@ func (w *watcher) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		w.board.Lacks(factLibvirt, err.Error())
 		delay := delays.NextBackOff()
 		log.warn(w.log, err).Dur("retry_in_ms", delay).Msg("libvirt is away")
 		wait(ctx, delay)
@@ -128,6 +133,7 @@ func (w *watcher) connect(ctx context.Context, inbox *inbox) (connection, error)
 		case o := <-answer:
 			return o.conn, o.err
 		case <-patience.C:
+			w.board.Lacks(factLibvirt, "does not answer a connect")
 			w.log.Warn().Dur("waited_ms", libvirtPatience).Msg("libvirt does not answer a connect, still waiting")
 		case <-ctx.Done():
 			go func() {
@@ -191,8 +197,13 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 	w.log.Info().Msg("libvirt connected")
 	readAll()
 	again := false // an overflow during the reading: read once more
+	round := time.NewTicker(health.Turn)
+	defer round.Stop()
+	defer w.loop.Rest()
 	for {
+		w.loop.Beat()
 		select {
+		case <-round.C:
 		case e := <-inbox.events:
 			if w.take(e) {
 				ask(e.instance)
@@ -218,9 +229,11 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 			w.domains.endReading(o.all)
 			w.plugs.Read(w.domains.states())
 			read = true
+			w.board.Has(factLibvirt, "connected, its domains are known")
 			w.wanted.take()
 			w.publishStates(true)
 		case <-patience.C:
+			w.board.Lacks(factLibvirt, "does not answer about its domains")
 			w.log.Warn().Dur("waited_ms", libvirtPatience).Msg("libvirt does not answer about its domains, still waiting")
 		case <-w.wantedIf(read):
 			w.publishStates(w.wanted.take())

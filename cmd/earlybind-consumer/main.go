@@ -3,7 +3,8 @@
 // by environment variables with the prefix EARLYBIND_ (see package consumer) and,
 // for Neutron, by clouds.yaml or the OS_* variables.
 //
-// Exit codes: 0 stopped by a signal, 1 could not begin, 2 wrong settings.
+// Exit codes: 0 stopped by a signal, 1 could not begin, 2 wrong settings, 3 stopped
+// before it had finished.
 package main
 
 import (
@@ -21,6 +22,7 @@ import (
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/internal/program"
 )
 
@@ -29,12 +31,12 @@ var version = "dev"
 
 func main() {
 	var settings consumer.Settings
-	os.Exit(program.Run("earlybind-consumer", version, &settings, func(ctx context.Context) error {
-		return run(ctx, settings)
+	os.Exit(program.Run("earlybind-consumer", version, &settings, func(ctx context.Context, drain time.Duration, board *health.Board) error {
+		return run(ctx, settings, drain, board)
 	}))
 }
 
-func run(ctx context.Context, settings consumer.Settings) error {
+func run(ctx context.Context, settings consumer.Settings, drain time.Duration, board *health.Board) error {
 	level, err := zerolog.ParseLevel(settings.LogLevel)
 	if err != nil {
 		return err
@@ -43,7 +45,8 @@ func run(ctx context.Context, settings consumer.Settings) error {
 	log := audit.New(os.Stdout, level, replica)
 	amqp.SetLogger(quiet{})
 
-	cloud, err := meet(ctx, settings, log)
+	board.Lacks("neutron", "not met yet")
+	cloud, err := meet(ctx, settings, log, board)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -51,7 +54,8 @@ func run(ctx context.Context, settings consumer.Settings) error {
 		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Err: err})
 		return err
 	}
-	return consumer.New(settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica).Run(ctx)
+	board.Has("neutron", "met at the start, at "+cloud.client.Endpoint)
+	return consumer.New(settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica).Run(ctx, drain, board)
 }
 
 // cloud is the Neutron that was met, and what it allows.
@@ -62,13 +66,14 @@ type cloud struct {
 
 // meet connects to Neutron and learns what it allows. A Neutron that is away is
 // waited for; one that refuses is an error.
-func meet(ctx context.Context, s consumer.Settings, log audit.Log) (cloud, error) {
+func meet(ctx context.Context, s consumer.Settings, log audit.Log, board *health.Board) (cloud, error) {
 	wait := broker.Backoff()
 	for {
 		c, err := meetOnce(ctx, s, log)
 		if err == nil || !binding.IsTransient(err) {
 			return c, err
 		}
+		board.Lacks("neutron", err.Error())
 		delay := wait.NextBackOff()
 		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: "Neutron is away", Err: err, Decided: "to try again", Figures: map[string]int64{"delay_ms": delay.Milliseconds()}})
 		select {

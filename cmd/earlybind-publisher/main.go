@@ -2,7 +2,8 @@
 // host's libvirt on RabbitMQ. It is configured by environment variables with the
 // prefix EARLYBIND_; see package publisher.
 //
-// Exit codes: 0 stopped by a signal, 1 could not begin, 2 wrong settings.
+// Exit codes: 0 stopped by a signal, 1 could not begin, 2 wrong settings, 3 stopped
+// before it had finished.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/internal/program"
 	"github.com/earlybind/earlybind/publisher"
 )
@@ -21,19 +23,19 @@ var version = "dev"
 
 func main() {
 	var settings publisher.Settings
-	os.Exit(program.Run("earlybind-publisher", version, &settings, func(ctx context.Context) error {
-		return run(ctx, settings)
+	os.Exit(program.Run("earlybind-publisher", version, &settings, func(ctx context.Context, drain time.Duration, board *health.Board) error {
+		return run(ctx, settings, drain, board)
 	}))
 }
 
-func run(ctx context.Context, settings publisher.Settings) error {
+func run(ctx context.Context, settings publisher.Settings, drain time.Duration, board *health.Board) error {
 	level, err := zerolog.ParseLevel(settings.LogLevel)
 	if err != nil {
 		return err
 	}
 	zerolog.TimeFieldFormat = time.RFC3339Nano
 	log := zerolog.New(os.Stdout).Level(level).With().Timestamp().Str("version", version).Logger()
-	err = publisher.Run(ctx, settings, log)
+	err = publisher.Run(ctx, settings, drain, board, log)
 	if err != nil {
 		log.Error().Err(err).Msg("publisher could not begin")
 	}

@@ -82,6 +82,7 @@ func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error
 	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
 	faults := []error{errors.New("no node of RabbitMQ could be reached")}
 	for _, u := range urls {
+		answered := func() bool { return true } // ends the watch over the handshake
 		// A Config of its own per dial: amqp091-go zeroes the credentials of
 		// a used one.
 		conn, err := amqp.DialConfig(u, amqp.Config{
@@ -95,10 +96,13 @@ func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error
 				if err != nil {
 					return nil, err
 				}
+				// amqp091-go's handshake knows no context; closing ends it.
+				answered = context.AfterFunc(ctx, func() { _ = conn.Close() })
 				// amqp091-go lifts the deadline when the handshake is done.
 				return conn, conn.SetDeadline(time.Now().Add(dialTimeout))
 			},
 		})
+		answered()
 		if err == nil {
 			return conn, nil
 		}

@@ -43,17 +43,21 @@ func (s Secret) Reveal() string { return string(s) }
 
 var secretType = reflect.TypeFor[Secret]()
 
-// Load fills the struct that into points to from variables named
+// Load fills the structs that into points to from variables named
 // PREFIX_FIELD_NAME. The error joins every fault found.
 //
 // Fields are plain (no nested structs but embedded ones); their tags are
 // envconfig's `default` and `required`. A required value must not be empty.
-func Load(prefix string, into any) error {
+func Load(prefix string, into ...any) error {
 	l := loader{prefix: prefix, known: map[string]bool{}}
-	l.fill(reflect.ValueOf(into).Elem())
+	for _, settings := range into {
+		l.fill(reflect.ValueOf(settings).Elem())
+	}
 	l.refuseUnknown()
-	if v, ok := into.(interface{ Validate() error }); ok {
-		l.add(v.Validate())
+	for _, settings := range into {
+		if v, ok := settings.(interface{ Validate() error }); ok {
+			l.add(v.Validate())
+		}
 	}
 	return errors.Join(l.faults...)
 }

@@ -1,5 +1,5 @@
 // Package program is what the two commands have in common: flags, settings,
-// signals and exit codes.
+// signals, health and exit codes.
 package program
 
 import (
@@ -9,22 +9,29 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/internal/health"
 )
 
 // Exit codes.
 const (
-	stopped       = 0 // by a signal
+	stopped       = 0 // by a signal, drained
 	couldNotBegin = 1
 	wrongSettings = 2
+	cutShort      = 3 // by a second signal, or the bound of the drain
 )
 
-// Run fills settings from the environment, prefix EARLYBIND_, and calls work
-// with a context that the first SIGTERM or SIGINT ends; a second one has its
-// default effect. It returns the exit code. work writes its own errors to its
-// log.
-func Run(name, version string, settings any, work func(context.Context) error) int {
+// Work is what a program does until ctx ends; it then has drain to return. It
+// says on the board how it is, and writes its own errors to its log; an error
+// means that it could not begin.
+type Work func(ctx context.Context, drain time.Duration, board *health.Board) error
+
+// Run fills settings from the environment, prefix EARLYBIND_, and has work
+// supervised: the first SIGTERM or SIGINT ends its context, a second one, or the
+// bound of the drain, ends the program at once. It returns the exit code.
+func Run(name, version string, settings any, work Work) int {
 	showVersion := flag.Bool("version", false, "print the version and exit")
 	flag.Parse()
 	if *showVersion {
@@ -35,15 +42,25 @@ func Run(name, version string, settings any, work func(context.Context) error) i
 		fmt.Fprintln(os.Stderr, name, "takes no arguments; settings are EARLYBIND_* variables")
 		return wrongSettings
 	}
-	if err := config.Load("EARLYBIND", settings); err != nil {
+	var own Settings
+	if err := config.Load("EARLYBIND", settings, &own); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return wrongSettings
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	context.AfterFunc(ctx, stop)
-	if err := work(ctx); err != nil {
-		return couldNotBegin
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(signals)
+	s := supervisor{
+		name: name, drain: own.Drain, signals: signals, board: health.NewBoard(),
+		manager: health.ManagerFromEnvironment(), log: os.Stderr,
 	}
-	return stopped
+	if own.Health != "" {
+		stop, err := health.Serve(own.Health, s.board)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: EARLYBIND_HEALTH: %v\n", name, err)
+			return couldNotBegin
+		}
+		defer stop()
+	}
+	return s.run(work)
 }

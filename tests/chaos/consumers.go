@@ -221,7 +221,7 @@ func (c *consumers) stop() {
 		_ = r.signal(syscall.SIGTERM)
 	}
 	for _, r := range c.replicas {
-		killed := time.AfterFunc(20*time.Second, func() { _ = r.signal(syscall.SIGKILL) })
+		killed := time.AfterFunc(30*time.Second, func() { _ = r.signal(syscall.SIGKILL) })
 		r.wait()
 		killed.Stop()
 	}

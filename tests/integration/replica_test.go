@@ -23,6 +23,7 @@ import (
 	"github.com/earlybind/earlybind/handover"
 	broking "github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -30,8 +31,9 @@ import (
 // earlybind.
 type replica struct {
 	*broker
-	name string
-	stop func() // ends it in order; may be called again
+	name  string
+	board *health.Board
+	stop  func() // ends it in order; may be called again
 
 	mu    sync.Mutex
 	lines []map[string]any // of its audit log
@@ -51,13 +53,13 @@ func startReplica(b *broker, neutron consumer.Neutron, change func(*consumer.Set
 		change(&settings)
 	}
 	must(b, settings.Validate())
-	r := &replica{broker: b, name: "replica-" + newUUID()[:8]}
+	r := &replica{broker: b, board: health.NewBoard(), name: "replica-" + newUUID()[:8]}
 	reader, writer := io.Pipe()
 	c := consumer.New(settings, neutron, true, audit.New(writer, zerolog.InfoLevel, r.name), r.name)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		_ = c.Run(ctx)
+		_ = c.Run(ctx, 25*time.Second, r.board)
 		_ = writer.Close()
 	})
 	running.Go(func() { r.collect(reader) })

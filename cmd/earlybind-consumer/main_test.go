@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/earlybind/earlybind/binding/bindingtest"
+)
+
+// asProgram names the variable that makes the test binary the program itself.
+const asProgram = "CONSUMER_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// openstack is a Keystone and, behind the same address, bindingtest's Neutron.
+// It answers 503 while it is away.
+type openstack struct {
+	*httptest.Server
+	away atomic.Bool
+}
+
+func newOpenStack(t *testing.T) *openstack {
+	t.Helper()
+	neutron, err := url.Parse(bindingtest.New(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &openstack{}
+	c.away.Store(true)
+	mux := http.NewServeMux()
+	says := func(pattern string, status int, body string) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Subject-Token", bindingtest.Token)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, strings.ReplaceAll(body, "@URL@", c.URL))
+		})
+	}
+	says("POST /v3/auth/tokens", http.StatusCreated, `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","catalog":[
+		{"type":"network","endpoints":[{"interface":"public","region_id":"RegionOne","region":"RegionOne","url":"@URL@/"}]}]}}`)
+	says("GET /{$}", http.StatusOK, `{"versions":[{"id":"v2.0","status":"CURRENT","links":[{"rel":"self","href":"@URL@/v2.0/"}]}]}`)
+	mux.Handle("/v2.0/", httputil.NewSingleHostReverseProxy(neutron))
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.away.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections) // the proxy's
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *openstack) comes() { c.away.Store(false) }
+
+// process is a process of the consumer.
+type process struct {
+	*exec.Cmd
+	lines  *bufio.Scanner
+	faults strings.Builder
+	health string
+}
+
+func start(t *testing.T, c *openstack, broker string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0]), health: freeAddress(t)}
+	p.Env = []string{
+		asProgram + "=yes", "EARLYBIND_AMQP_URLS=amqp://" + broker + "/", "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD=secret",
+		"EARLYBIND_HEALTH=" + p.health, "OS_AUTH_URL=" + c.URL + "/v3", "OS_USERNAME=earlybind", "OS_PASSWORD=secret",
+		"OS_PROJECT_NAME=service", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne",
+	}
+	p.Stderr = &p.faults
+	out, err := p.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.lines = bufio.NewScanner(out)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// writes waits for a line of the audit log with that event and outcome.
+func (p *process) writes(t *testing.T, event, outcome string) {
+	t.Helper()
+	var said []string
+	for p.lines.Scan() {
+		said = append(said, p.lines.Text())
+		var line struct{ Event, Outcome string }
+		if err := json.Unmarshal(p.lines.Bytes(), &line); err != nil {
+			t.Fatalf("not a line of the audit log: %s", p.lines.Text())
+		}
+		if line.Event == event && line.Outcome == outcome {
+			return
+		}
+	}
+	t.Fatalf("ended without a line %s %s: %q, %s", event, outcome, said, &p.faults)
+}
+
+func (p *process) wantHealth(t *testing.T, path string, status int, says string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	answer, err := client.Get("http://" + p.health + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != status || !strings.Contains(string(body), says) {
+		t.Errorf("%s: %d %q, want %d and %q", path, answer.StatusCode, body, status, says)
+	}
+}
+
+// stops has it stop, and wants it to end in order.
+func (p *process) stops(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for p.lines.Scan() {
+	}
+	if err := p.Wait(); err != nil || p.faults.Len() > 0 {
+		t.Errorf("ended with %v: %s", err, &p.faults)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestStartsWithNothingThereAndStops(t *testing.T) {
+	p := start(t, newOpenStack(t), freeAddress(t))
+	p.writes(t, "consumer.started", "Neutron is away")
+	p.wantHealth(t, "/live", http.StatusOK, "live")
+	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "neutron: ")
+	p.stops(t)
+}
+
+func TestStartsBeforeNeutronAndBeforeTheBroker(t *testing.T) {
+	c := newOpenStack(t)
+	p := start(t, c, freeAddress(t))
+	p.writes(t, "consumer.started", "Neutron is away")
+	c.comes()
+	p.writes(t, "consumer.started", "ready")
+	p.writes(t, "consumer.lost", "")
+	p.wantHealth(t, "/live", http.StatusOK, "live")
+	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "broker: connect: no node of RabbitMQ could be reached")
+	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "neutron: met at the start")
+	p.stops(t)
+}
+
+// A broker that takes connections and says nothing does not hold a stop up.
+func TestStopsWhileTheBrokerIsFrozen(t *testing.T) {
+	frozen, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer frozen.Close()
+	c := newOpenStack(t)
+	c.comes()
+	p := start(t, c, frozen.Addr().String())
+	p.writes(t, "consumer.started", "ready")
+	conn, err := frozen.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	p.wantHealth(t, "/live", http.StatusOK, "live")
+	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "broker: not connected yet")
+	p.stops(t)
+}

@@ -1,0 +1,55 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// finishRestores is how long a consumer that is to stop within drain goes on
+// for the sake of the restores that are under way. What follows takes as long as
+// the last answers of Neutron and the broker's goodbye.
+func finishRestores(drain time.Duration) time.Duration {
+	return max(0, drain-requestTimeout-closeWithin)
+}
+
+// stopping is told once that the replica is to stop.
+func (s *session) stopping(within time.Duration) {
+	line := audit.Line{Event: audit.ConsumerStopping, Decided: "to give the queue to another replica"}
+	if s.registry.restoring() {
+		line.Decided = fmt.Sprintf("to give the queue to another replica when the restores under way have ended, after %s at most", within)
+	}
+	s.log.Record(line)
+}
+
+// release gives the queue to another replica, with the messages of every instance
+// that nothing is under way for, and returns when the writes that are under way
+// have been answered; each instance's messages go back when its own have. Nothing
+// new is sent meanwhile.
+//
+// The journal goes too: another replica makes no restore before it has read it.
+// stop ends what the session has started.
+func (s *session) release(ch *amqp.Channel, deliveries <-chan amqp.Delivery, stop context.CancelFunc) error {
+	began := s.clock()
+	s.lease.drop()
+	if err := ch.Cancel(s.replica, false); err != nil {
+		return fmt.Errorf("cancel the consumer: %w", err)
+	}
+	stop()
+	for d := range deliveries { // until all that had come are given back
+		_ = d.Nack(false, true)
+	}
+	if s.journalChannel != nil {
+		_ = s.journalChannel.Close()
+	}
+	s.registry.wait()
+	s.ticking.Wait() // it writes doubts too
+	err := s.doubts.flush(func(e wire.JournalEntry) error { return s.sender.journal(context.Background(), e) })
+	s.log.Record(audit.Line{Event: audit.ConsumerStopped, Outcome: "the queue is given back, every write is answered", Took: s.clock() - began, Err: err})
+	return nil
+}

@@ -1,0 +1,229 @@
+package program
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/earlybind/earlybind/internal/health"
+)
+
+// asProgram names the variable that makes the test binary a program; its value is
+// what the work does when it is to stop.
+const asProgram = "PROGRAM_TEST_STOPS"
+
+func TestMain(m *testing.M) {
+	if how := os.Getenv(asProgram); how != "" {
+		os.Exit(Run("test-program", "dev", &struct{}{}, func(ctx context.Context, _ time.Duration, board *health.Board) error {
+			board.Has("work", "at work")
+			fmt.Println("began")
+			<-ctx.Done()
+			fmt.Println("stopping")
+			if how == "never" {
+				select {}
+			}
+			return nil
+		}))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// process is the test binary as a program.
+type process struct {
+	*exec.Cmd
+	out    *bufio.Reader
+	faults *strings.Builder
+}
+
+func start(t *testing.T, how string, environment ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0]), faults: &strings.Builder{}}
+	p.Env = append(append(os.Environ(), asProgram+"="+how), environment...)
+	p.Stderr = p.faults
+	out, err := p.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.out = bufio.NewReader(out)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *process) says(t *testing.T, want string) {
+	t.Helper()
+	if line, err := p.out.ReadString('\n'); line != want+"\n" {
+		t.Fatalf("said %q, %v; %s", line, err, p.faults)
+	}
+}
+
+// ends gives the exit code and what was written to standard error.
+func (p *process) ends(t *testing.T) (int, string) {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, p.out); err != nil {
+		t.Fatal(err)
+	}
+	var code *exec.ExitError
+	if err := p.Wait(); err != nil && !errors.As(err, &code) {
+		t.Fatal(err)
+	}
+	return p.ProcessState.ExitCode(), p.faults.String()
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFirstSignalStops(t *testing.T) {
+	for _, s := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		p := start(t, "at once")
+		p.says(t, "began")
+		p.signal(t, s)
+		p.says(t, "stopping")
+		if code, said := p.ends(t); code != stopped || said != "" {
+			t.Errorf("%s: ended with %d: %s", s, code, said)
+		}
+	}
+}
+
+func TestSecondSignalEndsAtOnceAndSaysSo(t *testing.T) {
+	p := start(t, "never", "EARLYBIND_DRAIN=10m")
+	p.says(t, "began")
+	p.signal(t, syscall.SIGTERM)
+	p.says(t, "stopping")
+	p.signal(t, os.Interrupt)
+	if code, said := p.ends(t); code != cutShort || said != "test-program: interrupt again: ends at once, without having finished\n" {
+		t.Errorf("ended with %d: %s", code, said)
+	}
+}
+
+func TestDrainIsBounded(t *testing.T) {
+	p := start(t, "never", "EARLYBIND_DRAIN=1s")
+	p.says(t, "began")
+	p.signal(t, syscall.SIGTERM)
+	if code, said := p.ends(t); code != cutShort || said != "test-program: has not finished within EARLYBIND_DRAIN=1s: ends without\n" {
+		t.Errorf("ended with %d: %s", code, said)
+	}
+}
+
+func TestWrongSettingsAreNamedTogether(t *testing.T) {
+	p := start(t, "at once", "EARLYBIND_DRAIN=0s", "EARLYBIND_HEALTH=8642", "EARLYBIND_HAELTH=x")
+	code, said := p.ends(t)
+	if code != wrongSettings {
+		t.Errorf("ended with %d", code)
+	}
+	for _, want := range []string{"EARLYBIND_DRAIN must be at least 1s and at most 10m0s", "EARLYBIND_HEALTH must be host:port", "EARLYBIND_HAELTH is not a setting"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not in %q", want, said)
+		}
+	}
+}
+
+func TestHealthIsAnsweredUntilTheEnd(t *testing.T) {
+	address := freeAddress(t)
+	p := start(t, "never", "EARLYBIND_HEALTH="+address)
+	p.says(t, "began")
+	get := func(path string) (int, string) {
+		t.Helper()
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		answer, err := client.Get("http://" + address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(body)
+	}
+	if status, body := get("/ready"); status != http.StatusOK || body != "ready\nwork: at work\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.says(t, "stopping")
+	if status, body := get("/ready"); status != http.StatusServiceUnavailable || body != "not ready\nprogram: is stopping\nwork: at work\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	if status, _ := get("/live"); status != http.StatusOK {
+		t.Errorf("live: %d", status)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code, _ := p.ends(t); code != cutShort {
+		t.Errorf("ended with %d", code)
+	}
+}
+
+func TestHealthAddressThatIsTakenIsNamed(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	p := start(t, "at once", "EARLYBIND_HEALTH="+taken.Addr().String())
+	if code, said := p.ends(t); code != couldNotBegin || !strings.Contains(said, "EARLYBIND_HEALTH") || !strings.Contains(said, taken.Addr().String()) {
+		t.Errorf("ended with %d: %s", code, said)
+	}
+}
+
+// systemd is told of the beginning at once, then that the program lives, and of
+// the stop.
+func TestSystemdIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	p := start(t, "at once", "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=100000")
+	hears := func(want string) {
+		t.Helper()
+		for datagram := make([]byte, 1000); ; {
+			n, err := manager.Read(datagram)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(datagram[:n]) == want {
+				return
+			}
+		}
+	}
+	hears("READY=1")
+	p.says(t, "began")
+	hears("WATCHDOG=1")
+	hears("STATUS=ready: work: at work")
+	hears("WATCHDOG=1")
+	p.signal(t, syscall.SIGTERM)
+	hears("STOPPING=1")
+	if code, _ := p.ends(t); code != stopped {
+		t.Errorf("ended with %d", code)
+	}
+}
+
+// freeAddress is one that nothing listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,164 @@
+//go:build integration
+
+package integration
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/binding/bindingtest"
+	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// ask has a replica stop and gives what is closed when it has.
+func (r *replica) ask() <-chan struct{} {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		r.stop()
+	}()
+	return stopped
+}
+
+func wantStopped(t testing.TB, stopped <-chan struct{}, want bool) {
+	t.Helper()
+	select {
+	case <-stopped:
+		if !want {
+			t.Error("it has stopped before its write was answered")
+		}
+	default:
+		if want {
+			t.Error("it has not stopped")
+		}
+	}
+}
+
+// twoReplicas starts one that acts and one that stands by.
+func twoReplicas(b *broker, c cloud) (acts, standsBy *replica) {
+	b.Helper()
+	suspended := func(s *consumer.Settings) { s.Policy = handover.PolicySuspended }
+	acts = startReplica(b, c.neutron, suspended)
+	acts.await("consumer.active")
+	standsBy = startReplica(b, c.neutron, suspended)
+	standsBy.await("consumer.started")
+	return acts, standsBy
+}
+
+// holdActivates has Neutron hold its answers to that many activates until answer
+// is called; arrived tells of each.
+func (c cloud) holdActivates(t testing.TB, n int) (arrived <-chan struct{}, answer func()) {
+	came, held := make(chan struct{}, n), make(chan struct{})
+	answer = sync.OnceFunc(func() { close(held) })
+	t.Cleanup(answer)
+	c.fake.Inject(bindingtest.Fault{Op: binding.OpActivate, Times: n, Arrived: func() { came <- struct{}{} }, Until: held})
+	return came, answer
+}
+
+func wantBoard(t testing.TB, board *health.Board, says string) {
+	t.Helper()
+	eventually(t, "the board to say "+says, func() (bool, error) {
+		v := board.Verdict()
+		return v.Ready() && strings.Contains(v.String(), says), nil
+	})
+}
+
+// A replica that is to stop while Neutron is slow to answer a write gives the
+// queue away at once, with the messages of the instances that it writes nothing
+// for; those of the write come when it is answered.
+func TestRabbitMQReplicaThatStopsHandsOverAtOnce(t *testing.T) {
+	b, c := newBroker(t), newFakeCloud(t)
+	nova := b.nova(false)
+	acts, standsBy := twoReplicas(b, c)
+	wantBoard(t, acts.board, "this replica acts")
+	wantBoard(t, standsBy.board, "this replica stands by")
+
+	written, quiet := c.guest(t), c.guest(t)
+	src, dst := b.host(source), b.host(dest)
+	for _, g := range []guest{written, quiet} {
+		nova.prepares(g)
+		dst.says(g.id, wire.Started, wire.Migrated)
+		acts.await("handover.armed", "instance", g.id, "outcome", "armed")
+	}
+	arrived, answer := c.holdActivates(t, 2)
+	src.says(written.id, wire.Suspended, wire.Migrated)
+	<-arrived
+	<-arrived
+
+	stopped := acts.ask()
+	standsBy.await("consumer.active")
+	standsBy.await("journal.read")
+	standsBy.await("handover.begun", "instance", quiet.id)
+	wantStopped(t, stopped, false)
+	if early := standsBy.all("event", "handover.begun", "instance", written.id); len(early) != 0 {
+		t.Errorf("two replicas have the instance whose write is under way: %v", early)
+	}
+	answer()
+	<-stopped
+	acts.await("consumer.stopped")
+	standsBy.await("handover.begun", "instance", written.id)
+	// It goes on with both, to the same end.
+	for _, g := range []guest{written, quiet} {
+		dst.says(g.id, wire.Resumed, wire.Migrated)
+		src.says(g.id, wire.Stopped, wire.Migrated)
+		standsBy.await("port.decided", "instance", g.id, "decided", "verify")
+	}
+}
+
+// A restore that is under way is finished by the replica that is to stop, as far
+// as the drain allows.
+func TestRabbitMQReplicaThatStopsFinishesItsRestore(t *testing.T) {
+	b, c := newBroker(t), newFakeCloud(t)
+	nova := b.nova(false)
+	acts, standsBy := twoReplicas(b, c)
+	g := c.guest(t)
+	src, dst := b.host(source), b.host(dest)
+	nova.prepares(g)
+	dst.says(g.id, wire.Started, wire.Migrated)
+	acts.await("handover.armed", "instance", g.id, "outcome", "armed")
+	src.says(g.id, wire.Suspended, wire.Migrated)
+	for _, p := range g.ports {
+		acts.await("port.verified", "port", p, "outcome", "rows right")
+	}
+	nova.rollsBack(g)
+	arrived, answer := c.holdActivates(t, 1)
+	nova.hasRolledBack(g)
+	src.says(g.id, wire.Resumed, wire.Migrated)
+	<-arrived
+
+	stopped := acts.ask()
+	acts.await("consumer.stopping")
+	answer()
+	<-stopped
+	acts.await("handover.ended", "instance", g.id, "outcome", "restored")
+	acts.await("consumer.stopped")
+	standsBy.await("consumer.active")
+	if begun := standsBy.all("event", "handover.begun"); len(begun) != 0 {
+		t.Errorf("the handover began again: %v", begun)
+	}
+}
+
+// A replica that stands by stops at once.
+func TestRabbitMQReplicaThatStandsByStopsAtOnce(t *testing.T) {
+	b, c := newBroker(t), newFakeCloud(t)
+	acts, standsBy := twoReplicas(b, c)
+	standsBy.stop()
+	standsBy.await("consumer.stopped")
+	wantBoard(t, acts.board, "this replica acts")
+}
+
+func TestRabbitMQReplicaThatHasStoppedLeavesNothingRunning(t *testing.T) {
+	b, c := newBroker(t), newFakeCloud(t)
+	before := goleak.IgnoreCurrent()
+	r := startReplica(b, c.neutron, nil)
+	r.await("journal.read")
+	r.stop()
+	goleak.VerifyNone(t, before)
+}
