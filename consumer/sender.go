@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -51,6 +52,20 @@ func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, erro
 		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
 		returned: ch.NotifyReturn(make(chan amqp.Return, 16)),
 	}, nil
+}
+
+// tellBlocked says when the broker stops reading what is published, for want of
+// memory or disk, and when it reads again. Meanwhile no tick comes back, and so
+// the lease lapses; what is delivered is acknowledged as ever, on the other
+// connection.
+func (c *Consumer) tellBlocked(blocks <-chan amqp.Blocking) {
+	for b := range blocks {
+		line := audit.Line{Event: audit.ConsumerBlocked, Outcome: "unblocked"}
+		if b.Active {
+			line.Outcome, line.Why, line.Decided = audit.Blocked, b.Reason, "no port is written until the broker reads again"
+		}
+		c.log.Record(line)
+	}
 }
 
 // tick sends a tick through this replica's own queue.

@@ -51,6 +51,7 @@ func (c *Consumer) serve(ctx context.Context, up func()) error {
 	defer closeConnection(out)
 	go watch(cancel, in)
 	go watch(cancel, out)
+	go c.tellBlocked(out.NotifyBlocked(make(chan amqp.Blocking, 1)))
 
 	ch, err := in.Channel()
 	if err != nil {

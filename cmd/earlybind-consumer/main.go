@@ -51,7 +51,7 @@ func run(ctx context.Context, settings consumer.Settings) error {
 		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Err: err})
 		return err
 	}
-	return consumer.New(settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica).Run(ctx)
+	return consumer.Run(ctx, settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica)
 }
 
 // cloud is the Neutron that was met, and what it allows.
