@@ -53,11 +53,11 @@ func startReplica(b *broker, neutron consumer.Neutron, change func(*consumer.Set
 	must(b, settings.Validate())
 	r := &replica{broker: b, name: "replica-" + newUUID()[:8]}
 	reader, writer := io.Pipe()
-	c := consumer.New(settings, neutron, true, audit.New(writer, zerolog.InfoLevel, r.name), r.name)
+	log := audit.New(writer, zerolog.InfoLevel, r.name)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		_ = c.Run(ctx)
+		_ = consumer.Run(ctx, settings, neutron, true, log, r.name)
 		_ = writer.Close()
 	})
 	running.Go(func() { r.collect(reader) })
