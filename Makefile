@@ -20,7 +20,7 @@ RESULTS ?= var/samples.jsonl
 # Of chaos: how many handovers, half of them failing.
 HANDOVERS ?= 1000
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short test test-unit test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short cluster test test-unit test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,10 @@ chaos: build ## HANDOVERS=1000: handovers while everything is killed and restart
 chaos-short: build ## 24 of them, in 3 minutes
 	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
 
-test: test-unit test-lab test-zed ## everything; ends with no lab running
+cluster: ## a RabbitMQ of three nodes, whose leader is killed or cut off, and consumers that are killed or frozen: 10 minutes; needs the lab's images
+	$(INTEGRATION) go test -v -count=1 -timeout 20m -run '^TestCluster' ./tests/integration
+
+test: test-unit test-lab cluster test-zed ## everything; ends with no lab running
 
 test-unit: prerequisites ## no server needed
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -69,7 +72,7 @@ test-unit: prerequisites ## no server needed
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
 	$(LAB) down
 	$(LAB) up
-	$(INTEGRATION) go test -count=1 -timeout 20m ./tests/integration/...
+	$(INTEGRATION) go test -count=1 -timeout 20m -skip '^TestCluster' ./tests/integration/...
 	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
 	go run ./tests/tour
 	$(LAB) down

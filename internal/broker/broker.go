@@ -26,10 +26,15 @@ import (
 )
 
 const (
-	// heartbeat finds a silent broker after two of them; RabbitMQ suggests
-	// 5 to 20 s.
-	heartbeat   = 10 * time.Second
-	dialTimeout = 10 * time.Second
+	// heartbeat is after what silence a side sends something. RabbitMQ gives up
+	// a client after two to two and a half of them, and turns to another
+	// consumer: that is how long a frozen one holds the queue (run: 13 s; with
+	// 10 s it was 25). RabbitMQ suggests 5 to 20 s.
+	heartbeat = 5 * time.Second
+	// connectTimeout is for a node that is gone without a word: the next one is
+	// tried.
+	connectTimeout   = 3 * time.Second
+	handshakeTimeout = 10 * time.Second
 )
 
 // Settings are the environment variables that publisher and consumer share
@@ -74,13 +79,13 @@ func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error
 			TLSClientConfig: tlsConfig.Clone(), // amqp091-go writes the URL's host into it
 			Properties:      amqp.Table{"connection_name": name, "product": "earlybind"},
 			Dial: func(network, address string) (net.Conn, error) {
-				dialer := net.Dialer{Timeout: dialTimeout}
+				dialer := net.Dialer{Timeout: connectTimeout}
 				conn, err := dialer.DialContext(ctx, network, address)
 				if err != nil {
 					return nil, err
 				}
 				// amqp091-go lifts the deadline when the handshake is done.
-				return conn, conn.SetDeadline(time.Now().Add(dialTimeout))
+				return conn, conn.SetDeadline(time.Now().Add(handshakeTimeout))
 			},
 		})
 		if err == nil {
