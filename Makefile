@@ -22,7 +22,7 @@ CHECKS ?= 10000
 # Of chaos: how many handovers, half of them failing.
 HANDOVERS ?= 1000
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short model test test-unit test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short cluster model test test-unit test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ chaos: build ## HANDOVERS=1000: handovers while everything is killed and restart
 chaos-short: build ## 24 of them, in 3 minutes
 	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
 
+cluster: ## a RabbitMQ of three nodes, whose leader is killed or cut off, and consumers that are killed or frozen: 10 minutes; needs the lab's images
+	$(INTEGRATION) go test -v -count=1 -timeout 20m -run '^TestCluster' ./tests/integration
+
 model: ## CHECKS=10000: the handovers of recorded streams under many more orders, losses and delays than test-unit has
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
 
@@ -75,7 +78,7 @@ test-unit: prerequisites ## no server needed
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
 	$(LAB) down
 	$(LAB) up
-	$(INTEGRATION) go test -count=1 -timeout 20m ./tests/integration/...
+	$(INTEGRATION) go test -count=1 -timeout 20m -skip '^TestCluster' ./tests/integration/...
 	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
 	go run ./tests/tour
 	$(LAB) down

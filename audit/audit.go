@@ -36,6 +36,7 @@ const (
 	MessageParked    Event = "message.parked"    // a message that cannot be understood
 	ConsumerActive   Event = "consumer.active"   // this replica acts
 	ConsumerStarted  Event = "consumer.started"  // with settings and what the cloud allows
+	ConsumerBlocked  Event = "consumer.blocked"  // the broker reads nothing from its senders, or reads again
 	ConsumerLost     Event = "consumer.lost"     // the session with the broker has ended
 	ConsumerStopping Event = "consumer.stopping" // this replica was asked to stop
 	ConsumerStopped  Event = "consumer.stopped"  // another replica acts, nothing is under way here
@@ -43,6 +44,9 @@ const (
 
 // CouldNotBegin is the outcome of a start that ends the program.
 const CouldNotBegin = "could not begin"
+
+// Blocked is the outcome of a broker that has begun to read nothing.
+const Blocked = "blocked"
 
 // Handover names the handover that a line belongs to.
 type Handover struct {
@@ -77,6 +81,12 @@ func New(w io.Writer, level zerolog.Level, replica string) Log {
 	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000000Z07:00"
 	zerolog.DurationFieldUnit = time.Millisecond
 	return Log{zerolog.New(w).Level(level).With().Timestamp().Int("schema", Schema).Str("replica", replica).Logger()}
+}
+
+// Of gives a log whose lines name the broker that they are about: for a replica
+// that serves several.
+func (l Log) Of(broker string) Log {
+	return Log{l.logger.With().Str("broker", broker).Logger()}
 }
 
 // Record writes one line: alarms, refusals and errors as warnings or errors,
@@ -116,7 +126,8 @@ func (l Line) level() zerolog.Level {
 	switch {
 	case l.Event == HandoverAlarm, l.Event == ConsumerStarted && l.Outcome == CouldNotBegin:
 		return zerolog.ErrorLevel
-	case l.Err != nil, l.Event == CommitsStopped, l.Event == HostRefused, l.Event == MessageParked, l.Event == ConsumerLost:
+	case l.Err != nil, l.Event == CommitsStopped, l.Event == HostRefused, l.Event == MessageParked, l.Event == ConsumerLost,
+		l.Event == ConsumerBlocked && l.Outcome == Blocked:
 		return zerolog.WarnLevel
 	}
 	return zerolog.InfoLevel

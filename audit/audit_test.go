@@ -82,12 +82,24 @@ func TestLevels(t *testing.T) {
 	}{
 		{Line{Event: HandoverAlarm}, "error"}, {Line{Event: HandoverAlarm, Err: fault}, "error"},
 		{Line{Event: HostRefused}, "warn"}, {Line{Event: MessageParked}, "warn"}, {Line{Event: CommitsStopped}, "warn"}, {Line{Event: CommitsResumed}, "info"}, {Line{Event: ConsumerLost}, "warn"},
+		{Line{Event: ConsumerBlocked, Outcome: Blocked}, "warn"}, {Line{Event: ConsumerBlocked, Outcome: "unblocked"}, "info"},
 		{Line{Event: PortWritten, Err: fault}, "warn"}, {Line{Event: PortWritten}, "info"}, {Line{Event: HandoverEnded}, "info"},
 		{Line{Event: EvidenceSeen}, "info"},
 	} {
 		if got := write(t, zerolog.DebugLevel, c.line)["level"]; got != c.want {
 			t.Errorf("%s: %v, want %s", c.line.Event, got, c.want)
 		}
+	}
+}
+
+func TestALogOfABrokerNamesItInEachLine(t *testing.T) {
+	var b bytes.Buffer
+	log := New(&b, zerolog.InfoLevel, "replica-1")
+	log.Of("rabbit1:5672").Record(Line{Event: ConsumerActive})
+	log.Record(Line{Event: ConsumerActive})
+	first, second, _ := strings.Cut(b.String(), "\n")
+	if !strings.Contains(first, `"broker":"rabbit1:5672"`) || strings.Contains(second, `"broker"`) {
+		t.Errorf("got %s and %s", first, second)
 	}
 }
 

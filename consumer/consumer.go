@@ -23,6 +23,7 @@ type Consumer struct {
 	replica  string
 	clock    func() time.Duration
 	breaker  *breaker
+	cell     string // for names on the board: empty, or the broker where there are several
 	health   *health.Board
 
 	refusals sync.Map // reason -> true: each is said once
@@ -63,13 +64,13 @@ func ReplicaName() string {
 func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.Board) error {
 	c.health = board
 	wait := broker.Backoff()
-	board.Lacks(factBroker, "not connected yet")
+	board.Lacks(c.factBroker(), "not connected yet")
 	for {
 		err := c.serve(ctx, drain, wait.Reset)
 		if ctx.Err() != nil {
 			return nil
 		}
-		board.Lacks(factBroker, err.Error())
+		board.Lacks(c.factBroker(), err.Error())
 		delay := wait.NextBackOff()
 		c.log.Record(audit.Line{Event: audit.ConsumerLost, Err: err, Decided: "to connect again", Figures: map[string]int64{"delay_ms": delay.Milliseconds()}})
 		select {

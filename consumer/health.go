@@ -6,19 +6,19 @@ import (
 )
 
 // factBroker names what the board says of the session with the broker.
-const factBroker = "broker"
+func (c *Consumer) factBroker() string { return "broker" + c.cell }
 
 // sayHow puts on the board how the session stands.
 func (s *session) sayHow() {
 	since, active := s.lease.queued()
 	switch {
 	case s.sender.blocked.Load():
-		s.health.Lacks(factBroker, "connected, but it blocks publishers, for want of memory or disk: nothing is written")
+		s.health.Lacks(s.factBroker(), "connected, but it blocks publishers, for want of memory or disk: nothing is written")
 	case !active:
-		s.health.Has(factBroker, "connected; this replica stands by, the queue "+s.settings.Queue+" delivers to another")
+		s.health.Has(s.factBroker(), "connected; this replica stands by, the queue "+s.settings.Queue+" delivers to another")
 	case s.lease.held():
-		s.health.Has(factBroker, "connected; this replica acts")
+		s.health.Has(s.factBroker(), "connected; this replica acts")
 	default:
-		s.health.Lacks(factBroker, fmt.Sprintf("connected, but the queue %s has not delivered for %s: nothing is written", s.settings.Queue, since.Round(time.Second)))
+		s.health.Lacks(s.factBroker(), fmt.Sprintf("connected, but the queue %s has not delivered for %s: nothing is written", s.settings.Queue, since.Round(time.Second)))
 	}
 }

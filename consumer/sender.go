@@ -14,6 +14,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -40,7 +41,7 @@ type sender struct {
 	blocked  atomic.Bool      // the broker reads nothing: what is sent waits, perhaps for hours
 }
 
-func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, error) {
+func newSender(s Settings, replica string, conn *amqp.Connection, tell func(amqp.Blocking)) (*sender, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, err
@@ -57,9 +58,22 @@ func newSender(s Settings, replica string, conn *amqp.Connection) (*sender, erro
 	go func() {
 		for b := range blocked { // until the connection ends
 			send.blocked.Store(b.Active)
+			tell(b)
 		}
 	}()
 	return send, nil
+}
+
+// tellBlocked says when the broker stops reading what is published, for want of
+// memory or disk, and when it reads again. Meanwhile no tick comes back, and so
+// the lease lapses; what is delivered is acknowledged as ever, on the other
+// connection.
+func (c *Consumer) tellBlocked(b amqp.Blocking) {
+	line := audit.Line{Event: audit.ConsumerBlocked, Outcome: "unblocked"}
+	if b.Active {
+		line.Outcome, line.Why, line.Decided = audit.Blocked, b.Reason, "no port is written until the broker reads again"
+	}
+	c.log.Record(line)
 }
 
 // tick sends a tick through this replica's own queue.

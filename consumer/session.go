@@ -50,7 +50,7 @@ type session struct {
 func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(asked))
 	defer cancel(nil)
-	loop := c.health.Loop("session", roundWithin)
+	loop := c.health.Loop("session"+c.cell, roundWithin)
 	defer loop.Rest() // when all that follows has ended
 
 	in, err := broker.Dial(asked, c.settings.Settings, "earlybind-consumer "+c.replica)
@@ -79,7 +79,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	if err := ch.Qos(prefetch, 0, false); err != nil {
 		return err
 	}
-	send, err := newSender(c.settings, c.replica, out)
+	send, err := newSender(c.settings, c.replica, out, c.tellBlocked)
 	if err != nil {
 		return err
 	}
@@ -227,7 +227,7 @@ func (s *session) tools(ctx context.Context) *tools {
 func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 	every := time.NewTicker(tickEvery)
 	defer every.Stop()
-	loop := s.health.Loop("ticker", tickWithin)
+	loop := s.health.Loop("ticker"+s.cell, tickWithin)
 	defer loop.Rest()
 	for {
 		loop.Beat()

@@ -15,6 +15,8 @@ import (
 // docs/settings.md describes them to operators.
 type Settings struct {
 	broker.Settings
+	// OtherCells are the brokers of further cells, beside that of AMQPUrls.
+	OtherCells Cells
 
 	Policy handover.Policy `default:"observe"`
 	// PolicyNetworks and PolicyDrivers override Policy for some ports, unless it
@@ -50,7 +52,7 @@ type Settings struct {
 
 // Validate names every fault at once.
 func (s *Settings) Validate() error {
-	faults := []error{s.Settings.Validate()}
+	faults := []error{s.Settings.Validate(), s.OtherCells.check("EARLYBIND_OTHER_CELLS", s.AMQPUrls)}
 	if s.Repair == handover.RepairOff && s.Policy != handover.PolicyObserve {
 		faults = append(faults, errors.New("EARLYBIND_REPAIR=off goes with EARLYBIND_POLICY=observe only: what is committed must be restored when the migration fails"))
 	}

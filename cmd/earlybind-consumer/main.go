@@ -55,7 +55,7 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 		return err
 	}
 	board.Has("neutron", "met at the start, at "+cloud.client.Endpoint)
-	return consumer.New(settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica).Run(ctx, drain, board)
+	return consumer.Run(ctx, drain, board, settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica)
 }
 
 // cloud is the Neutron that was met, and what it allows.

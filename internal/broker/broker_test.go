@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/goleak"
 )
 
@@ -284,13 +285,33 @@ func TestDelaysGrowToAHalfMinute(t *testing.T) {
 	}
 }
 
-func TestAddress(t *testing.T) {
-	for raw, want := range map[string]string{
-		"amqp://u:" + password + "@a:5672/v": "a:5672",
-		"amqp://u:" + password + "@a:bad/":   "(unreadable URL)",
-	} {
-		if got := address(raw); got != want {
-			t.Errorf("%s", got)
+// A thousand hosts that lose the broker together: at each attempt they are spread
+// over as much time as the delay is long, and the broker never has more than a
+// tenth of them come back within a twentieth of it.
+func TestHostsDoNotComeBackInStep(t *testing.T) {
+	const hosts, attempts = 1000, 8
+	all := make([]*backoff.ExponentialBackOff, hosts)
+	for i := range all {
+		all[i] = Backoff()
+	}
+	middle := 500 * time.Millisecond
+	for attempt := range attempts {
+		slots := map[time.Duration]int{}
+		for _, b := range all {
+			d := b.NextBackOff()
+			if d < middle/2 || d > middle*3/2+time.Nanosecond {
+				t.Fatalf("attempt %d: %s is not within half of %s", attempt, d, middle)
+			}
+			slots[d/(middle/20)]++
 		}
+		for slot, n := range slots {
+			if n > hosts/10 {
+				t.Errorf("attempt %d: %d of %d hosts come back between %s and %s", attempt, n, hosts, slot*middle/20, (slot+1)*middle/20)
+			}
+		}
+		if len(slots) < 20 {
+			t.Errorf("attempt %d: the hosts come back in %d of 20 parts of the delay", attempt, len(slots))
+		}
+		middle = min(2*middle, 30*time.Second)
 	}
 }

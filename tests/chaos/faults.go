@@ -32,7 +32,7 @@ var (
 )
 
 // frozenFor is long enough for the broker to take a replica for dead: two
-// heartbeats of 10 s.
+// and a half heartbeats of 5 s, and some.
 const frozenFor = 30 * time.Second
 
 // rage brings one fault after the other until the context ends; each round of

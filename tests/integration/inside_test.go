@@ -40,3 +40,50 @@ func runInside(t *testing.T, l *lab.Lab, service, pkg, match string, variables .
 		t.Errorf("%s has no tests %s", pkg, match)
 	}
 }
+
+// realPublisher is the publisher's program in a compute host's container, on
+// libvirt's test driver.
+type realPublisher struct {
+	*broker
+	lab  *lab.Lab
+	file string // its log, in the container
+}
+
+func startPublisher(b *broker) *realPublisher {
+	b.Helper()
+	l, err := lab.Find()
+	must(b, err)
+	program := filepath.Join(b.TempDir(), "earlybind-publisher")
+	build := exec.CommandContext(b.Context(), "go", "build", "-tags", "libvirt_dlopen", "-o", program, "github.com/earlybind/earlybind/cmd/earlybind-publisher")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	inside := "/tmp/" + newUUID()
+	p := &realPublisher{broker: b, lab: l, file: inside + "/log"}
+	p.run("mkdir", inside)
+	must(b, l.Copy(b.Context(), program, source, inside+"/publisher"))
+	b.Cleanup(func() {
+		p.run("sh", "-c", "kill $(cat "+inside+"/pid); rm -rf "+inside)
+	})
+	p.run("env", "EARLYBIND_HOST="+source, "EARLYBIND_AMQP_USER=earlybind-"+source, "EARLYBIND_AMQP_PASSWORD="+b.password,
+		"EARLYBIND_AMQP_URLS=amqp://rabbitmq/"+b.vhost, "EARLYBIND_LIBVIRT_URI=test:///default", "EARLYBIND_STATE_DIR="+inside,
+		"sh", "-c", inside+"/publisher >"+p.file+" 2>&1 & echo $! >"+inside+"/pid")
+	return p
+}
+
+func (p *realPublisher) run(command ...string) string {
+	p.Helper()
+	out, err := p.lab.Exec(context.WithoutCancel(p.Context()), source, command...)
+	must(p, err)
+	return out
+}
+
+func (p *realPublisher) log() string { return p.run("cat", p.file) }
+
+// await waits for a message in its log.
+func (p *realPublisher) await(message string) {
+	p.Helper()
+	eventually(p, "the publisher to say: "+message, func() (bool, error) {
+		return strings.Contains(p.log(), message), nil
+	})
+}

@@ -6,7 +6,8 @@
 // lab's guest where it is.
 //
 // TestNeutron... and TestRabbitMQ... run on both releases, TestLibvirt... needs
-// the whole lab.
+// the whole lab. TestCluster... needs no lab, only its image of RabbitMQ (make
+// cluster).
 package integration
 
 import (

@@ -15,10 +15,12 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/earlybind/earlybind/tests/lab"
 )
 
-// broker is a virtual host of the lab's RabbitMQ, with the lab's users and what
-// they may do.
+// broker is a virtual host of a RabbitMQ with the lab's users and what they may
+// do.
 type broker struct {
 	*testing.T
 	vhost    string
@@ -28,7 +30,8 @@ type broker struct {
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
-	l := theLab(t)
+	l, err := lab.Find()
+	must(t, err)
 	v, err := l.NewVhost(t.Context(), "earlybind-"+newUUID()[:8])
 	must(t, err)
 	t.Cleanup(func() {

@@ -55,11 +55,11 @@ func startReplica(b *broker, neutron consumer.Neutron, change func(*consumer.Set
 	must(b, settings.Validate())
 	r := &replica{broker: b, board: health.NewBoard(), name: "replica-" + newUUID()[:8]}
 	reader, writer := io.Pipe()
-	c := consumer.New(settings, neutron, true, audit.New(writer, zerolog.InfoLevel, r.name), r.name)
+	log := audit.New(writer, zerolog.InfoLevel, r.name)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		_ = c.Run(ctx, 25*time.Second, r.board)
+		_ = consumer.Run(ctx, 25*time.Second, r.board, settings, neutron, true, log, r.name)
 		_ = writer.Close()
 	})
 	running.Go(func() { r.collect(reader) })

@@ -50,8 +50,8 @@ type Lab struct {
 // for APIs; see docker-compose.yml.
 var addresses = map[string]string{"rabbitmq": "7.10", "controller": "7.20"}
 
-// Open connects to the running lab as its administrator.
-func Open(ctx context.Context) (*Lab, error) {
+// Find tells where the lab is: its containers, its addresses and its password.
+func Find() (*Lab, error) {
 	l := &Lab{Release: env("EARLYBIND_LAB_RELEASE", "2025.1")}
 	l.project, l.network = "earlybind-lab", "172.30.7"
 	if l.Release == "zed" {
@@ -64,6 +64,15 @@ func Open(ctx context.Context) (*Lab, error) {
 		return nil, err
 	}
 	l.root = root
+	return l, nil
+}
+
+// Open connects to the running lab's cloud as its administrator.
+func Open(ctx context.Context) (*Lab, error) {
+	l, err := Find()
+	if err != nil {
+		return nil, err
+	}
 	if l.provider, err = l.Provider(ctx, "admin"); err != nil {
 		return nil, fmt.Errorf("the lab does not answer (make lab-up starts it): %w", err)
 	}

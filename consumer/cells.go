@@ -1,0 +1,88 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/internal/health"
+)
+
+// Cells are brokers: the clusters are separated by white space, the nodes of one
+// by commas.
+type Cells []broker.Cluster
+
+var _ envconfig.Decoder = (*Cells)(nil)
+
+// Decode reads them; it cannot fail. [Settings.Validate] checks them.
+func (c *Cells) Decode(text string) error {
+	*c = nil
+	for _, cell := range strings.Fields(text) {
+		*c = append(*c, strings.Split(cell, ","))
+	}
+	return nil
+}
+
+// check names every fault of further cells beside the first.
+func (c Cells) check(setting string, first broker.Cluster) error {
+	var faults []error
+	before := []broker.Cluster{first}
+	for i, cell := range c {
+		faults = append(faults, cell.Check(fmt.Sprintf("%s: cell %d", setting, i+1)))
+		for _, other := range before {
+			if cell.Meets(other) {
+				faults = append(faults, fmt.Errorf("%s: cell %d is the broker of another cell: each is named once, and not in EARLYBIND_AMQP_URLS too", setting, i+1))
+				break
+			}
+		}
+		before = append(before, cell)
+	}
+	return errors.Join(faults...)
+}
+
+// perCell gives the settings of each cell; they differ in the broker alone.
+func (s Settings) perCell() []Settings {
+	all := []Settings{s}
+	for _, cell := range s.OtherCells {
+		one := s
+		one.AMQPUrls = cell
+		all = append(all, one)
+	}
+	for i := range all {
+		all[i].OtherCells = nil
+	}
+	return all
+}
+
+// Run serves every cell until the context ends, and is then drained as
+// [Consumer.Run] says: a [Consumer] for each, with a queue, a lease, a journal and a
+// breaker of its own. They share Neutron, the board and the log, in which each line
+// names its broker if there are several.
+//
+// An instance never leaves its cell in a live migration, and all that is said of
+// it comes through its cell's broker: so one replica at a time acts for it, as
+// long as no two brokers carry the messages of one host.
+func Run(ctx context.Context, drain time.Duration, board *health.Board, s Settings, neutron Neutron, safe bool, log audit.Log, replica string) error {
+	cells := s.perCell()
+	faults := make([]error, len(cells))
+	var running sync.WaitGroup
+	for i, cell := range cells {
+		said, name := log, ""
+		if len(cells) > 1 {
+			name = cell.AMQPUrls.String()
+			said, name = log.Of(name), " "+name
+		}
+		one := New(cell, neutron, safe, said, replica)
+		one.cell = name
+		running.Go(func() { faults[i] = one.Run(ctx, drain, board) })
+	}
+	running.Wait()
+	return errors.Join(faults...)
+}
