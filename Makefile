@@ -67,7 +67,7 @@ cluster: ## a RabbitMQ of three nodes, whose leader is killed or cut off, and co
 model: ## CHECKS=10000: the handovers of recorded streams under many more orders, losses and delays than test-unit has
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
 
-test: test-unit test-lab test-zed ## everything; ends with no lab running
+test: test-unit test-lab test-zed ## everything but the long runs; ends with no lab running
 
 test-unit: prerequisites ## no server needed
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
