@@ -133,10 +133,11 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 // leftOver takes rows that an earlier migration has left wrong, with a handover of
 // its own. One that goes on gives way only where no host has said anything of it:
 // a late notification may have begun it, and a migration that does run shows
-// itself again, which ends the mending. From the pause on it is not touched: rows
-// that look wrong are then those of a migration that runs.
+// itself again, which ends the mending. Once the destination has a guest that comes
+// in, or the source has paused it, it is not touched: rows that look wrong can then
+// be those of a migration that runs.
 func (i *Instance) leftOver(l LeftOver) []Decision {
-	if i.current != nil && i.current.phase() != Watching && i.current.phase() != Failing {
+	if h := i.current; h != nil && (h.started.known || h.phase() != Watching && h.phase() != Failing) {
 		return nil
 	}
 	ended := slices.Clone(i.ended)

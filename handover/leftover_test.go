@@ -27,12 +27,14 @@ func TestALeftOverIsRestoredWhereTheGuestRuns(t *testing.T) {
 }
 
 func TestALeftOverDoesNotTouchAMigrationThatGoesOn(t *testing.T) {
-	d := newDrive(suspended, ready("p1"))
-	d.tell(toThePause()...)
-	if got := d.tell(LeftOver{Host: src, Other: dst}); len(got) != 0 {
-		t.Errorf("decides %+v", got)
+	for _, goesOn := range [][]Input{toThePause(), {start("req", wire.NovaPre), at(dst, 1, SignStarted)}} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(goesOn...)
+		if got := d.tell(LeftOver{Host: src, Other: dst}); len(got) != 0 {
+			t.Errorf("%v: decides %+v", names(goesOn), got)
+		}
+		wantHosts(t, d, "req", src, dst)
 	}
-	wantPhase(t, d, Paused)
 }
 
 func TestAMigrationThatBeginsSupersedesALeftOver(t *testing.T) {
@@ -72,11 +74,11 @@ func TestALeftOverTakesThePlaceOfAHandoverThatNoHostHasSpokenOf(t *testing.T) {
 func TestAMigrationThatGaveWayToALeftOverIsTakenUpAtItsPause(t *testing.T) {
 	for _, mended := range []bool{false, true} {
 		d := newDrive(suspended, ready("p1"))
-		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), LeftOver{Host: src, Other: dst})
+		d.tell(start("req", wire.NovaPre), LeftOver{Host: src, Other: dst})
 		if mended {
 			d.finish(true)
 		}
-		d.tell(at(src, 1, SignPaused))
+		d.tell(at(dst, 1, SignStarted), at(src, 1, SignPaused))
 		wantPhase(t, d, Paused)
 		d.tell(at(dst, 2, SignResumed))
 		wantPhase(t, d, Arrived)

@@ -69,6 +69,7 @@ func TestRabbitMQMemoryAlarm(t *testing.T) {
 	lift()
 	r.await("consumer.blocked", "outcome", "unblocked")
 	r.await("consumer.active")
+	wantBoard(t, r.board, "this replica acts") // by a tick that was sent after the alarm
 	if d := get(t, states, "states"); d.UserId != "earlybind-"+source {
 		t.Errorf("states of %q", d.UserId)
 	}
