@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -68,6 +69,7 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 	for {
 		err := c.serve(ctx, drain, wait.Reset)
 		if ctx.Err() != nil {
+			c.giveUp(err)
 			return nil
 		}
 		board.Lacks(c.factBroker(), err.Error())
@@ -78,6 +80,21 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 			return nil
 		case <-time.After(delay):
 		}
+	}
+}
+
+// giveUp tells what a stop has left: that its session was lost before the drain had
+// ended, and the ports that should have been written to the journal.
+func (c *Consumer) giveUp(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		c.log.Record(audit.Line{Event: audit.ConsumerLost, Err: err, Decided: "to stop; another replica takes over"})
+	}
+	for _, e := range c.doubts.take() {
+		c.log.Record(audit.Line{
+			Event: audit.HandoverAlarm, Handover: audit.Handover{Instance: e.Instance}, Port: e.Port, Host: e.Host,
+			Why:     "it is not in the journal, and this replica stops: " + e.Why,
+			Decided: "look at its rows, and mend them by docs/repair.md",
+		})
 	}
 }
 

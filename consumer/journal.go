@@ -287,12 +287,18 @@ func (d *doubts) add(e wire.JournalEntry) {
 	d.entries = append(d.entries, e)
 }
 
-// flush hands over what is waiting; an entry that could not be written waits on.
-func (d *doubts) flush(write func(wire.JournalEntry) error) error {
+// take gives what is waiting, and forgets it.
+func (d *doubts) take() []wire.JournalEntry {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	waiting := d.entries
 	d.entries = nil
-	d.mu.Unlock()
+	return waiting
+}
+
+// flush hands over what is waiting; an entry that could not be written waits on.
+func (d *doubts) flush(write func(wire.JournalEntry) error) error {
+	waiting := d.take()
 	for i, e := range waiting {
 		if err := write(e); err != nil {
 			d.mu.Lock()

@@ -37,7 +37,7 @@ func (s *session) openJournal(ctx context.Context) error {
 // settled; what it holds is known as it is delivered, and what it lacks is waited
 // for.
 func (s *session) markJournal(ctx context.Context) error {
-	if !s.active || s.journal.known() {
+	if !s.active || s.journal.known() || s.sender.blocked.Load() {
 		return nil
 	}
 	err := s.sender.journalMark(ctx, s.clock())

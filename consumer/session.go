@@ -258,7 +258,7 @@ func (s *session) send(ctx context.Context, loop *health.Loop) error {
 		s.journalFull(err) // and wait for room
 		return nil
 	}
-	if err != nil {
+	if err != nil && !s.sender.blocked.Load() { // a broker that blocks is waited for
 		return fmt.Errorf("write to the journal: %w", err)
 	}
 	return nil

@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -41,7 +43,7 @@ func (s *shelf) giveBack(instance string) {
 	left := s.held[instance]
 	delete(s.held, instance)
 	s.mu.Unlock()
-	for _, d := range left {
-		_ = d.Nack(false, true) // fails only with the session
+	for _, tag := range slices.Sorted(maps.Keys(left)) { // the oldest first
+		_ = left[tag].Nack(false, true) // fails only with the session
 	}
 }

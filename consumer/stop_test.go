@@ -1,16 +1,20 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/rs/zerolog"
 
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -192,4 +196,41 @@ func TestTheBoardSaysHowTheSessionStands(t *testing.T) {
 	s.lease.renew(now)
 	s.sender.blocked.Store(true)
 	want(false, "not ready: broker: connected, but it blocks publishers, for want of memory or disk: nothing is written")
+}
+
+// What a stop leaves undone is told: nobody else knows of it.
+func TestAStopTellsOfPortsThatAreNotInTheJournal(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		lost bool
+	}{
+		"before it had begun": {context.Canceled, false}, "in order": {nil, false}, "the broker went away": {errTest, true},
+	} {
+		var out bytes.Buffer
+		consumer := &Consumer{log: audit.New(&out, zerolog.InfoLevel, "r")}
+		consumer.doubts.add(wire.JournalEntry{Instance: guest, Port: "p1", Why: "a write was answered late"})
+		consumer.giveUp(c.err)
+		said := out.String()
+		if strings.Contains(said, string(audit.ConsumerLost)) != c.lost {
+			t.Errorf("%s: %s", name, said)
+		}
+		if !strings.Contains(said, string(audit.HandoverAlarm)) || !strings.Contains(said, `"port":"p1"`) || !strings.Contains(said, "answered late") {
+			t.Errorf("%s: %s", name, said)
+		}
+		if left := consumer.doubts.take(); len(left) != 0 {
+			t.Errorf("%s: left %+v", name, left)
+		}
+	}
+}
+
+func TestWhatAnInstanceLeavesGoesBackOldestFirst(t *testing.T) {
+	shelf, broker := newShelf(), &acknowledger{}
+	for _, tag := range []uint64{5, 3, 9, 1, 7, 2} {
+		shelf.hold(guest, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag})
+	}
+	shelf.giveBack(guest)
+	want := []string{"nack 1 true", "nack 2 true", "nack 3 true", "nack 5 true", "nack 7 true", "nack 9 true"}
+	if !slices.Equal(broker.said, want) {
+		t.Errorf("%q", broker.said)
+	}
 }

@@ -76,6 +76,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 			}
 		}
 	}
+	up = up || right && err == nil && p.Status == binding.PortActive
 	line := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Decided: goal.Kind.String(), Err: err}
 	if err == nil {
 		line.Saw = describe(p)

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,27 @@ func TestRowsThatChangeWhileTheAgentIsWaitedForAlarm(t *testing.T) {
 		}
 		if l := d.last(t, audit.HandoverAlarm); !strings.Contains(l.Why, "have changed since") {
 			t.Errorf("%+v", l)
+		}
+	})
+}
+
+// The agent's word may come with the last look.
+func TestAPortThatTheLastLookFindsUpIsUp(t *testing.T) {
+	work(t, committed("p1"), func(t *testing.T, d *desk) {
+		d.neutron.ports["p1"].Status = "DOWN"
+		d.tools.upWithin = 10 * time.Second
+		reads := 0
+		d.neutron.answer = on("read", func(context.Context) (bool, error) {
+			if reads++; reads == 13 { // 12 come before the agent's time is over
+				d.neutron.mu.Lock()
+				d.neutron.ports["p1"].Status = "ACTIVE"
+				d.neutron.mu.Unlock()
+			}
+			return true, nil
+		})
+		d.aim(handover.GoalVerify, dst, true)
+		if got, _ := d.wait(); !got.Right || !got.Up || len(d.of(audit.HandoverAlarm)) != 0 {
+			t.Errorf("%+v after %d reads, alarms %+v", got, reads, d.of(audit.HandoverAlarm))
 		}
 	})
 }
