@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -28,7 +29,9 @@ type Consumer struct {
 	health   *health.Board
 
 	refusals sync.Map // reason -> true: each is said once
-	doubts   doubts
+	// journalFull: the journal took nothing when last written to.
+	journalFull atomic.Bool
+	doubts      doubts
 }
 
 // New makes a replica that acts on neutron. safe tells what Neutron allows
