@@ -195,7 +195,7 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 	case handover.Alarm:
 		a.record(audit.Line{Event: audit.HandoverAlarm, Why: d.Why, Decided: "nothing is changed; look where the guest runs: virsh list on both hosts"})
 		for _, port := range d.Ports {
-			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: port, Why: "its handover was cut off"})
+			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: port, Why: d.Why})
 		}
 	case handover.End:
 		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Figures: a.timeline.figures()})

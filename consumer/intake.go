@@ -111,6 +111,8 @@ func signOf(e wire.HostEvent) (handover.Sign, bool) {
 			return handover.SignPostCopyFailed, true
 		case wire.Paused:
 			return handover.SignArrivedPaused, true
+		default: // an I/O error, a watchdog
+			return handover.SignHalted, true
 		}
 	case wire.Resumed:
 		return handover.SignResumed, true

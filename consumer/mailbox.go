@@ -28,6 +28,13 @@ func (m *mailbox) put(a handover.Aim) {
 	}
 }
 
+// holds tells whether an aim waits that is such a one, and leaves it.
+func (m *mailbox) holds(such func(handover.Aim) bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.full && such(m.aim)
+}
+
 // take gives the aim that waits, if any.
 func (m *mailbox) take() (handover.Aim, bool) {
 	aim, taken, _ := m.takeIf(func(handover.Aim) bool { return true })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -29,8 +30,9 @@ type registry struct {
 	actors map[string]*actor
 	latest map[string]wire.Order // per host, of its lists of domains
 	muted  map[string]bool       // hosts whose publisher speaks another version
-	// running holds, per host, the instances that its last list said run there.
-	running map[string]map[string]bool
+	// running holds, per host, the instances that its last list said run there; an
+	// older one than listLasts proves nothing any more.
+	running map[string]guests
 	// searching bounds how many hosts are searched at once: at a take-over all
 	// of them send their lists.
 	searching chan struct{}
@@ -45,13 +47,30 @@ type registry struct {
 	// ended is told, at the session's end, of each instance whose actor settles
 	// nothing any more. May be nil.
 	ended func(instance string)
-	wg    sync.WaitGroup
+	// asking: the hosts are about to be asked, for what was taken over.
+	asking atomic.Bool
+	wg     sync.WaitGroup
+}
+
+const (
+	// listLasts is for how long a host's list of its domains tells where a guest runs.
+	// A host is asked before its list is used: one that does not answer may be dead,
+	// and its guests elsewhere.
+	listLasts = 30 * time.Second
+	// settleIn is what a take-over is given, before the hosts are asked what was missed.
+	settleIn = 2 * time.Second
+)
+
+// guests are the instances that run on a host, by the list that was heard at heard.
+type guests struct {
+	heard     time.Duration
+	instances map[string]bool
 }
 
 func newRegistry(ctx context.Context, t *tools) *registry {
 	r := &registry{
 		ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{}, muted: map[string]bool{},
-		running: map[string]map[string]bool{}, searching: make(chan struct{}, searchesAtOnce),
+		running: map[string]guests{}, searching: make(chan struct{}, searchesAtOnce),
 		reviewing: make(chan struct{}, looksAtOnce),
 		searched:  map[string]bool{}, leftOvers: make(chan found),
 	}
@@ -103,6 +122,7 @@ func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
 	a, ok := r.actors[e.Instance]
 	if !ok {
 		a = r.start(e.Instance)
+		r.catchUp(again)
 	}
 	edge := "start"
 	if e.Ended {
@@ -122,6 +142,9 @@ func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
 func (r *registry) event(e wire.HostEvent, freshFor time.Duration, again bool, settle func()) {
 	delete(r.muted, e.Host)
 	sign, ok := signOf(e)
+	if ok && (sign == handover.SignLeft || sign == handover.SignStopped) {
+		delete(r.running[e.Host].instances, e.Instance)
+	}
 	a, known := r.actors[e.Instance]
 	if !ok || !known && sign != handover.SignStarted && sign != handover.SignPaused && sign != handover.SignPostCopy {
 		settle() // says nothing of a migration, or of one that is not known to go on
@@ -129,6 +152,7 @@ func (r *registry) event(e wire.HostEvent, freshFor time.Duration, again bool, s
 	}
 	if !known {
 		a = r.start(e.Instance)
+		r.catchUp(again)
 	}
 	r.tell(a, message{
 		input:  handover.HostSign{Host: e.Host, Sign: sign, Order: e.Order, FreshFor: freshFor, Replug: e.Replug, Now: r.tools.clock()},
@@ -137,6 +161,23 @@ func (r *registry) event(e wire.HostEvent, freshFor time.Duration, again bool, s
 		at:     e.At,
 		again:  again,
 		settle: settle,
+	})
+}
+
+// catchUp has the hosts asked where an instance stands whose first message here was
+// delivered to another replica before: that one may have given it back late, when it had
+// the answer to a write, and what its hosts said meanwhile was of an instance that nobody
+// here knew.
+func (r *registry) catchUp(again bool) {
+	if !again || r.asking.Swap(true) {
+		return
+	}
+	r.tools.time.Go(&r.wg, func() {
+		waited := r.tools.time.Wait(r.ctx, settleIn, nil) // for what else is given back
+		r.asking.Store(false)
+		if waited {
+			r.tools.ask("handovers were taken over")
+		}
 	})
 }
 
@@ -202,11 +243,12 @@ func signsOfList(sign handover.Sign, known, missed bool) []handover.Sign {
 // search looks for what earlier migrations have left on a host, once per host.
 func (r *registry) search(s wire.HostStates) {
 	var running []string
-	r.running[s.Host] = map[string]bool{}
+	here := guests{heard: r.tools.clock(), instances: map[string]bool{}}
+	r.running[s.Host] = here
 	for _, d := range s.Domains {
 		if d.State == "running" && !d.Incoming {
 			running = append(running, d.Instance)
-			r.running[s.Host][d.Instance] = true
+			here.instances[d.Instance] = true
 		}
 	}
 	if r.searched[s.Host] || len(running) == 0 {
@@ -297,11 +339,12 @@ func settled(p port.Port, host string) (bool, string) {
 	return true, ""
 }
 
-// runsOn gives the one host that an instance runs on, by the hosts' last lists.
+// runsOn gives the one host that an instance runs on, by the lists that its hosts have
+// sent of late: they are to be asked before.
 func (r *registry) runsOn(instance string) (string, bool) {
 	var hosts []string
-	for host, instances := range r.running {
-		if instances[instance] {
+	for host := range r.running {
+		if r.runsAt(instance, host) {
 			hosts = append(hosts, host)
 		}
 	}
@@ -311,15 +354,21 @@ func (r *registry) runsOn(instance string) (string, bool) {
 	return hosts[0], true
 }
 
+func (r *registry) runsAt(instance, host string) bool {
+	listed := r.running[host]
+	return listed.instances[instance] && r.tools.clock()-listed.heard <= listLasts
+}
+
 // leftOver has an instance's left-over mended, unless a handover of it goes on.
 // It must run on that host and on no other: a guest that runs on both is an
 // operator's to look at.
 func (r *registry) leftOver(f found) {
-	if !r.running[f.input.Host][f.instance] {
-		return // it has moved or stopped meanwhile
+	if !r.runsAt(f.instance, f.input.Host) {
+		delete(r.searched, f.input.Host) // it has moved or stopped meanwhile, or the host is silent
+		return
 	}
-	for host, instances := range r.running {
-		if host != f.input.Host && instances[f.instance] {
+	for host := range r.running {
+		if host != f.input.Host && r.runsAt(f.instance, host) {
 			r.tools.audit(audit.Line{
 				Event: audit.HandoverAlarm, Handover: audit.Handover{Instance: f.instance}, Host: f.input.Host,
 				Why:     "rows are wrong, and the hosts do not agree that the guest runs here alone",

@@ -33,7 +33,7 @@ func TestSignsOfEvents(t *testing.T) {
 	for e, want := range map[[2]string]handover.Sign{
 		{"started", "migrated"}: handover.SignStarted, {"started", "booted"}: 0, {"started", "restored"}: 0,
 		{"suspended", "migrated"}: handover.SignPaused, {"suspended", "postcopy"}: handover.SignPostCopy,
-		{"suspended", "paused"}: handover.SignArrivedPaused, {"suspended", "postcopy_failed"}: handover.SignPostCopyFailed, {"suspended", "ioerror"}: 0,
+		{"suspended", "paused"}: handover.SignArrivedPaused, {"suspended", "postcopy_failed"}: handover.SignPostCopyFailed, {"suspended", "ioerror"}: handover.SignHalted,
 		{"resumed", "unpaused"}: handover.SignResumed, {"resumed", "migrated"}: handover.SignResumed,
 		{"resumed", "postcopy"}: handover.SignResumed, {"resumed", "unknown-9"}: handover.SignResumed,
 		{"stopped", "migrated"}: handover.SignLeft, {"stopped", "failed"}: handover.SignStopped, {"stopped", "destroyed"}: handover.SignStopped,
@@ -215,6 +215,7 @@ func TestLeftOversAreLookedForOncePerHostAndTwiceOverAMinute(t *testing.T) {
 			t.Errorf("calls %q", got)
 		}
 		f := <-s.r.leftOvers
+		s.states(src, false, runs) // its host was asked
 		s.r.leftOver(f)
 		pass(time.Second)
 		if l := s.last(t, audit.HandoverEnded); l.Outcome != "restored" || l.Handover.Source != src || l.Handover.Destination != dst {
@@ -282,7 +283,10 @@ func TestALeftOverOfAGuestThatRunsOnTwoHostsIsOnlyTold(t *testing.T) {
 	act(t, newNeutron(committed("p1")), func(t *testing.T, s *stage) {
 		s.states(src, true, runs)
 		s.states(dst, true, runs)
-		s.r.leftOver(<-s.r.leftOvers)
+		f := <-s.r.leftOvers
+		s.states(src, false, runs)
+		s.states(dst, false, runs)
+		s.r.leftOver(f)
 		synctest.Wait()
 		if got := s.neutron.writes(); len(got) != 0 {
 			t.Errorf("writes %q", got)

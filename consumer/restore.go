@@ -14,7 +14,7 @@ import (
 func (w *worker) restore(ctx context.Context) {
 	began := w.tools.clock()
 	source := w.aim.Goal.Host
-	patience, cancel := w.tools.time.WithTimeout(binding.OnlyIf(ctx, func() bool { return ctx.Err() == nil && w.tools.may() }), restorePatience)
+	patience, cancel := w.tools.time.WithTimeout(binding.OnlyIf(ctx, func() bool { return w.stands(ctx) }), restorePatience)
 	defer cancel()
 	stopped := false
 	stop := func() bool {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
@@ -154,6 +155,104 @@ func TestAnEntryOfAPortThatWasDeletedIsSettled(t *testing.T) {
 		synctest.Wait()
 		if settled != 1 {
 			t.Error("not settled")
+		}
+	})
+}
+
+// What follows was found by a review (2026-11-25); each went wrong before.
+
+func TestAStatusThatNobodyCouldReadIsAlarmed(t *testing.T) {
+	for kind, left := range map[handover.GoalKind]int{handover.GoalVerify: 0, handover.GoalRestore: 1} {
+		p := prepared("p1")
+		p.Rows, p.Status = p.Rows[:1], "DOWN"
+		p.Rows[0].Profile = map[string]any{}
+		work(t, p, func(t *testing.T, d *desk) {
+			reads := 0
+			d.neutron.answer = on("read", func(context.Context) (bool, error) {
+				if reads++; reads == 1 {
+					return true, nil
+				}
+				return false, &binding.Error{Op: binding.OpGetPort, Status: 503, Err: errTest}
+			})
+			d.aim(kind, src, true)
+			d.wait()
+			if l := d.last(t, audit.HandoverAlarm); !strings.Contains(l.Why, "could not be read") || len(d.pages.doubts) != left {
+				t.Errorf("%s: %+v, left %+v", kind, l, d.pages.doubts)
+			}
+		})
+	}
+}
+
+func TestNovaIsGivenItsTimeWhenItSaysLateThatItIsDone(t *testing.T) {
+	work(t, prepared("p1"), func(t *testing.T, d *desk) {
+		d.aim(handover.GoalVerify, src, false)
+		d.pass(90 * time.Second)
+		d.aim(handover.GoalVerify, src, true)
+		d.pass(300 * time.Millisecond)
+		d.neutron.change("p1", func(p *port.Port) { p.Rows = p.Rows[:1]; p.Rows[0].Profile = map[string]any{} })
+		if got, _ := d.wait(); !got.Right || len(d.of(audit.HandoverAlarm)) != 0 {
+			t.Errorf("%+v, alarms %+v", got, d.of(audit.HandoverAlarm))
+		}
+	})
+}
+
+// The host that is said to run the guest is dead, and the guest was evacuated.
+func TestAHostThatDoesNotAnswerIsNotBelievedToRunItsGuests(t *testing.T) {
+	p := prepared("p1")
+	p.Rows = []port.Row{{Host: dst, Active: true, VIFType: "ovs", VNICType: "normal", Profile: map[string]any{}}}
+	act(t, newNeutron(p), func(t *testing.T, s *stage) {
+		s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Host: src, VNICType: "normal"}, 0, func() {}, func() {})
+		s.states(src, true, runs)
+		for range 3 {
+			pass(time.Hour)
+			s.r.review(s.tools.journal)
+			synctest.Wait()
+			select {
+			case f := <-s.r.leftOvers:
+				t.Fatalf("%+v", f)
+			default:
+			}
+		}
+	})
+}
+
+func TestAGuestThatHasLeftIsNotOnItsHostsListAnyMore(t *testing.T) {
+	for _, detail := range []wire.Detail{wire.Migrated, wire.Failed} {
+		act(t, newNeutron(committed("p1")), func(t *testing.T, s *stage) {
+			s.states(src, true, runs)
+			if host, alone := s.r.runsOn(guest); !alone || host != src {
+				t.Fatalf("runs on %q", host)
+			}
+			s.host(src, wire.Stopped, detail)
+			if host, alone := s.r.runsOn(guest); alone {
+				t.Errorf("runs on %s, which has said STOPPED/%s", host, detail)
+			}
+		})
+	}
+}
+
+// A replica that stops gives back what it holds when its last write was answered. What
+// the hosts said meanwhile came to this one first, which knew of no handover.
+func TestHostsAreAskedWhatWasMissedWhenAHandoverIsTakenOver(t *testing.T) {
+	act(t, newNeutron(committed("p1")), func(t *testing.T, s *stage) {
+		s.sent = 2
+		s.host(src, wire.Resumed, wire.Unpaused)
+		event := func(host string, sequence uint64, e wire.Event) {
+			s.r.event(wire.HostEvent{Schema: wire.SchemaVersion, Host: host, Order: wire.Order{Epoch: 1, Sequence: sequence}, Instance: guest, Event: e, Detail: wire.Migrated}, 0, true, func() {})
+			synctest.Wait()
+		}
+		event(dst, 1, wire.Started)
+		event(src, 2, wire.Suspended)
+		if s.phase() != "paused" || s.asked.Load() != 0 {
+			t.Fatalf("phase %s, asked %d times", s.phase(), s.asked.Load())
+		}
+		pass(settleIn)
+		if s.asked.Load() != 1 {
+			t.Fatalf("asked %d times", s.asked.Load())
+		}
+		s.states(src, false, runs)
+		if s.phase() != "failed" {
+			t.Errorf("phase %s", s.phase())
 		}
 	})
 }

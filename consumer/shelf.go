@@ -25,6 +25,7 @@ func (s *shelf) hold(instance string, d amqp.Delivery) (settle func()) {
 	if s.held[instance] == nil {
 		s.held[instance] = map[uint64]amqp.Delivery{}
 	}
+	d.Body, d.Headers = nil, nil // what was in it is known by now, and thousands may be held
 	s.held[instance][d.DeliveryTag] = d
 	return func() {
 		s.mu.Lock()

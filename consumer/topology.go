@@ -12,8 +12,11 @@ import (
 )
 
 const (
-	// prefetch bounds what is held unacknowledged, and so this process's memory.
-	prefetch = 1000
+	// prefetch bounds what is held unacknowledged. A migration that copies memory holds
+	// up to 5 messages (pre.start and pre.end in two formats, STARTED), so that 2000 of
+	// them go on at once; beyond that nothing is delivered, ticks neither, and nothing
+	// written, until some have ended.
+	prefetch = 10_000
 	// queueTTL bounds how long an absent consumer keeps messages in the broker;
 	// queueMaxBytes how much.
 	queueTTL      = time.Hour

@@ -17,9 +17,13 @@ import (
 func (w *worker) verify(ctx context.Context) {
 	began := w.tools.clock()
 	host := w.aim.Goal.Host
+	novaDone := w.aim.Goal.NovaDone
 	for {
 		if w.replaced() {
 			return
+		}
+		if w.aim.Goal.NovaDone && !novaDone {
+			novaDone, began = true, w.tools.clock() // the last of its changes may be on their way
 		}
 		waited, bound := w.tools.clock()-began, verifyPatience
 		if w.aim.Goal.NovaDone {
@@ -83,6 +87,13 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 		line.Outcome = rightness(p, host)
 	}
 	w.report(line)
+	if right && err != nil && ctx.Err() == nil && !w.replaced() {
+		const why = "the rows were right, and how the port stands since could not be read"
+		w.report(audit.Line{Event: audit.HandoverAlarm, Port: w.port, Host: host, Why: why, Err: err, Decided: "look at the port's rows and status when Neutron answers (docs/repair.md)"})
+		if goal.Kind == handover.GoalRestore {
+			w.leave(why)
+		}
+	}
 	if right && !up && err == nil && ctx.Err() == nil && !w.replaced() {
 		w.report(audit.Line{
 			Event: audit.HandoverAlarm, Port: w.port, Host: host,

@@ -130,13 +130,22 @@ func (w *worker) run(ctx context.Context) {
 // replaced tells whether a new aim waits; one that only says that Nova is done
 // is taken in place.
 func (w *worker) replaced() bool {
-	next, same, waits := w.mail.takeIf(func(next handover.Aim) bool {
-		return next.Goal.Kind == w.aim.Goal.Kind && next.Goal.Host == w.aim.Goal.Host
-	})
+	next, same, waits := w.mail.takeIf(func(next handover.Aim) bool { return !w.isOther(next) })
 	if same {
 		w.aim = next
 	}
 	return waits
+}
+
+func (w *worker) isOther(a handover.Aim) bool {
+	return a.Goal.Kind != w.aim.Goal.Kind || a.Goal.Host != w.aim.Goal.Host
+}
+
+// stands tells whether the aim at work may still be written for: its handover goes on,
+// no other aim waits, and this replica holds the lease. It is asked right before a request is sent, and
+// again before it is sent anew with a new token.
+func (w *worker) stands(ctx context.Context) bool {
+	return ctx.Err() == nil && !w.mail.holds(w.isOther) && w.tools.may()
 }
 
 func (w *worker) commit(ctx context.Context) {
@@ -158,7 +167,7 @@ func (w *worker) commit(ctx context.Context) {
 	// Its answer is waited for even when the session ends meanwhile: Neutron
 	// finishes a request whose client has gone away.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
-	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= w.aim.Deadline && w.tools.may() })
+	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= w.aim.Deadline && w.stands(ctx) })
 	err := w.tools.neutron.Activate(call, w.port, host)
 	cancel()
 	answered := w.tools.clock()
@@ -169,7 +178,7 @@ func (w *worker) commit(ctx context.Context) {
 		line.Outcome, line.Err = "was ACTIVE already", nil
 	case errors.Is(err, binding.ErrWithheld):
 		line.Event, line.Decided, line.Outcome = audit.PortObserved, "", ""
-		line.Why = "the deadline passed, or the lease was lost, while the request was being made"
+		line.Why = "the deadline passed, another aim came, or the lease was lost, while the request was being made"
 		w.report(line)
 		return
 	case err != nil:

@@ -1,7 +1,10 @@
 package handover
 
 import (
+	"cmp"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/earlybind/earlybind/port"
@@ -40,7 +43,11 @@ func (h *Handover) decide(s Settings, bars Bars, now time.Duration) []Decision {
 	case Contradicted, Lost:
 		if h.alarmed != phase {
 			h.alarmed = phase
-			out = append(out, Alarm{Why: alarms[phase]})
+			alarm := Alarm{Why: alarms[phase], Ports: slices.Sorted(maps.Keys(h.moved))}
+			if len(alarm.Ports) > 0 {
+				alarm.Why += "; these ports were moved: " + strings.Join(alarm.Ports, ", ")
+			}
+			out = append(out, alarm)
 		}
 		out = append(out, h.aimAll(Goal{Kind: GoalHold}, alarms[phase])...)
 	}
@@ -116,7 +123,7 @@ func (h *Handover) commit(s Settings, bars Bars, phase Phase, now time.Duration)
 		tries, onTrial := h.try(bars, p)
 		out = append(out, tries...)
 		goal := Goal{Kind: GoalCommit, Host: h.Destination}
-		h.goals[p.ID], h.commits[p.ID] = goal, commitment{driver: p.Driver}
+		h.goals[p.ID], h.commits[p.ID], h.moved[p.ID] = goal, commitment{driver: p.Driver}, true
 		out = append(out, Aim{Port: p.ID, Goal: goal, Destination: h.Destination, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why + onTrial})
 	}
 	return out
@@ -246,16 +253,23 @@ func (h *Handover) aim(p port.Port, g Goal, why string) []Decision {
 		return nil // has it, or nobody has said yet which host that is
 	}
 	h.goals[p.ID] = g
-	return []Decision{Aim{Port: p.ID, Goal: g, Destination: h.Destination, Why: why}}
+	destination := h.Destination
+	if g.Kind == GoalRestore {
+		h.moved[p.ID] = true
+		// Nobody has named it: the rows do. For a commit that is not enough.
+		destination = cmp.Or(destination, announcedBy(p, g.Host))
+	}
+	return []Decision{Aim{Port: p.ID, Goal: g, Destination: destination, Why: why}}
 }
 
-// unfinished gives the ports that were committed or are being restored and have
-// not come to an end.
+// unfinished gives the ports that were committed, or were to be restored, and have
+// not come to an end: they still are, or nothing is written to them any more and no
+// alarm has named them yet.
 func (h *Handover) unfinished() []string {
 	var ports []string
 	for id, goal := range h.goals {
-		moved := goal.Kind == GoalCommit || goal.Kind == GoalRestore
-		if done, ok := h.done[id]; moved && (!ok || done.Goal != goal) {
+		open := goal.Kind == GoalCommit || goal.Kind == GoalRestore || goal.Kind == GoalHold && h.moved[id] && h.alarmed == Watching
+		if done, ok := h.done[id]; open && (!ok || done.Goal != goal) {
 			ports = append(ports, id)
 		}
 	}
@@ -307,4 +321,14 @@ func nowOf(in Input) time.Duration {
 		return in.Now
 	}
 	return 0
+}
+
+// announcedBy is the destination that a port's row on its source announces and has a row
+// for.
+func announcedBy(p port.Port, source string) string {
+	row, _ := p.Row(source)
+	if _, prepared := p.Row(row.MigratingTo()); !prepared {
+		return ""
+	}
+	return row.MigratingTo()
 }

@@ -24,6 +24,7 @@ type Handover struct {
 	done     map[string]PortDone
 	observed map[string]bool
 	commits  map[string]commitment // by port, kept for good
+	moved    map[string]bool       // ports that were aimed at by a write, kept for good
 	trials   map[Circuit]bool      // this handover is the trial of
 	asked    bool                  // the hosts were asked where the guest is
 	alarmed  Phase                 // the last phase that raised an alarm
@@ -90,7 +91,7 @@ func (h *Handover) learnFromSource(s HostSign) {
 		h.resumed.set(s.Order)
 	case SignRunning:
 		h.running.set(s.Order)
-	case SignArrivedPaused:
+	case SignArrivedPaused, SignHalted:
 		h.halted.set(s.Order)
 	case SignLeft:
 		h.left.set(s.Order)

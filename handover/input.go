@@ -23,6 +23,7 @@ const (
 	SignPostCopyFailed                 // SUSPENDED/POSTCOPY_FAILED
 	SignResumed                        // RESUMED, any detail
 	SignArrivedPaused                  // SUSPENDED/PAUSED: a paused guest has arrived
+	SignHalted                         // SUSPENDED, any other detail (IOERROR, WATCHDOG): by no migration
 	SignLeft                           // STOPPED/MIGRATED
 	SignStopped                        // STOPPED, any other detail
 	SignRunning                        // the state is running
@@ -34,7 +35,7 @@ var signNames = map[Sign]string{
 	SignStarted: "started/migrated", SignPaused: "suspended/migrated", SignPostCopy: "suspended/postcopy",
 	SignPostCopyFailed: "suspended/postcopy_failed",
 	SignResumed:        "resumed", SignArrivedPaused: "suspended/paused", SignLeft: "stopped/migrated",
-	SignStopped: "stopped", SignRunning: "reads running", SignAbsent: "absent", SignMissedEvents: "missed events",
+	SignHalted: "suspended", SignStopped: "stopped", SignRunning: "reads running", SignAbsent: "absent", SignMissedEvents: "missed events",
 }
 
 func (s Sign) String() string { return signNames[s] }

@@ -184,7 +184,10 @@ func (i *Instance) opens(s HostSign) bool {
 		case h.Source:
 			return h.phase() == Left
 		default:
-			return h.Destination != ""
+			// What is only listed on a third host can be what an earlier migration
+			// has left there: it comes with every list. Where Nova speaks, it says
+			// of a new attempt itself.
+			return h.Destination != "" && (!s.Listed || h.RequestID == "")
 		}
 	case SignPaused, SignPostCopy:
 		// However old: a RESUMED may follow it, and for a restore nothing is
@@ -268,6 +271,7 @@ func (i *Instance) begin(requestID, why string) []Decision {
 		done:      map[string]PortDone{},
 		observed:  map[string]bool{},
 		commits:   map[string]commitment{},
+		moved:     map[string]bool{},
 		trials:    map[Circuit]bool{},
 		heard:     map[string]bool{},
 		floor:     floor,

@@ -69,7 +69,7 @@ type evidence struct {
 	resumed     highest      // any RESUMED on the source
 	running     highest      // the source's libvirt reads "running"; news only after a pause
 	died        highest      // STOPPED on the source, not by migration
-	halted      highest      // SUSPENDED/PAUSED on the source: by a user, before the migration's job
+	halted      highest      // SUSPENDED on the source, but by a migration: by a user, an I/O error
 	left        highest      // STOPPED/MIGRATED on the source
 	absent      highest      // the source's libvirt does not know the domain any more
 	postCopy    bool         // SUSPENDED/POSTCOPY on the source
@@ -98,7 +98,8 @@ func (e evidence) doubtful() bool {
 }
 
 // resumedSincePause: the guest runs on the source after the switchover. Where the
-// pause was not heard of, a RESUMED does not count that follows a user's pause; nor
+// pause was not heard of, a RESUMED does not count that follows a user's pause, or that of
+// an I/O error; nor
 // one older than the source's list of its domains, which may be an earlier
 // migration's, delivered late to a replica that knows nothing of that one. The
 // destination's end or Nova will tell.

@@ -42,6 +42,8 @@ var table = []struct {
 	{"source left", at(src, 90, SignLeft), [11]Phase{Left, Left, Left, Left, Left, Left, Left, Left, Left, Left, Left}},
 	{"source absent", listed(src, 90, SignAbsent), [11]Phase{Watching, Paused, PostCopy, Left, Left, Left, Failing, Failed, Failed, Left, Lost}},
 	{"source paused by user", at(src, 90, SignArrivedPaused), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"source halted by an I/O error", at(src, 90, SignHalted), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
+	{"destination halted by an I/O error", at(dst, 90, SignHalted), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
 	{"source missed events", listed(src, 90, SignMissedEvents), [11]Phase{Watching, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
 	{"arrived", at(dst, 90, SignResumed), [11]Phase{Arrived, Arrived, PostCopy, Arrived, Left, Left, Contradicted, Contradicted, Failing, Contradicted, Lost}},
 	{"arrived paused", at(dst, 90, SignArrivedPaused), [11]Phase{Arrived, Arrived, PostCopy, Arrived, Left, Left, Contradicted, Contradicted, Failing, Contradicted, Lost}},
@@ -92,7 +94,7 @@ func TestEveryCellOfTheTransitionTable(t *testing.T) {
 	if len(signs) != len(signNames) || len(steps) != int(wire.NovaRefused) {
 		t.Errorf("the table has %d of %d signs and %d of %d steps of Nova", len(signs), len(signNames), len(steps), wire.NovaRefused)
 	}
-	if want := 29 * 11; cells != want {
+	if want := 31 * 11; cells != want {
 		t.Errorf("%d cells, want %d", cells, want)
 	}
 }

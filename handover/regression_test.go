@@ -1,9 +1,11 @@
 package handover
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/earlybind/earlybind/rollback"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -92,5 +94,66 @@ func TestAThawAfterTheEndIsAnAlarm(t *testing.T) {
 		if commits := aimed(got, GoalCommit); len(commits) != 0 {
 			t.Errorf("commits %+v", commits)
 		}
+	}
+}
+
+// What follows was found by a review (2026-11-25); each went wrong before.
+
+func TestACommittedPortThatIsHeldAndNeverHeardOfAgainIsAlarmed(t *testing.T) {
+	for name, last := range map[string]Input{"expired": Expired{}, "another migration": start("r2", wire.NovaPre)} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(start("r1", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), Activated{Port: "p1"}, start("r1", wire.NovaRollback))
+		wantPhase(t, d, Failing)
+		if got := alarmsIn(d.log); len(got) != 0 {
+			t.Fatalf("%s: %+v before the end", name, got)
+		}
+		d.tell(last)
+		if got := alarmsIn(d.log); len(got) != 1 || !slices.Equal(got[0].Ports, []string{"p1"}) {
+			t.Errorf("%s: alarms %+v", name, got)
+		}
+	}
+}
+
+func TestAnAlarmOfTwoHostsNamesThePortsThatWereMoved(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("r1", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), Activated{Port: "p1"})
+	d.tell(at(src, 2, SignResumed), at(dst, 2, SignResumed))
+	wantPhase(t, d, Contradicted)
+	if got := alarmsIn(d.log); len(got) != 1 || !slices.Equal(got[0].Ports, []string{"p1"}) {
+		t.Errorf("alarms %+v", got)
+	}
+}
+
+func TestARestoreWhoseDestinationNobodyHasNamedTakesItFromTheRows(t *testing.T) {
+	p := ready("p1")
+	d := newDrive(chosen(PolicyAuto, RepairOwn, true), p)
+	d.tell(at(src, 1, SignPaused), at(src, 2, SignResumed))
+	got := aimed(d.log, GoalRestore)
+	if len(got) != 1 || got[0].Destination != dst {
+		t.Fatalf("%+v", got)
+	}
+	if step := rollback.Plan(rollback.Situation{Port: p, Source: src, Destination: got[0].Destination}); step.Action == rollback.HandsOff {
+		t.Errorf("an ordinary failed migration is not ours to mend: %s", step.Why)
+	}
+}
+
+func TestAnIOErrorInPreCopyIsNoFailureOfTheMigration(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("r1", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignHalted), at(src, 2, SignResumed))
+	wantPhase(t, d, Watching)
+	d.tell(at(src, 3, SignPaused))
+	if got := aimed(d.log, GoalCommit); len(got) != 1 {
+		t.Errorf("commits %+v", got)
+	}
+}
+
+func TestAnOrphanThatAThirdHostListsTakesNothingOver(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("r1", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), Activated{Port: "p1"})
+	if got := d.tell(listed(third, 7, SignStarted)); len(endsIn(got)) != 0 {
+		t.Errorf("ends %v", endsIn(got))
+	}
+	if got := aimed(d.tell(at(dst, 2, SignStopped), at(src, 2, SignResumed)), GoalRestore); len(got) != 1 || got[0].Goal.Host != src {
+		t.Errorf("restores %+v", got)
 	}
 }
