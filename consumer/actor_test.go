@@ -148,6 +148,9 @@ func TestASuccessfulMigrationAsItsAuditLinesTellIt(t *testing.T) {
 			}
 		}
 		end := s.last(t, audit.HandoverEnded)
+		if reaction, told := end.Figures["reaction_ms"]; end.Driver != "openvswitch" || !told || reaction != 0 {
+			t.Errorf("driver %q, figures %v", end.Driver, end.Figures)
+		}
 		if end.Figures["lead_ms"] != 500 || end.Figures["pause_to_arrival_ms"] != 200 || end.Figures["pause_to_activate_ms"] != 0 {
 			t.Errorf("figures %v", end.Figures)
 		}
@@ -412,17 +415,67 @@ func TestFiguresOfATimeline(t *testing.T) {
 		timeline timeline
 		want     map[string]int64
 	}{
-		"nothing":        {timeline{}, map[string]int64{}},
-		"activated":      {timeline{paused: 10 * ms, activate: 11 * ms, answered: 161 * ms, nova: 700 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_nova_ms": 690, "lead_ms": 539}},
-		"Nova was first": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 800 * ms, nova: 700 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_nova_ms": 690, "lead_ms": -100}},
+		"nothing": {timeline{}, map[string]int64{}},
+		"activated": {timeline{paused: 10 * ms, cause: 9 * ms, activate: 11 * ms, answered: 161 * ms, nova: 700 * ms}, map[string]int64{
+			"pause_to_activate_ms": 1, "pause_to_active_ms": 151, "pause_to_nova_ms": 690, "reaction_ms": 2, "lead_ms": 539}},
+		"Nova was first": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 800 * ms, nova: 700 * ms}, map[string]int64{
+			"pause_to_activate_ms": 1, "pause_to_active_ms": 790, "pause_to_nova_ms": 690, "lead_ms": -100}},
 		"observed": {timeline{paused: 10 * ms, arrived: 20 * ms, nova: 700 * ms}, map[string]int64{
 			"pause_to_arrival_ms": 10, "pause_to_nova_ms": 690, "would_lead_suspended_ms": 690, "would_lead_resumed_ms": 680}},
-		"failed": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 100 * ms}, map[string]int64{"pause_to_activate_ms": 1}},
+		"failed": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 100 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_active_ms": 90}},
 	} {
 		if got := c.timeline.figures(); fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
+}
+
+func TestADriverIsRememberedFromWhenItWasShown(t *testing.T) {
+	for name, c := range map[string]struct {
+		reads [][]string
+		want  string
+	}{
+		"one":                  {[][]string{{"ovn", "ovn"}}, "ovn"},
+		"none is shown":        {[][]string{{"", ""}}, ""},
+		"not of every port":    {[][]string{{"", "ovn"}}, "ovn"},
+		"not after a commit":   {[][]string{{"ovn"}, {""}}, "ovn"},
+		"several":              {[][]string{{"ovn", "sriovnicswitch"}}, audit.DriverMixed},
+		"several, in two":      {[][]string{{"ovn"}, {"sriovnicswitch"}}, audit.DriverMixed},
+		"several stay several": {[][]string{{"ovn", "sriovnicswitch"}, {"ovn"}}, audit.DriverMixed},
+	} {
+		var l timeline
+		for _, drivers := range c.reads {
+			var ports []port.Port
+			for _, d := range drivers {
+				ports = append(ports, port.Port{Driver: d})
+			}
+			l.shown(ports)
+		}
+		if l.driver != c.want {
+			t.Errorf("%s: %q, want %q", name, l.driver, c.want)
+		}
+	}
+}
+
+// An instance that is slow to take what it was told is slow to react.
+func TestTheReactionBeginsWithTheDelivery(t *testing.T) {
+	work(t, prepared("p1"), func(t *testing.T, d *desk) {
+		a := newActor(guest, d.tools)
+		a.told = d.clock() - 70*time.Millisecond
+		a.ctx, a.workers = t.Context(), map[string]*worker{"p1": d.w}
+		a.carryOut(t.Context(), handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalVerify, Host: dst}})
+		if a.timeline.cause != 0 {
+			t.Error("a verification is no reaction")
+		}
+		for range 2 {
+			a.carryOut(t.Context(), handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalCommit, Host: dst}})
+			a.told = d.clock()
+		}
+		a.timeline.committed(d.clock(), d.clock())
+		if got := a.timeline.figures()["reaction_ms"]; got != 70 {
+			t.Errorf("%d ms", got)
+		}
+	})
 }
 
 func TestAResultThatWaitsWhenItsHandoverEndsIsDropped(t *testing.T) {

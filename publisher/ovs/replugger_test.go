@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,8 +15,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/rs/zerolog"
 
+	"github.com/earlybind/earlybind/publisher/metrics"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -29,6 +33,22 @@ type bench struct {
 	conn   net.Conn
 	dialed int
 	log    logBuffer
+
+	registry *prometheus.Registry
+}
+
+// wantReplugs looks at how ports have ended by the metrics.
+func (b *bench) wantReplugs(t *testing.T, verified, gaveUp int) {
+	t.Helper()
+	want := fmt.Sprintf(`
+# HELP earlybind_publisher_replugs_total Ports that were missing from Open vSwitch after a failed migration, by how the attempt to plug them in has ended.
+# TYPE earlybind_publisher_replugs_total counter
+earlybind_publisher_replugs_total{outcome="gave_up"} %d
+earlybind_publisher_replugs_total{outcome="verified"} %d
+`, gaveUp, verified)
+	if err := testutil.GatherAndCompare(b.registry, strings.NewReader(want), "earlybind_publisher_replugs_total"); err != nil {
+		t.Error(err)
+	}
 }
 
 func inBubble(t *testing.T, test func(*testing.T, *bench)) {
@@ -36,6 +56,8 @@ func inBubble(t *testing.T, test func(*testing.T, *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{d: newFakeDatabase()}
 		b.Replugger = newReplugger(b.dial, filepath.Join(t.TempDir(), "replug.json"), zerolog.New(&b.log))
+		b.registry = prometheus.NewRegistry()
+		b.metrics = metrics.NewPublisher(b.registry)
 		ctx, cancel := context.WithCancel(t.Context())
 		var done sync.WaitGroup
 		done.Go(func() { b.Run(ctx) })
@@ -151,6 +173,7 @@ func TestReplugFromPauseToVerified(t *testing.T) {
 		if got := b.d.names(); got != "" || len(b.lines(t, "replug disarmed")) != 1 {
 			t.Errorf("ports %q after the minute", got)
 		}
+		b.wantReplugs(t, 1, 0)
 	})
 }
 
@@ -303,6 +326,9 @@ func TestReadingBeginsTheMinute(t *testing.T) {
 		if got := b.d.names(); got != "tapa" {
 			t.Errorf("ports %q", got)
 		}
+		time.Sleep(window) // and the agent does not wire it
+		synctest.Wait()
+		b.wantReplugs(t, 0, 1)
 	})
 }
 
