@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/publisher/metrics"
@@ -35,20 +33,6 @@ type bench struct {
 	log    logBuffer
 
 	registry *prometheus.Registry
-}
-
-// wantReplugs looks at how ports have ended by the metrics.
-func (b *bench) wantReplugs(t *testing.T, verified, gaveUp int) {
-	t.Helper()
-	want := fmt.Sprintf(`
-# HELP earlybind_publisher_replugs_total Ports that were missing from Open vSwitch after a failed migration, by how the attempt to plug them in has ended.
-# TYPE earlybind_publisher_replugs_total counter
-earlybind_publisher_replugs_total{outcome="gave_up"} %d
-earlybind_publisher_replugs_total{outcome="verified"} %d
-`, gaveUp, verified)
-	if err := testutil.GatherAndCompare(b.registry, strings.NewReader(want), "earlybind_publisher_replugs_total"); err != nil {
-		t.Error(err)
-	}
 }
 
 func inBubble(t *testing.T, test func(*testing.T, *bench)) {
