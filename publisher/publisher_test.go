@@ -386,7 +386,6 @@ func TestWhatTheBrokerHasNotConfirmedIsSeenAtAScrape(t *testing.T) {
 			earlybind_publisher_connections_total{to="broker"} 1
 			earlybind_publisher_connections_total{to="libvirt"} 1
 			earlybind_publisher_messages_total{kind="suspended"} 0
-			earlybind_publisher_messages_total{kind="states"} 2
 			earlybind_publisher_messages_unroutable_total 0`)
 	})
 }
