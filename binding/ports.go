@@ -51,6 +51,8 @@ type Port struct {
 	// trunk_details on such ports only (neutron/services/trunk/plugin.py,
 	// _extend_port_trunk_details).
 	TrunkParent bool `json:"-"`
+	// Subports are the ids of the ports of that trunk, which follow this one.
+	Subports []string `json:"-"`
 }
 
 // UnmarshalJSON keeps the numbers of Profile and VIFDetails as they were sent.
@@ -64,7 +66,22 @@ func (p *Port) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	p.HasActiveRow = false
-	_, p.TrunkParent = keys["trunk_details"]
+	p.Subports = nil
+	details, trunk := keys["trunk_details"]
+	p.TrunkParent = trunk
+	if trunk {
+		var t struct {
+			SubPorts []struct {
+				PortID string `json:"port_id"`
+			} `json:"sub_ports"`
+		}
+		if err := json.Unmarshal(details, &t); err != nil {
+			return err
+		}
+		for _, sub := range t.SubPorts {
+			p.Subports = append(p.Subports, sub.PortID)
+		}
+	}
 	for key := range keys {
 		p.HasActiveRow = p.HasActiveRow || strings.HasPrefix(key, "binding:")
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
-	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -252,22 +251,12 @@ func (a *actor) arm(ctx context.Context) {
 	ofHandover, about := a.ctx, a.about
 	a.tools.time.Go(&a.wg, func() {
 		began := a.tools.clock()
-		wait := broker.Backoff()
-		for {
-			call, cancel := context.WithTimeout(ofHandover, requestTimeout)
-			ports, err := a.tools.neutron.Ports(call, a.instance)
-			cancel()
-			if err == nil {
-				a.post(ofHandover, func() { a.armed(ctx, ports, began) })
-				return
-			}
-			if ofHandover.Err() != nil {
-				return
-			}
-			a.tools.audit(audit.Line{Event: audit.HandoverArmed, Handover: about, Outcome: "failed", Err: err})
-			if !a.tools.time.Wait(ofHandover, wait.NextBackOff(), nil) {
-				return
-			}
+		var ports []port.Port
+		if a.tools.insist(ofHandover, audit.Line{Event: audit.HandoverArmed, Handover: about}, func(call context.Context) (err error) {
+			ports, err = a.tools.neutron.Ports(call, a.instance)
+			return err
+		}) {
+			a.post(ofHandover, func() { a.armed(ctx, ports, began) })
 		}
 	})
 }

@@ -32,7 +32,9 @@ type Consumer struct {
 	serving  atomic.Pointer[session] // nil while there is none
 
 	refusals sync.Map // reason -> true: each is said once
-	doubts   doubts
+	// journalFull: the journal took nothing when last written to.
+	journalFull atomic.Bool
+	doubts      doubts
 }
 
 // New makes a replica that acts on neutron. safe tells what Neutron allows

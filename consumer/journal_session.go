@@ -41,18 +41,22 @@ func (s *session) markJournal(ctx context.Context) error {
 		return nil
 	}
 	err := s.sender.journalMark(ctx, s.clock())
+	s.hearJournal(err)
 	if errors.Is(err, errNotKept) {
-		s.journalFull(err)
 		return nil
 	}
 	return err
 }
 
-// journalFull says once that the journal takes nothing more.
-func (s *session) journalFull(err error) {
-	if _, said := s.refusals.LoadOrStore(err.Error(), true); !said {
-		s.log.Record(audit.Line{
-			Event: audit.HandoverAlarm, Kind: audit.AlarmJournal, Saw: "queue " + s.settings.journalName(), Err: err,
+// hearJournal hears how a write to the journal went. That it takes nothing more is
+// said once, until it has taken something again.
+func (c *Consumer) hearJournal(err error) {
+	switch {
+	case err == nil:
+		c.journalFull.Store(false)
+	case errors.Is(err, errNotKept) && !c.journalFull.Swap(true):
+		c.log.Record(audit.Line{
+			Event: audit.HandoverAlarm, Kind: audit.AlarmJournal, Saw: "queue " + c.settings.journalName(), Err: err,
 			Why:     "the journal is full, or the broker has no room for it: no row is deleted to be made anew",
 			Decided: "see the lines port.verified with \"the journal:\" for the ports that it holds, and mend them by docs/repair.md",
 		})

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -363,5 +364,16 @@ func TestAnEntryThatIsNotForThisReplicaIsLeftInTheQueue(t *testing.T) {
 	}
 	if j.leave("x", holdFor, settle, back) {
 		t.Error("told twice")
+	}
+}
+
+func TestAJournalThatTakesNothingIsToldOnceUntilItTakesSomethingAgain(t *testing.T) {
+	var out bytes.Buffer
+	c := New(defaults(), nil, true, audit.New(&out, 0, "r"), "r")
+	for _, err := range []error{errNotKept, errNotKept, errors.New("closed"), errNotKept, nil, nil, errNotKept, errNotKept} {
+		c.hearJournal(err)
+	}
+	if told := strings.Count(out.String(), "the journal is full"); told != 2 || strings.Contains(out.String(), "closed") {
+		t.Errorf("told %d times, want once before it took something and once after:\n%s", told, &out)
 	}
 }

@@ -28,49 +28,53 @@ type found struct {
 // host while the ACTIVE rows of their ports are not there, or not bound: what a
 // replica that was killed, or a broker that lost its messages, has left. It
 // looks twice, a minute apart, has the hosts asked for their domains anew before
-// the second look, and reports what was wrong both times.
+// the second look, and reports what was wrong both times. A Neutron that does not
+// answer is asked again until it does.
 func findLeftOvers(ctx context.Context, t *tools, host string, running []string, report func(found)) {
 	first, ok := wrongOn(ctx, t, host, running)
 	if !ok || len(first) == 0 {
 		return
 	}
-	select {
-	case <-ctx.Done():
+	if !t.time.Wait(ctx, leftOverPatience, nil) {
 		return
-	case <-time.After(leftOverPatience):
 	}
 	t.ask("rows on " + host + " have been wrong for a while")
-	select {
-	case <-ctx.Done():
+	if !t.time.Wait(ctx, answerPatience, nil) {
 		return
-	case <-time.After(answerPatience):
 	}
 	second, ok := wrongOn(ctx, t, host, first)
 	if !ok {
 		return
 	}
 	for _, instance := range second {
-		ports, err := t.neutron.Ports(ctx, instance)
-		if err != nil {
-			t.audit(audit.Line{Event: audit.LeftOversRead, Host: host, Handover: audit.Handover{Instance: instance}, Outcome: "failed", Err: err})
-			continue
+		var ports []port.Port
+		if !t.insist(ctx, audit.Line{Event: audit.LeftOversRead, Host: host, Handover: audit.Handover{Instance: instance}}, func(call context.Context) (err error) {
+			ports, err = t.neutron.Ports(call, instance)
+			return err
+		}) {
+			return
 		}
 		report(found{instance, handover.LeftOver{Host: host, Other: otherHost(ports, host), Now: t.clock()}})
 	}
 }
 
-// wrongOn gives which of the instances have a port that is wrong on host.
-func wrongOn(ctx context.Context, t *tools, host string, instances []string) ([]string, bool) {
-	call, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	wrong, err := t.neutron.WrongOn(call, host)
-	line := audit.Line{Event: audit.LeftOversRead, Host: host, Outcome: "read", Err: err}
+// wrongOn gives which of the instances have a port that is wrong on host; false
+// when the context ends before Neutron has answered.
+func wrongOn(ctx context.Context, t *tools, host string, instances []string) (wrong []string, ok bool) {
+	line := audit.Line{Event: audit.LeftOversRead, Host: host}
+	if !t.insist(ctx, line, func(call context.Context) (err error) {
+		wrong, err = t.neutron.WrongOn(call, host)
+		return err
+	}) {
+		return nil, false
+	}
 	wrong = slices.DeleteFunc(wrong, func(instance string) bool { return !slices.Contains(instances, instance) })
 	slices.Sort(wrong)
 	wrong = slices.Compact(wrong)
+	line.Outcome = "read"
 	line.Figures = map[string]int64{"wrong": int64(len(wrong)), "running": int64(len(instances))}
 	t.audit(line)
-	return wrong, err == nil
+	return wrong, true
 }
 
 // otherHost gives the host of the row that is not on the guest's host; that of

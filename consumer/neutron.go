@@ -2,13 +2,10 @@ package consumer
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync"
 
 	"github.com/gophercloud/gophercloud/v2"
 
-	"github.com/earlybind/earlybind/binding"
+	api "github.com/earlybind/earlybind/internal/neutron"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
 )
@@ -24,105 +21,4 @@ type Neutron interface {
 }
 
 // NewNeutron speaks to a real one.
-func NewNeutron(client *gophercloud.ServiceClient) Neutron { return api{client} }
-
-type api struct{ client *gophercloud.ServiceClient }
-
-func (a api) Ports(ctx context.Context, instance string) ([]port.Port, error) {
-	found, err := binding.ListPorts(ctx, a.client, instance)
-	if err != nil {
-		return nil, err
-	}
-	ports := make([]port.Port, len(found))
-	faults := make([]error, len(found))
-	var wg sync.WaitGroup
-	for i, p := range found {
-		wg.Go(func() { ports[i], faults[i] = a.withRows(ctx, p) })
-	}
-	wg.Wait()
-	for _, err := range faults {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return ports, nil
-}
-
-func (a api) WrongOn(ctx context.Context, host string) ([]string, error) {
-	found, err := binding.ListPortsOnHost(ctx, a.client, host)
-	if err != nil {
-		return nil, err
-	}
-	var instances []string
-	for _, p := range found {
-		if p.HostID != host || !p.Bound() {
-			instances = append(instances, p.DeviceID)
-		}
-	}
-	return instances, nil
-}
-
-// Read reads the port before its rows: a row that changes in between has
-// changed the revision too, and SetProfile with the older one is refused. The
-// error of a port that is not there wraps [port.ErrGone].
-func (a api) Read(ctx context.Context, id string) (port.Port, error) {
-	found, err := binding.GetPort(ctx, a.client, id)
-	if errors.Is(err, binding.ErrPortNotFound) {
-		// Neutron says so too to a user that has lost its role.
-		if probe := binding.ProbePermission(ctx, a.client); probe != nil {
-			return port.Port{}, errors.Join(err, probe)
-		}
-		return port.Port{}, fmt.Errorf("%w: %w", port.ErrGone, err)
-	}
-	if err != nil {
-		return port.Port{}, err
-	}
-	return a.withRows(ctx, *found)
-}
-
-func (a api) withRows(ctx context.Context, p binding.Port) (port.Port, error) {
-	rows, err := binding.List(ctx, a.client, p.ID).Extract()
-	if err != nil {
-		return port.Port{}, err
-	}
-	result := port.Port{
-		ID: p.ID, Network: p.NetworkID, MAC: p.MACAddress, Device: p.DeviceID, DeviceOwner: p.DeviceOwner, Status: p.Status, Revision: p.RevisionNumber,
-		TrunkParent: p.TrunkParent,
-	}
-	if drivers := p.BoundDrivers(); len(drivers) > 0 {
-		result.Driver = drivers[0]
-	}
-	for _, r := range rows {
-		result.Rows = append(result.Rows, port.Row{
-			Host: r.Host, Active: r.Active(), VIFType: r.VIFType, VNICType: r.VNICType, Profile: r.Profile,
-		})
-	}
-	return result, nil
-}
-
-func (a api) Activate(ctx context.Context, id, host string) error {
-	_, err := binding.Activate(ctx, a.client, id, host).Extract()
-	return err
-}
-
-func (a api) SetProfile(ctx context.Context, id string, profile map[string]any, revision int) error {
-	_, err := binding.UpdateProfile(ctx, a.client, id, profile, revision)
-	return err
-}
-
-func (a api) Rebind(ctx context.Context, id string) error {
-	_, err := binding.Rebind(ctx, a.client, id)
-	return err
-}
-
-func (a api) Create(ctx context.Context, id, host, vnic string, profile map[string]any) error {
-	_, err := binding.Create(ctx, a.client, id, binding.CreateOpts{Host: host, VNICType: vnic, Profile: profile}).Extract()
-	if fault := (*binding.Error)(nil); errors.As(err, &fault) && fault.Type != "" {
-		return fmt.Errorf("%w: %w", rollback.ErrRefused, err)
-	}
-	return err
-}
-
-func (a api) Delete(ctx context.Context, id, host string) error {
-	return binding.Delete(ctx, a.client, id, host).ExtractErr()
-}
+func NewNeutron(client *gophercloud.ServiceClient) Neutron { return api.New(client) }

@@ -1,6 +1,9 @@
 package consumer
 
 import (
+	"context"
+	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -220,6 +223,29 @@ func TestLeftOversAreLookedForOncePerHostAndTwiceOverAMinute(t *testing.T) {
 		p := clone(s.neutron.ports["p1"])
 		if right, why := p.RightOn(src); !right {
 			t.Error(why)
+		}
+	})
+}
+
+func TestASearchForLeftOversOutlastsANeutronThatDoesNotAnswer(t *testing.T) {
+	n := newNeutron(committed("p1"))
+	refused := map[string]int{}
+	n.answer = func(_ context.Context, call string) (bool, error) {
+		if refused[call] < 2 {
+			refused[call]++
+			return false, errors.New("503")
+		}
+		return true, nil
+	}
+	act(t, n, func(t *testing.T, s *stage) {
+		s.states(src, true, runs)
+		f := <-s.r.leftOvers
+		want := map[string]int{"ports on compute1": 2, "ports " + guest: 2}
+		if f.instance != guest || f.input.Other != dst || !maps.Equal(refused, want) {
+			t.Errorf("%+v after refusals %v", f, refused)
+		}
+		if got := len(s.of(audit.LeftOversRead)); got != 2+1+1+2 {
+			t.Errorf("%d lines, want one for each failure and each answer of a search", got)
 		}
 	})
 }

@@ -254,16 +254,14 @@ func (s *session) send(ctx context.Context, loop *health.Loop) error {
 	}
 	err := s.doubts.flush(func(e wire.JournalEntry) error {
 		loop.Beat()
-		return s.sender.journal(ctx, e)
+		err := s.sender.journal(ctx, e)
+		s.hearJournal(err)
+		return err
 	})
-	if errors.Is(err, errNotKept) {
-		s.journalFull(err) // and wait for room
+	if err == nil || errors.Is(err, errNotKept) || s.sender.blocked.Load() { // room, or a broker that reads again, is waited for
 		return nil
 	}
-	if err != nil && !s.sender.blocked.Load() { // a broker that blocks is waited for
-		return fmt.Errorf("write to the journal: %w", err)
-	}
-	return nil
+	return fmt.Errorf("write to the journal: %w", err)
 }
 
 // novaBound says once, and again on change, how the binding to Nova's exchange

@@ -8,6 +8,7 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/port"
@@ -77,6 +78,28 @@ type tools struct {
 	settings handover.Settings
 	breaker  *breaker
 	health   *health.Board
+}
+
+// insist asks Neutron until it answers, and tells each failure by the line; false
+// when the context ends before.
+func (t *tools) insist(ctx context.Context, line audit.Line, ask func(context.Context) error) bool {
+	wait := broker.Backoff()
+	for {
+		call, cancel := context.WithTimeout(ctx, requestTimeout)
+		err := ask(call)
+		cancel()
+		switch {
+		case err == nil:
+			return true
+		case ctx.Err() != nil:
+			return false
+		}
+		line.Outcome, line.Err = "failed", err
+		t.audit(line)
+		if !t.time.Wait(ctx, wait.NextBackOff(), nil) {
+			return false
+		}
+	}
 }
 
 // run works until the context ends. A new aim replaces the one before at the

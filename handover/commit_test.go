@@ -127,6 +127,7 @@ func TestRefusals(t *testing.T) {
 		{"migrates to a third host", suspended, rows(func(p *port.Port) { p.Rows[0].Profile = map[string]any{port.MigratingTo: third} }), toThePause(), "migrates to " + third},
 		{"no row for the destination", suspended, rows(func(p *port.Port) { p.Rows = p.Rows[:1] }), toThePause(), "has no row"},
 		{"the destination's row is not bound", suspended, rows(func(p *port.Port) { p.Rows[1].VIFType = port.VIFBindingFailed }), toThePause(), "not bound"},
+		{"a publisher that is not understood any more, before it was known to be the source's", suspended, prepared, []Input{at(dst, 1, SignStarted), at(src, 1, SignRunning), Muted{Host: src}, start("req", wire.NovaPre), at(dst, 2, SignResumed)}, "no publisher was heard on " + src},
 		{"its start was not heard, and it is not there", suspended, prepared, []Input{start("req", wire.NovaPre), listed(dst, 1, SignAbsent), at(src, 1, SignPaused)}, "does not have the guest"},
 		{"trunk parent", suspended, rows(func(p *port.Port) { p.TrunkParent = true }), toThePause(), "trunk"},
 	} {

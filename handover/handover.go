@@ -49,7 +49,6 @@ func (h *Handover) Phase() Phase { return h.phase() }
 // learn adds a host's sign to the evidence. The caller has settled which host
 // is which.
 func (h *Handover) learn(s HostSign) {
-	h.heard[s.Host] = true
 	switch {
 	case s.Host == h.Source:
 		h.learnFromSource(s)

@@ -126,6 +126,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		h.Destination = s.Host
 	}
 	h.arm = h.arm || s.Sign == SignStarted || s.Sign == SignPaused
+	h.heard[s.Host] = true // now: what is placed later says nothing of a publisher that was muted since
 	h.learn(s)
 	return out
 }

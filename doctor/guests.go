@@ -1,0 +1,31 @@
+package doctor
+
+import (
+	"slices"
+
+	"github.com/earlybind/earlybind/wire"
+)
+
+// Guests are the domains that each host's publisher lists, by host. A host that has not
+// answered is missing.
+type Guests map[string][]wire.DomainState
+
+// Of gives where an instance's guest is seen; novaHost is where Nova has it. A domain
+// that is shut off is on no host.
+func (g Guests) Of(instance, novaHost string) Sighting {
+	seen := Sighting{}
+	_, seen.Asked = g[novaHost]
+	for host, domains := range g {
+		i := slices.IndexFunc(domains, func(d wire.DomainState) bool { return d.Instance == instance })
+		switch {
+		case i < 0:
+		case domains[i].Incoming:
+			seen.Incoming = append(seen.Incoming, host)
+		case domains[i].State == "running" || domains[i].State == "paused" || domains[i].State == "pmsuspended":
+			seen.On = append(seen.On, host)
+		}
+	}
+	slices.Sort(seen.On)
+	slices.Sort(seen.Incoming)
+	return seen
+}

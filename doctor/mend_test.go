@@ -1,0 +1,463 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/internal/clock"
+	"github.com/earlybind/earlybind/internal/neutron"
+	"github.com/earlybind/earlybind/port"
+	simulated "github.com/earlybind/earlybind/simulated/neutron"
+)
+
+// nova says what a test has it say.
+type nova struct {
+	hosts      []string
+	gap        string
+	servers    map[string]Server
+	unfinished map[string][]Migration
+	asked      func() // before each answer about a server; may be nil
+}
+
+var _ Nova = (*nova)(nil)
+
+func (n *nova) Hosts(context.Context) ([]string, string, error) { return n.hosts, n.gap, nil }
+
+func (n *nova) OnHost(_ context.Context, host string) ([]string, error) {
+	var on []string
+	for id, s := range n.servers {
+		if s.Host == host {
+			on = append(on, id)
+		}
+	}
+	return on, nil
+}
+
+func (n *nova) Server(_ context.Context, id string) (Server, error) {
+	if n.asked != nil {
+		n.asked()
+	}
+	s, ok := n.servers[id]
+	if !ok {
+		return Server{}, ErrNoInstance
+	}
+	return s, nil
+}
+
+func (n *nova) Unfinished(_ context.Context, id string) ([]Migration, error) {
+	return n.unfinished[id], nil
+}
+
+// ward is a cloud of one instance, on a Neutron in memory that is held to the real one's
+// answers (binding/bindingtest).
+type ward struct {
+	Cloud
+	t       *testing.T
+	neutron *simulated.Neutron
+	nova    *nova
+	journal string
+	said    []string
+}
+
+// admit runs f in a bubble, where waiting takes no time.
+func admit(t *testing.T, f func(*testing.T, *ward)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		fake := simulated.New(here, there, third)
+		fake.AutoWire(true)
+		w := &ward{
+			t: t, neutron: fake, journal: filepath.Join(t.TempDir(), "undo.jsonl"),
+			nova: &nova{hosts: []string{here, there, third}, servers: map[string]Server{instance: *runsHere()}, unfinished: map[string][]Migration{}},
+		}
+		client := simulated.NewClient(simulated.InMemory, simulated.Transport{Handler: fake.Handler()})
+		w.Cloud = Cloud{Neutron: neutron.New(client), Nova: w.nova, Clock: clock.Real()}
+		w.open()
+		f(t, w)
+		if err := w.Notes.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func (w *ward) open() {
+	w.t.Helper()
+	notes, err := OpenNotes(w.journal, time.Now)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.Notes = notes
+}
+
+// port adds a port with these rows, whose agent has reported it up.
+func (w *ward) port(rows ...port.Row) string {
+	id := w.neutron.AddPort(simulated.PortOpts{DeviceID: instance, Status: binding.PortActive})
+	for _, r := range rows {
+		status := binding.StatusInactive
+		if r.Active {
+			status = binding.StatusActive
+		}
+		w.neutron.PutRow(id, binding.Binding{Host: r.Host, Status: status, VIFType: r.VIFType, VNICType: r.VNICType, Profile: r.Profile})
+	}
+	return id
+}
+
+func (w *ward) examine() Report {
+	w.t.Helper()
+	r, err := w.Examine(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func (w *ward) mend(r Report) []Mended {
+	w.t.Helper()
+	mended, err := w.Mend(w.t.Context(), r, func(_, said string) { w.said = append(w.said, said) })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return mended
+}
+
+// rows are a port's, short.
+func (w *ward) rows(id string) string {
+	var words []string
+	for _, r := range w.neutron.Rows(id) {
+		words = append(words, r.Host+" "+r.Status+" "+r.VIFType)
+	}
+	return strings.Join(words, ", ")
+}
+
+const rightRows = here + " ACTIVE ovs"
+
+// Every combination of rows on the guest's host, on another and on a third: what has a
+// plan is right after it, what has none is not touched.
+func TestEveryStateIsMendedOrLeftAlone(t *testing.T) {
+	kinds := func(host string) []*port.Row {
+		all := []*port.Row{nil}
+		for _, active := range []bool{true, false} {
+			for _, vif := range []string{"ovs", "unbound", "binding_failed"} {
+				for _, to := range []string{"", here, there} {
+					r := port.Row{Host: host, Active: active, VIFType: vif, VNICType: "normal", Profile: map[string]any{"os_vif_delegation": true}}
+					if to == host {
+						continue
+					}
+					if to != "" {
+						r.Profile[port.MigratingTo] = to
+					}
+					all = append(all, &r)
+				}
+			}
+		}
+		return all
+	}
+	seen := map[Verdict]int{}
+	admit(t, func(t *testing.T, w *ward) {
+		for _, a := range kinds(here) {
+			for _, b := range kinds(there) {
+				for _, c := range []*port.Row{nil, {Host: third, VIFType: "unbound", VNICType: "normal"}} {
+					if c != nil && (a == nil || a.VIFType != "ovs" || b == nil || b.VIFType != "ovs") {
+						continue // it is taken away like any other
+					}
+					var rows []port.Row
+					for _, r := range []*port.Row{a, b, c} {
+						if r != nil {
+							rows = append(rows, *r)
+						}
+					}
+					id := w.port(rows...)
+					before := w.rows(id)
+					r := w.examine()
+					for _, found := range r.Cases {
+						seen[found.Verdict]++
+						if found.Port.ID == id && found.Verdict.Mends() {
+							if m := w.mend(Report{Cases: []Case{found}}); len(m) != 1 || !m[0].Right || w.rows(id) != rightRows {
+								t.Fatalf("%s (%s): %+v, rows %s", before, found.Verdict, m, w.rows(id))
+							}
+						}
+					}
+					if len(r.Cases) == 0 && before != rightRows && before != "" {
+						t.Errorf("%s is found right", before)
+					}
+					if (len(r.Cases) == 0 || !r.Cases[0].Verdict.Mends()) && w.rows(id) != before {
+						t.Errorf("%s was touched: %s", before, w.rows(id))
+					}
+					for _, written := range w.neutron.Rows(id) {
+						if len(r.Cases) > 0 && r.Cases[0].Verdict.Mends() && fmt.Sprint(written.Profile) != "map[os_vif_delegation:true]" {
+							t.Errorf("%s: profile %v", before, written.Profile)
+						}
+					}
+					w.neutron.DeletePort(id)
+				}
+			}
+		}
+	})
+	for _, v := range []Verdict{WrongWay, Bricked, Unbound, LeftMarked, Stale, BindingFailed, NoRow, Strange} {
+		if seen[v] == 0 {
+			t.Errorf("no state is %s: %v", v, seen)
+		}
+	}
+}
+
+func TestAnExaminationLooksCloselyOnlyAtWhatTheListsDoNotShowRight(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		for range 5 {
+			w.port(activeRow(here))
+		}
+		stale := w.port(activeRow(here), inactiveRow(there))
+		w.neutron.AddPort(simulated.PortOpts{DeviceID: "r", DeviceOwner: "network:dhcp", Host: here})
+		r := w.examine()
+		if r.Ports != 6 || len(r.Cases) != 1 || r.Cases[0].Port.ID != stale || r.Cases[0].Verdict != Stale {
+			t.Errorf("%d ports, %+v", r.Ports, r.Cases)
+		}
+		reads := 0
+		for _, q := range w.neutron.Requests() {
+			if q.Op != binding.OpListPorts {
+				reads++
+			}
+		}
+		if reads != 2 {
+			t.Errorf("%d reads beside the lists, want the one port and its rows", reads)
+		}
+	})
+}
+
+func TestHostsThatNovaDoesNotNameAreLookedAtWhenAsked(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.nova.hosts = []string{here}
+		w.port(with(inactiveRow(there), "unbound"), activeRow(third))
+		if r := w.examine(); r.Ports != 0 {
+			t.Errorf("%+v", r)
+		}
+		w.Hosts = []string{third, here}
+		if r := w.examine(); r.Ports != 1 || len(r.Cases) != 1 || !slices.Equal(r.Hosts, []string{here, third}) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestNothingIsWrittenWhereTheFactsHaveChanged(t *testing.T) {
+	running := []Migration{{UUID: "m", Type: "live-migration", Status: "preparing", Source: here, Dest: there}}
+	for _, c := range []struct {
+		name    string
+		meeting func(*ward, string) // within the minute
+		want    string
+	}{
+		{"a migration has begun", func(w *ward, _ string) { w.nova.unfinished[instance] = running }, "changed"},
+		{"the instance is elsewhere", func(w *ward, _ string) {
+			s := *runsHere()
+			s.Host = there
+			w.nova.servers[instance] = s
+		}, "changed"},
+		{"its user has stopped it", func(w *ward, _ string) {
+			s := *runsHere()
+			s.TaskState = "powering-off"
+			w.nova.servers[instance] = s
+		}, "changed"},
+		{"a cell has gone down", func(w *ward, _ string) { w.nova.gap = "a cell is down" }, "changed"},
+		{"another row has come", func(w *ward, id string) {
+			w.neutron.PutRow(id, binding.Binding{Host: third, Status: binding.StatusInactive, VIFType: "ovs"})
+		}, "changed"},
+		{"its guest is seen elsewhere", func(w *ward, _ string) {
+			w.Ask = func(context.Context) (Guests, error) {
+				return Guests{there: {{Instance: instance, State: "running"}}}, nil
+			}
+		}, "changed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			admit(t, func(t *testing.T, w *ward) {
+				id := w.port(with(inactiveRow(here), "unbound"), activeRow(there))
+				r := w.examine()
+				c.meeting(w, id)
+				m := w.mend(r)
+				if len(m) != 1 || m[0].Right || !strings.Contains(m[0].Outcome, c.want) {
+					t.Errorf("%+v", m)
+				}
+				if got := w.neutron.Writes(); len(got) != 0 {
+					t.Errorf("writes %+v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAMigrationThatBeginsBetweenTwoRequestsStopsTheSecond(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		id := w.port(with(inactiveRow(here), "unbound"), activeRow(there))
+		r := w.examine()
+		asked := 0
+		w.nova.asked = func() {
+			if asked++; asked == 3 { // the second look, and before the first and the second request
+				w.nova.unfinished[instance] = []Migration{{UUID: "m", Type: "live-migration", Status: "accepted"}}
+			}
+		}
+		m := w.mend(r)
+		if got := w.neutron.Writes(); len(got) != 1 || len(m) != 1 || m[0].Right || !strings.Contains(m[0].Outcome, "stopped") {
+			t.Errorf("%d writes, %+v, rows %s", len(got), m, w.rows(id))
+		}
+	})
+}
+
+func TestWhatComesRightByItselfIsNotTouched(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		id := w.port(activeRow(here), inactiveRow(there))
+		r := w.examine()
+		w.neutron.DeleteRow(id, there)
+		if m := w.mend(r); len(m) != 1 || !m[0].Right || len(w.neutron.Writes()) != 0 {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
+func TestEveryRequestIsWrittenDownFirstWithWhatTakesItBack(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.port(activeRow(here), inactiveRow(there))
+		var before string
+		inner := w.Neutron
+		w.Neutron = deleting{inner, func() {
+			text, err := os.ReadFile(w.journal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before = string(text)
+		}}
+		w.mend(w.examine())
+		if !strings.Contains(before, `"request":"DELETE `) || !strings.Contains(before, `"undo":"POST `) || !strings.Contains(before, `os_vif_delegation`) {
+			t.Errorf("the journal when the request was sent:\n%s", before)
+		}
+		text, err := os.ReadFile(w.journal)
+		if err != nil || !strings.HasSuffix(string(text), "\"outcome\":\"answered\"}\n") {
+			t.Errorf("%v:\n%s", err, text)
+		}
+		if info, err := os.Stat(w.journal); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v %v", info.Mode(), err)
+		}
+	})
+}
+
+type deleting struct {
+	Neutron
+	hook func()
+}
+
+func (d deleting) Delete(ctx context.Context, id, host string) error {
+	d.hook()
+	return d.Neutron.Delete(ctx, id, host)
+}
+
+func TestAJournalThatCannotBeWrittenToSendsNothing(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.port(with(inactiveRow(here), "unbound"), activeRow(there))
+		r := w.examine()
+		if err := w.Notes.Close(); err != nil {
+			t.Fatal(err)
+		}
+		m := w.mend(r)
+		if len(m) != 1 || m[0].Right || !strings.Contains(m[0].Outcome, "journal") || len(w.neutron.Writes()) != 0 {
+			t.Errorf("%+v, writes %+v", m, w.neutron.Writes())
+		}
+		w.open()
+	})
+}
+
+// Killed between the DELETE and the POST of a row, the next run makes it again from the
+// journal, with all that it held.
+func TestARowThatWasDeletedToBeMadeAgainIsMadeByTheNextRun(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		row := with(inactiveRow(here), "unbound")
+		row.VNICType, row.Profile = "direct", map[string]any{"pci_slot": "0000:05:00.1"}
+		id := w.port(row)
+		killed := errors.New("killed")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		inner := w.Neutron
+		w.Neutron = creating{inner, func() error { cancel(killed); return killed }}
+		if m, _ := w.Mend(ctx, w.examine(), func(string, string) {}); len(m) > 0 && m[0].Right {
+			t.Fatalf("%+v", m)
+		}
+		if got := w.rows(id); got != "" {
+			t.Fatalf("rows %s", got)
+		}
+		_ = w.Notes.Close()
+		w.open()
+		w.Neutron = inner
+		w.Hosts = nil
+		found, err := w.look(t.Context(), suspect{id: id}, nil, "")
+		if err != nil || found.Verdict != Bricked {
+			t.Fatalf("%+v %v", found, err)
+		}
+		if m := w.mend(Report{Cases: []Case{*found}}); len(m) != 1 || !m[0].Right {
+			t.Errorf("%+v", m)
+		}
+		got := w.neutron.Rows(id)
+		if len(got) != 1 || got[0].VNICType != "direct" || !maps.Equal(got[0].Profile, map[string]any{"pci_slot": "0000:05:00.1"}) {
+			t.Errorf("%+v", got)
+		}
+		if w.Notes.held(id, here) != nil {
+			t.Error("what was held is still there when the port is right")
+		}
+	})
+}
+
+type creating struct {
+	Neutron
+	hook func() error
+}
+
+func (c creating) Create(ctx context.Context, id, host, vnic string, profile map[string]any) error {
+	return c.hook()
+}
+
+func TestAnAgentThatDoesNotReportThePortUpIsTold(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.neutron.AutoWire(false)
+		id := w.port(with(activeRow(here), "unbound"))
+		w.neutron.SetPortStatus(id, binding.PortDown)
+		m := w.mend(w.examine())
+		if len(m) != 1 || m[0].Right || m[0].Verdict != Down || w.rows(id) != rightRows {
+			t.Errorf("%+v, rows %s", m, w.rows(id))
+		}
+	})
+}
+
+func TestAJournalOfAnotherKindIsRefused(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(name, []byte("port,host\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenNotes(name, time.Now); err == nil || !strings.Contains(err.Error(), "no undo journal: line 1") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestALineThatWasCutOffIsPassedOver(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "x")
+	held := `{"port":"p","host":"compute1","held":{"VNICType":"direct"}}` + "\n"
+	if err := os.WriteFile(name, []byte(held+`{"port":"p","requ`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second run finds the cut line ended by the first
+		n, err := OpenNotes(name, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.held("p", here); got == nil || got.VNICType != "direct" {
+			t.Errorf("%+v", got)
+		}
+		if err := n.write(Note{Port: "p", Outcome: "answered"}); err != nil {
+			t.Error(err)
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
