@@ -42,11 +42,41 @@ const (
 	ConsumerStopped  Event = "consumer.stopped"  // another replica acts, nothing is under way here
 )
 
+// Events lists them all.
+func Events() []Event {
+	return []Event{
+		HandoverBegun, HandoverArmed, HandoverAlarm, HandoverEnded, EvidenceSeen, CommitsStopped, CommitsResumed, PortDecided,
+		PortObserved, PortWritten, PortVerified, HostsAsked, LeftOversRead, JournalRead, HostRefused, MessageParked,
+		ConsumerActive, ConsumerStarted, ConsumerBlocked, ConsumerLost, ConsumerStopping, ConsumerStopped,
+	}
+}
+
 // CouldNotBegin is the outcome of a start that ends the program.
 const CouldNotBegin = "could not begin"
 
 // Blocked is the outcome of a broker that has begun to read nothing.
 const Blocked = "blocked"
+
+// Kind is of what kind a fault is that a line tells of: what an operator does about it,
+// and what alarms and messages are counted by, follows from it.
+type Kind string
+
+// The kinds of an alarm. docs/runbook.md has a section for each.
+const (
+	AlarmGuest      Kind = "guest"      // the hosts do not agree where the guest runs
+	AlarmRows       Kind = "rows"       // a port's rows are wrong
+	AlarmDown       Kind = "down"       // they are right, and the agent does not report the port up
+	AlarmUnfinished Kind = "unfinished" // a handover was cut off: nothing is known of how its ports stand
+	AlarmJournal    Kind = "journal"    // the journal does not take what it is to keep
+)
+
+// The kinds of a message that is refused, or parked.
+const (
+	FaultIdentity Kind = "identity" // refused: it was not sent by whom it speaks for
+	FaultSchema   Kind = "schema"   // refused: a version that this program does not know
+	FaultEnvelope Kind = "envelope" // parked: no oslo.messaging notification
+	FaultPayload  Kind = "payload"  // parked: a notification whose payload is not what it should be
+)
 
 // Handover names the handover that a line belongs to.
 type Handover struct {
@@ -56,12 +86,17 @@ type Handover struct {
 	Destination string
 }
 
+// DriverMixed stands for the mechanism driver of a handover whose ports have several.
+const DriverMixed = "mixed"
+
 // Line is one line. Empty fields are left out.
 type Line struct {
 	Event    Event
 	Handover Handover
+	Kind     Kind   // of an alarm, a refusal, a parked message
 	Phase    string // of the handover, after this
 	Port     string
+	Driver   string // of a handover that has ended: its ports' mechanism driver, DriverMixed or, if none was shown, empty
 	Host     string // whose row, or who spoke
 	Saw      string // what was seen
 	Decided  string // what was decided or done
@@ -74,19 +109,31 @@ type Line struct {
 }
 
 // Log writes lines. It is safe for concurrent use.
-type Log struct{ logger zerolog.Logger }
+type Log struct {
+	logger zerolog.Logger
+	broker string
+	count  func(broker string, line Line) // may be nil
+}
 
 // New writes to w. Lines of a level below the given one are left out.
 func New(w io.Writer, level zerolog.Level, replica string) Log {
 	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000000Z07:00"
 	zerolog.DurationFieldUnit = time.Millisecond
-	return Log{zerolog.New(w).Level(level).With().Timestamp().Int("schema", Schema).Str("replica", replica).Logger()}
+	return Log{logger: zerolog.New(w).Level(level).With().Timestamp().Int("schema", Schema).Str("replica", replica).Logger()}
 }
 
 // Of gives a log whose lines name the broker that they are about: for a replica
 // that serves several.
 func (l Log) Of(broker string) Log {
-	return Log{l.logger.With().Str("broker", broker).Logger()}
+	return Log{l.logger.With().Str("broker", broker).Logger(), broker, l.count}
+}
+
+// Counted gives a log that has count told of each line, also of those that its level
+// leaves out, and of the broker that the line is about ([Log.Of]). Whoever records
+// waits for it.
+func (l Log) Counted(count func(broker string, line Line)) Log {
+	l.count = count
+	return l
 }
 
 // Record writes one line: alarms, refusals and errors as warnings or errors,
@@ -100,8 +147,10 @@ func (l Log) Record(line Line) {
 		text(e, "source", h.Source)
 		text(e, "destination", h.Destination)
 	}
+	text(e, "kind", string(line.Kind))
 	text(e, "phase", line.Phase)
 	text(e, "port", line.Port)
+	text(e, "driver", line.Driver)
 	text(e, "host", line.Host)
 	text(e, "saw", line.Saw)
 	text(e, "decided", line.Decided)
@@ -120,6 +169,9 @@ func (l Log) Record(line Line) {
 		e.Int64(name, value)
 	}
 	e.Send()
+	if l.count != nil {
+		l.count(l.broker, line)
+	}
 }
 
 func (l Line) level() zerolog.Level {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -34,14 +36,14 @@ func TestAFullLine(t *testing.T) {
 	got := write(t, zerolog.InfoLevel, Line{
 		Event:    PortWritten,
 		Handover: Handover{Instance: "uuid", RequestID: "req-1", Source: "a", Destination: "b"},
-		Phase:    "paused", Port: "p1", Host: "b", Saw: "rows", Decided: "activate", Outcome: "failed", Why: "because",
+		Kind:     AlarmRows, Phase: "paused", Port: "p1", Driver: "ovn", Host: "b", Saw: "rows", Decided: "activate", Outcome: "failed", Why: "because",
 		Err: errors.New("500\n\"quoted\""), Took: 157300 * time.Microsecond,
 		At:      time.Date(2026, 11, 23, 6, 0, 0, 123456000, time.FixedZone("", 7200)),
 		Figures: map[string]int64{"lead_ms": -5, "ports": 2},
 	})
 	want := map[string]any{
 		"level": "warn", "schema": 1.0, "replica": "replica-1", "event": "port.written", "handover": "uuid/req-1", "instance": "uuid",
-		"request_id": "req-1", "source": "a", "destination": "b", "phase": "paused", "port": "p1", "host": "b", "saw": "rows",
+		"request_id": "req-1", "source": "a", "destination": "b", "kind": "rows", "phase": "paused", "port": "p1", "driver": "ovn", "host": "b", "saw": "rows",
 		"decided": "activate", "outcome": "failed", "why": "because", "error": "500\n\"quoted\"", "took_ms": 157.3,
 		"at": "2026-11-23T04:00:00.123456Z", "lead_ms": -5.0, "ports": 2.0,
 	}
@@ -52,6 +54,40 @@ func TestAFullLine(t *testing.T) {
 	delete(got, "time")
 	if !maps.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestEveryLineIsCountedWithItsBroker(t *testing.T) {
+	var b bytes.Buffer
+	var counted []string
+	log := New(&b, zerolog.WarnLevel, "r").Counted(func(broker string, l Line) { counted = append(counted, broker+" "+string(l.Event)) })
+	log.Record(Line{Event: ConsumerStarted})
+	log.Of("cell1:5672").Record(Line{Event: HandoverEnded})
+	if b.Len() != 0 || !slices.Equal(counted, []string{" consumer.started", "cell1:5672 handover.ended"}) {
+		t.Errorf("counted %q, wrote %s", counted, b.String())
+	}
+}
+
+// Who reads the log, and who counts its lines, knows every event.
+func TestEveryEventIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/audit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "## Events")
+	table, _, _ = strings.Cut(table, "Figures of")
+	var documented []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(table, -1) {
+		documented = append(documented, row[1])
+	}
+	var known []string
+	for _, e := range Events() {
+		known = append(known, string(e))
+	}
+	slices.Sort(documented)
+	slices.Sort(known)
+	if !slices.Equal(documented, known) {
+		t.Errorf("documented %q\nknown      %q", documented, known)
 	}
 }
 

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -39,6 +40,9 @@ type message struct {
 	at     time.Time // on the host's clock, for people
 	again  bool      // delivered before: another session has acted on it, or this one
 	settle func()    // acknowledges; may be nil
+	// told is when it was delivered, on the clock; 0 of what the instance itself has
+	// found.
+	told time.Duration
 }
 
 type heldMessage struct {
@@ -61,9 +65,10 @@ type actor struct {
 	workers  map[string]*worker
 	held     []heldMessage
 	timeline timeline
-	adopted  bool // from another session: its last write may still take effect
-	arming   bool // a read is under way
-	armAgain bool // and another is wanted after it
+	told     time.Duration // when what is being taken in was delivered, or found
+	adopted  bool          // from another session: its last write may still take effect
+	arming   bool          // a read is under way
+	armAgain bool          // and another is wanted after it
 
 	heardAt time.Duration // when the instance was last heard of
 	// restoring: a handover has failed, and what is to be brought back is not yet.
@@ -113,6 +118,7 @@ func (a *actor) run(ctx context.Context) {
 
 func (a *actor) take(ctx context.Context, m message) {
 	earlier := len(a.held)
+	a.told = cmp.Or(m.told, a.tools.clock())
 	if m.settle != nil {
 		a.held = append(a.held, heldMessage{m.settle, a.tools.clock()})
 		if len(a.held) > maxHeld {
@@ -180,6 +186,9 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 	case handover.Arm:
 		a.arm(ctx)
 	case handover.Aim:
+		if d.Goal.Kind == handover.GoalCommit {
+			first(&a.timeline.cause, a.told)
+		}
 		a.record(audit.Line{Event: audit.PortDecided, Port: d.Port, Host: d.Goal.Host, Decided: d.Goal.Kind.String(), Why: d.Why})
 		a.worker(ctx, d.Port).mail.put(d)
 	case handover.Observe:
@@ -193,12 +202,16 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 			a.tools.audit(line)
 		}
 	case handover.Alarm:
-		a.record(audit.Line{Event: audit.HandoverAlarm, Why: d.Why, Decided: "nothing is changed; look where the guest runs: virsh list on both hosts"})
+		kind := audit.AlarmGuest
+		if len(d.Ports) > 0 {
+			kind = audit.AlarmUnfinished
+		}
+		a.record(audit.Line{Event: audit.HandoverAlarm, Kind: kind, Why: d.Why, Decided: "nothing is changed; look where the guest runs: virsh list on both hosts"})
 		for _, port := range d.Ports {
 			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: port, Why: d.Why})
 		}
 	case handover.End:
-		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Figures: a.timeline.figures()})
+		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Driver: a.timeline.driver, Figures: a.timeline.figures()})
 		a.closeHandover()
 	}
 }
@@ -250,6 +263,7 @@ func (a *actor) arm(ctx context.Context) {
 
 func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duration) {
 	a.arming = false
+	a.timeline.shown(ports)
 	saw := ""
 	for _, p := range ports {
 		saw += p.ID + ": driver " + p.Driver + "; " + describe(p) + " "

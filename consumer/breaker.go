@@ -52,6 +52,21 @@ func (b *breaker) judge(v handover.Verdict) (audit.Line, bool) {
 	return line, true
 }
 
+// stopped counts the pairs of hosts and the drivers whose commits are stopped, or let
+// through on trial only.
+func (b *breaker) stopped() (pairs, drivers int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.core.Bars() {
+		if c.Driver != "" {
+			drivers++
+		} else {
+			pairs++
+		}
+	}
+	return pairs, drivers
+}
+
 // abandon forgets the trials of a session that has ended.
 func (b *breaker) abandon() {
 	b.mu.Lock()

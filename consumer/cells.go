@@ -11,6 +11,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/consumer/metrics"
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/health"
 )
@@ -64,12 +65,13 @@ func (s Settings) perCell() []Settings {
 // Run serves every cell until the context ends, and is then drained as
 // [Consumer.Run] says: a [Consumer] for each, with a queue, a lease, a journal and a
 // breaker of its own. They share Neutron, the board and the log, in which each line
-// names its broker if there are several.
+// names its broker if there are several, and the metrics, which may be nil.
 //
 // An instance never leaves its cell in a live migration, and all that is said of
 // it comes through its cell's broker: so one replica at a time acts for it, as
 // long as no two brokers carry the messages of one host.
-func Run(ctx context.Context, drain time.Duration, board *health.Board, s Settings, neutron Neutron, safe bool, log audit.Log, replica string) error {
+func Run(ctx context.Context, drain time.Duration, board *health.Board, s Settings, neutron Neutron, safe bool, log audit.Log, replica string, m *metrics.Consumer) error {
+	neutron = measured{neutron, m}
 	cells := s.perCell()
 	faults := make([]error, len(cells))
 	var running sync.WaitGroup
@@ -81,6 +83,7 @@ func Run(ctx context.Context, drain time.Duration, board *health.Board, s Settin
 		}
 		one := New(cell, neutron, safe, said, replica)
 		one.cell = name
+		one.metrics = m.Cell(strings.TrimSpace(name), one.standing)
 		running.Go(func() { faults[i] = one.Run(ctx, drain, board) })
 	}
 	running.Wait()

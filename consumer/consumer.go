@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/consumer/metrics"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/health"
@@ -27,6 +28,8 @@ type Consumer struct {
 	breaker  *breaker
 	cell     string // for names on the board: empty, or the broker where there are several
 	health   *health.Board
+	metrics  *metrics.Cell
+	serving  atomic.Pointer[session] // nil while there is none
 
 	refusals sync.Map // reason -> true: each is said once
 	// journalFull: the journal took nothing when last written to.
@@ -94,16 +97,17 @@ func (c *Consumer) giveUp(err error) {
 	}
 	for _, e := range c.doubts.take() {
 		c.log.Record(audit.Line{
-			Event: audit.HandoverAlarm, Handover: audit.Handover{Instance: e.Instance}, Port: e.Port, Host: e.Host,
+			Event: audit.HandoverAlarm, Kind: audit.AlarmJournal, Handover: audit.Handover{Instance: e.Instance}, Port: e.Port, Host: e.Host,
 			Why:     "it is not in the journal, and this replica stops: " + e.Why,
 			Decided: "look at its rows, and mend them by docs/repair.md",
 		})
 	}
 }
 
-// refuse says once per reason that a sender is not believed.
+// refuse counts a message whose sender is not believed, and says so once per reason.
 func (c *Consumer) refuse(reason error) {
+	c.metrics.Refused(kindOf(reason))
 	if _, said := c.refusals.LoadOrStore(reason.Error(), true); !said {
-		c.log.Record(audit.Line{Event: audit.HostRefused, Why: reason.Error(), Decided: "its messages are dropped"})
+		c.log.Record(audit.Line{Event: audit.HostRefused, Kind: kindOf(reason), Why: reason.Error(), Decided: "its messages are dropped"})
 	}
 }

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -235,6 +236,9 @@ type book struct {
 }
 
 func (b *book) record(l audit.Line) {
+	if faulty := l.Event == audit.HandoverAlarm || l.Event == audit.HostRefused || l.Event == audit.MessageParked; faulty != (l.Kind != "") {
+		panic(fmt.Sprintf("a fault is of a kind, and nothing else: %+v", l))
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lines = append(b.lines, l)

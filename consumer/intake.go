@@ -5,9 +5,24 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/wire"
 )
+
+// kindOf tells of what kind the fault of a message is.
+func kindOf(err error) audit.Kind {
+	switch {
+	case errors.Is(err, errRefused):
+		return audit.FaultIdentity
+	case errors.Is(err, wire.ErrUnknownSchema):
+		return audit.FaultSchema
+	case errors.Is(err, wire.ErrNotNotification):
+		return audit.FaultEnvelope
+	default:
+		return audit.FaultPayload
+	}
+}
 
 // errRefused marks a host message without its host's own identity.
 var errRefused = errors.New("refused")

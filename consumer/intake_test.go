@@ -119,6 +119,13 @@ func TestWhatCannotBeUnderstoodIsNeitherRefusedNorLost(t *testing.T) {
 		if err == nil || errors.Is(err, errRefused) || errors.Is(err, wire.ErrUnknownSchema) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %+v, %v", name, m, err)
 		}
+		want := audit.FaultPayload
+		if strings.Contains(name, "notification") {
+			want = audit.FaultEnvelope
+		}
+		if got := kindOf(err); got != want {
+			t.Errorf("%s: is of kind %s, want %s", name, got, want)
+		}
 	}
 }
 

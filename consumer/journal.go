@@ -157,6 +157,19 @@ func (j *journal) settler(port string, now time.Duration) (settle func()) {
 	}
 }
 
+// standing gives how many entries there are, and when the oldest was written, zero
+// where that is not known; false as long as not all of them are known.
+func (j *journal) standing() (n int, oldest time.Time, known bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, e := range j.entries {
+		if oldest.IsZero() || !e.At.IsZero() && e.At.Before(oldest) {
+			oldest = e.At
+		}
+	}
+	return len(j.entries), oldest, j.read
+}
+
 // waits tells whether an entry is to be looked at now.
 func (j *journal) waits(now time.Duration) bool {
 	j.mu.Lock()

@@ -56,7 +56,7 @@ func (c *Consumer) hearJournal(err error) {
 		c.journalFull.Store(false)
 	case errors.Is(err, errNotKept) && !c.journalFull.Swap(true):
 		c.log.Record(audit.Line{
-			Event: audit.HandoverAlarm, Saw: "queue " + c.settings.journalName(), Err: err,
+			Event: audit.HandoverAlarm, Kind: audit.AlarmJournal, Saw: "queue " + c.settings.journalName(), Err: err,
 			Why:     "the journal is full, or the broker has no room for it: no row is deleted to be made anew",
 			Decided: "see the lines port.verified with \"the journal:\" for the ports that it holds, and mend them by docs/repair.md",
 		})
@@ -70,7 +70,7 @@ func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
 	n, err := wire.Decode(d.Body)
 	switch {
 	case err != nil:
-		return s.park(ctx, d, err.Error())
+		return s.park(ctx, d, err)
 	case d.UserId != s.settings.AMQPUser:
 		s.leaveInJournal(d, fmt.Errorf("it came from user %q", d.UserId), settle, back)
 		return nil
@@ -88,7 +88,7 @@ func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
 		s.leaveInJournal(d, err, settle, back)
 		return nil
 	case err != nil:
-		return s.park(ctx, d, err.Error())
+		return s.park(ctx, d, err)
 	}
 	s.journal.add(e, s.clock(), settle, back)
 	return nil

@@ -61,9 +61,9 @@ func (o *Offline) Deliver(exchange, userID string, redelivered bool, body []byte
 	m, err := o.settings.read(delivered{exchange: exchange, userID: userID, body: body})
 	switch {
 	case errors.Is(err, errRefused), errors.Is(err, wire.ErrUnknownSchema):
-		o.record(audit.Line{Event: audit.HostRefused, Why: err.Error(), Decided: "its messages are dropped"})
+		o.record(audit.Line{Event: audit.HostRefused, Kind: kindOf(err), Why: err.Error(), Decided: "its messages are dropped"})
 	case err != nil:
-		o.record(audit.Line{Event: audit.MessageParked, Saw: "exchange " + exchange, Why: err.Error()})
+		o.record(audit.Line{Event: audit.MessageParked, Kind: kindOf(err), Saw: "exchange " + exchange, Why: err.Error()})
 		return
 	}
 	fresh := func(e wire.HostEvent) time.Duration {

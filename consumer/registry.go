@@ -370,7 +370,7 @@ func (r *registry) leftOver(f found) {
 	for host := range r.running {
 		if host != f.input.Host && r.runsAt(f.instance, host) {
 			r.tools.audit(audit.Line{
-				Event: audit.HandoverAlarm, Handover: audit.Handover{Instance: f.instance}, Host: f.input.Host,
+				Event: audit.HandoverAlarm, Kind: audit.AlarmGuest, Handover: audit.Handover{Instance: f.instance}, Host: f.input.Host,
 				Why:     "rows are wrong, and the hosts do not agree that the guest runs here alone",
 				Decided: "nothing is changed; look where the guest runs: virsh list on " + host + " and " + f.input.Host,
 			})
@@ -385,6 +385,7 @@ func (r *registry) leftOver(f found) {
 }
 
 func (r *registry) tell(a *actor, m message) {
+	m.told = r.tools.clock()
 	a.idleAt.Store(0) // so that sweep does not forget it before it has taken this
 	select {
 	case a.inbox <- m:

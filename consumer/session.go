@@ -100,6 +100,8 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 		Consumer: c, sender: send, lease: &lease{clock: c.clock}, shelf: newShelf(), journal: newJournal(send.journal),
 		loop: loop, conn: in,
 	}
+	c.serving.Store(s)
+	defer c.serving.Store(nil)
 	work, stop := context.WithCancel(ctx)
 	s.breaker.abandon()
 	s.registry = newRegistry(work, s.tools(work))
@@ -284,11 +286,12 @@ func (s *session) novaBound() func(error) {
 func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 	settle := func() { _ = d.Ack(false) } // fails only with the session
 	m, err := s.settings.read(delivered{exchange: d.Exchange, userID: d.UserId, body: d.Body})
+	s.metrics.Took(messageOf(m))
 	switch {
 	case errors.Is(err, errRefused), errors.Is(err, wire.ErrUnknownSchema):
 		s.refuse(err)
 	case err != nil:
-		return s.park(ctx, d, err.Error())
+		return s.park(ctx, d, err)
 	}
 	if m, ok := m.(wire.Tick); ok && m.Replica == s.replica {
 		s.lease.renew(time.Duration(m.SentNS))
@@ -340,13 +343,13 @@ func (s *session) becomeActive(ctx context.Context) error {
 	return nil
 }
 
-func (s *session) park(ctx context.Context, d amqp.Delivery, reason string) error {
-	if err := s.sender.park(ctx, d, reason); err != nil {
+func (s *session) park(ctx context.Context, d amqp.Delivery, reason error) error {
+	if err := s.sender.park(ctx, d, reason.Error()); err != nil {
 		return fmt.Errorf("park a message: %w", err)
 	}
 	s.log.Record(audit.Line{
-		Event: audit.MessageParked, Saw: "exchange " + d.Exchange + ", key " + d.RoutingKey + ", sha256 " + hash(d.Body),
-		Why: reason, Decided: "parked in " + s.settings.parkedName(), Figures: map[string]int64{"bytes": int64(len(d.Body))},
+		Event: audit.MessageParked, Kind: kindOf(reason), Saw: "exchange " + d.Exchange + ", key " + d.RoutingKey + ", sha256 " + hash(d.Body),
+		Why: reason.Error(), Decided: "parked in " + s.settings.parkedName(), Figures: map[string]int64{"bytes": int64(len(d.Body))},
 	})
 	return d.Ack(false)
 }

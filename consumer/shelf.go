@@ -38,6 +38,17 @@ func (s *shelf) hold(instance string, d amqp.Delivery) (settle func()) {
 	}
 }
 
+// len tells how many messages are held.
+func (s *shelf) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, held := range s.held {
+		n += len(held)
+	}
+	return n
+}
+
 // giveBack returns the messages of an instance whose actor has ended.
 func (s *shelf) giveBack(instance string) {
 	s.mu.Lock()

@@ -3,16 +3,20 @@ package consumer
 import (
 	"time"
 
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
 
 // timeline keeps when a handover's moments came, on the monotonic clock, for
 // the figures of its last line.
 type timeline struct {
+	driver   string // of the ports, as far as shown; audit.DriverMixed if they differ
 	began    time.Duration
 	paused   time.Duration // the guest stood still
 	arrived  time.Duration // it was on the destination
+	cause    time.Duration // what led to the first activate was delivered, or read
 	activate time.Duration // the first activate was sent
 	answered time.Duration // the last activate was answered
 	nova     time.Duration // Nova took over, and activates next what is not ACTIVE
@@ -43,6 +47,20 @@ func (t *timeline) committed(sent, answered time.Duration) {
 	t.answered = max(t.answered, answered)
 }
 
+// shown takes what ports show of their driver: only a bound ACTIVE row does, so that
+// what was shown before counts too.
+func (t *timeline) shown(ports []port.Port) {
+	for _, p := range ports {
+		switch {
+		case p.Driver == "", p.Driver == t.driver:
+		case t.driver == "":
+			t.driver = p.Driver
+		default:
+			t.driver = audit.DriverMixed
+		}
+	}
+}
+
 // figures are in milliseconds. lead_ms is how much earlier the destination was
 // ACTIVE than Nova began to look; where nothing was activated,
 // would_lead_ms is how much earlier the request could have been sent.
@@ -56,6 +74,8 @@ func (t *timeline) figures() map[string]int64 {
 	span("pause_to_arrival_ms", t.paused, t.arrived)
 	span("pause_to_activate_ms", t.paused, t.activate)
 	span("pause_to_nova_ms", t.paused, t.nova)
+	span("pause_to_active_ms", t.paused, t.answered)
+	span("reaction_ms", t.cause, t.activate)
 	if t.activate > 0 {
 		span("lead_ms", t.answered, t.nova)
 	} else {

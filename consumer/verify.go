@@ -96,7 +96,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 	}
 	if right && !up && err == nil && ctx.Err() == nil && !w.replaced() {
 		w.report(audit.Line{
-			Event: audit.HandoverAlarm, Port: w.port, Host: host,
+			Event: audit.HandoverAlarm, Kind: audit.AlarmDown, Port: w.port, Host: host,
 			Why:     fmt.Sprintf("the rows are right, but the agent on %s has not reported the port up within %s", host, w.tools.upWithin),
 			Decided: "to mend it on ML2/OVS, for a plain tap, on " + host + ": " + plug(p, w.instance) + "; else a hard reboot of the instance (docs/repair.md)",
 		})
@@ -143,7 +143,7 @@ func (w *worker) gone(err error) {
 // that would mend it.
 func (w *worker) alarm(ctx context.Context, host string, err error) {
 	line := audit.Line{
-		Event: audit.HandoverAlarm, Port: w.port, Host: host, Why: err.Error(),
+		Event: audit.HandoverAlarm, Kind: audit.AlarmRows, Port: w.port, Host: host, Why: err.Error(),
 		Decided: fmt.Sprintf("to see it: openstack port show %s, and GET /v2.0/ports/%s/bindings; to mend it, once no migration of the instance runs: the sequence for what is found in docs/repair.md", w.port, w.port),
 	}
 	if p, err := w.read(ctx); err == nil {

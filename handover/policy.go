@@ -82,6 +82,14 @@ var driverPolicies = map[string]Policy{
 	"calico":         PolicyObserve,
 }
 
+// Drivers names the mechanism drivers that there is a policy for, sorted: those of the
+// table, and those that an operator has named.
+func Drivers(overrides DriverOverrides) []string {
+	named := slices.AppendSeq(slices.Collect(maps.Keys(driverPolicies)), maps.Keys(overrides))
+	slices.Sort(named)
+	return slices.Compact(named)
+}
+
 const openvswitch = "openvswitch"
 
 // policyFor gives the commit policy of one port and, for the log, its reason:

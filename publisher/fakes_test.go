@@ -5,15 +5,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/internal/prom"
+	"github.com/earlybind/earlybind/publisher/metrics"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -281,9 +285,22 @@ type bench struct {
 	libvirt *fakeLibvirt
 	broker  *fakeBroker
 	board   *health.Board
+	metrics *prometheus.Registry
 	log     *logBuffer
 	cancel  context.CancelFunc
 	done    chan struct{}
+}
+
+// wantMetrics looks for samples, a line each, in what a scrape would give.
+func (b *bench) wantMetrics(t *testing.T, lines string) {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	prom.Handler(b.metrics).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(strings.TrimSpace(lines)) {
+		if want := "\n" + strings.TrimSpace(line) + "\n"; !strings.Contains(answer.Body.String(), want) {
+			t.Errorf("no %s in %s", want, answer.Body)
+		}
+	}
 }
 
 const (
@@ -298,8 +315,8 @@ func inBubble(t *testing.T, set func(*bench), test func(*testing.T, *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{libvirt: &fakeLibvirt{owners: map[string]ownership{}}, broker: &fakeBroker{}, log: &logBuffer{}, done: make(chan struct{})}
 		settings := Settings{Host: hostName, EventBuffer: 100, EventExpiry: time.Minute}
-		b.board = health.NewBoard()
-		b.publisher = newPublisher(settings, testEpoch, b.libvirt, b.broker.dial, b.board, zerolog.New(b.log).Level(zerolog.InfoLevel))
+		b.board, b.metrics = health.NewBoard(), prometheus.NewRegistry()
+		b.publisher = newPublisher(settings, testEpoch, b.libvirt, b.broker.dial, b.board, metrics.NewPublisher(b.metrics), zerolog.New(b.log).Level(zerolog.InfoLevel))
 		b.drain = testDrain
 		if set != nil {
 			set(b)

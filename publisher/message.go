@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/earlybind/earlybind/publisher/metrics"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -23,6 +24,14 @@ func (m *message) order() wire.Order {
 		return m.states.Order
 	}
 	return m.event.Order
+}
+
+// kind names the message for the metrics.
+func (m *message) kind() string {
+	if m.states != nil {
+		return metrics.States
+	}
+	return string(m.event.Event)
 }
 
 // parcel is a message made ready for one send.

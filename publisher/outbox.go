@@ -1,6 +1,9 @@
 package publisher
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // outbox holds the messages that the broker has not confirmed, oldest first. The
 // watcher adds, the sender takes and confirms. When it is full the oldest is
@@ -106,6 +109,16 @@ func (o *outbox) takeLost() int {
 	n := o.lost
 	o.lost = 0
 	return n
+}
+
+// backlog gives how many messages are not confirmed, and the age of the oldest.
+func (o *outbox) backlog() (n int, oldest time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) > 0 {
+		oldest = time.Since(o.queue[0].at)
+	}
+	return len(o.queue), oldest
 }
 
 func (o *outbox) len() int {

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/publisher/metrics"
 	"github.com/earlybind/earlybind/publisher/ovs"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -30,7 +31,7 @@ const (
 // libvirt's library is not there.
 //
 // Run is to be called once per process: libvirt's event loop has no end.
-func Run(ctx context.Context, s Settings, drain time.Duration, board *health.Board, log zerolog.Logger) error {
+func Run(ctx context.Context, s Settings, drain time.Duration, board *health.Board, m *metrics.Publisher, log zerolog.Logger) error {
 	hypervisor, err := newDaemon(s.LibvirtURI, log)
 	if err != nil {
 		return err
@@ -39,7 +40,7 @@ func Run(ctx context.Context, s Settings, drain time.Duration, board *health.Boa
 	if err != nil {
 		return err
 	}
-	p := newPublisher(s, epoch, hypervisor, dialAMQP(s), board, log)
+	p := newPublisher(s, epoch, hypervisor, dialAMQP(s), board, m, log)
 	p.drain = flushWithin(drain)
 	p.run(ctx)
 	return nil
@@ -57,11 +58,12 @@ type publisher struct {
 	drain     time.Duration // how long a stop waits for the broker
 }
 
-func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, board *health.Board, log zerolog.Logger) *publisher {
+func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, board *health.Board, m *metrics.Publisher, log zerolog.Logger) *publisher {
 	board.Lacks(factLibvirt, "not connected yet")
 	board.Lacks(factBroker, "not connected yet")
 	log = log.With().Str("host", s.Host).Logger()
 	out, wanted := newOutbox(s.EventBuffer), newStatesWanted()
+	m.Backlog(out.backlog)
 	p := &publisher{
 		watcher: watcher{
 			host: s.Host, hypervisor: h, outbox: out, wanted: wanted, log: log,
@@ -71,18 +73,20 @@ func newPublisher(s Settings, epoch int64, h hypervisor, dial dialer, board *hea
 			plugs:    noPlugs{},
 			board:    board,
 			loop:     board.Loop("watcher", roundWithin),
+			metrics:  m,
 		},
 		sender: sender{
 			host: s.Host, dial: dial, outbox: out, wanted: wanted, log: log,
-			board: board,
-			loop:  board.Loop("sender", roundWithin),
+			board:   board,
+			loop:    board.Loop("sender", roundWithin),
+			metrics: m,
 
 			confirmBound: confirmBound,
 		},
 		log: log,
 	}
 	if s.OVSDB != "" {
-		p.replugger = ovs.New(s.OVSDB, filepath.Join(s.StateDir, "replug.json"), log)
+		p.replugger = ovs.New(s.OVSDB, filepath.Join(s.StateDir, "replug.json"), m, log)
 		p.watcher.plugs = p.replugger
 	}
 	return p

@@ -259,6 +259,7 @@ func TestOverflowOfCallbacksLeadsToAReading(t *testing.T) {
 		if b.libvirt.readings != 2 {
 			t.Errorf("%d readings", b.libvirt.readings)
 		}
+		b.wantMetrics(t, "earlybind_publisher_events_lost_total 3")
 		statesAfterGap(t, b.broker.take())
 	})
 }
@@ -361,6 +362,31 @@ func TestFullBufferDropsTheOldestAndStatesFollow(t *testing.T) {
 		if lines := b.log.lines(t, "messages were dropped: the buffer was full"); len(lines) != 1 || lines[0]["dropped"] != 30.0 {
 			t.Errorf("lines %v", lines)
 		}
+		b.wantMetrics(t, `
+			earlybind_publisher_messages_dropped_total 30
+			earlybind_publisher_messages_total{kind="suspended"} 100
+			earlybind_publisher_connections_total{to="broker"} 2
+			earlybind_publisher_messages_unsent 0
+			earlybind_publisher_oldest_unsent_age_seconds 0`)
+	})
+}
+
+func TestWhatTheBrokerHasNotConfirmedIsSeenAtAScrape(t *testing.T) {
+	inBubble(t, withOne, func(t *testing.T, b *bench) {
+		b.broker.set(func() { b.broker.away = true })
+		b.broker.link.out <- lost{errors.New("connection reset")}
+		synctest.Wait()
+		for range 3 {
+			b.libvirt.call(one, wire.Suspended, wire.Migrated)
+			time.Sleep(20 * time.Second)
+		}
+		b.wantMetrics(t, `
+			earlybind_publisher_messages_unsent 3
+			earlybind_publisher_oldest_unsent_age_seconds 60
+			earlybind_publisher_connections_total{to="broker"} 1
+			earlybind_publisher_connections_total{to="libvirt"} 1
+			earlybind_publisher_messages_total{kind="suspended"} 0
+			earlybind_publisher_messages_unroutable_total 0`)
 	})
 }
 

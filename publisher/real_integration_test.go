@@ -322,7 +322,7 @@ func (r *rabbit) start(t *testing.T, log io.Writer) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPublisher(r.settings, time.Now().Unix(), d, dialAMQP(r.settings), nil, logger)
+	p := newPublisher(r.settings, time.Now().Unix(), d, dialAMQP(r.settings), nil, nil, logger)
 	p.drain = 5 * time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/publisher/metrics"
 )
 
 const (
@@ -37,8 +38,9 @@ type sender struct {
 	unroutable   bool // the last confirmed message found no queue
 	discarded    int  // messages that found no queue, since the last that did
 
-	board *health.Board
-	loop  *health.Loop // of a session
+	board   *health.Board
+	loop    *health.Loop // of a session
+	metrics *metrics.Publisher
 }
 
 // run opens one session after the other until ctx ends.
@@ -52,6 +54,7 @@ func (s *sender) run(ctx context.Context) {
 			began = time.Now()
 			log.reset()
 			s.board.Has(factBroker, "connected")
+			s.metrics.Connected(metrics.ToBroker)
 			s.log.Info().Int("buffered", s.outbox.len()).Msg("broker connected")
 			// A send waits while the broker does not read; the end must not.
 			stop := context.AfterFunc(ctx, link.close)
@@ -84,6 +87,7 @@ type flight struct {
 func (s *sender) lostSome() bool {
 	n := s.outbox.takeLost()
 	if n > 0 {
+		s.metrics.Dropped(n)
 		s.log.Error().Int("dropped", n).Msg("messages were dropped: the buffer was full")
 	}
 	return n > 0
@@ -226,9 +230,10 @@ func (s *session) settle(n settled) error {
 // atLayout is the layout of the callback's time in the log: RFC 3339, microseconds.
 const atLayout = "2006-01-02T15:04:05.000000Z07:00"
 
-// report writes the one line of a message that the broker has.
+// report counts a message that the broker has, and writes its one line.
 func (s *session) report(f flight) {
 	m := f.message
+	s.metrics.Confirmed(m.kind(), time.Since(m.at), f.returned)
 	line := s.log.Info().
 		Int64("epoch", m.order().Epoch).
 		Uint64("sequence", m.order().Sequence).

@@ -9,6 +9,7 @@ import (
 
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/publisher/metrics"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -39,6 +40,8 @@ type watcher struct {
 
 	board *health.Board
 	loop  *health.Loop // of a connection
+
+	metrics *metrics.Publisher
 }
 
 // plugs is what can plug a guest's interfaces in again after a failed migration.
@@ -194,6 +197,7 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 		})
 	}
 
+	w.metrics.Connected(metrics.ToLibvirt)
 	w.log.Info().Msg("libvirt connected")
 	readAll()
 	again := false // an overflow during the reading: read once more
@@ -211,7 +215,9 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 		case o := <-owners:
 			w.domains.learn(o.instance, o.owner)
 		case <-inbox.overflow:
-			w.log.Error().Int64("lost", inbox.lost()).Msg("events of libvirt were lost: too many at once; reading all domains")
+			n := inbox.lost()
+			w.metrics.Lost(n)
+			w.log.Error().Int64("lost", n).Msg("events of libvirt were lost: too many at once; reading all domains")
 			if again = answer != nil; !again {
 				readAll()
 			}

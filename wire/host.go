@@ -213,7 +213,7 @@ func NewNotification(publisherID, eventType string, payload any, id string, now 
 		PublisherID: publisherID,
 		EventType:   eventType,
 		Priority:    "INFO",
-		Timestamp:   now.UTC().Format("2006-01-02 15:04:05.000000"),
+		Timestamp:   now.UTC().Format(timestampLayout),
 		Payload:     raw,
 	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // EventJournal is the event type of a [JournalEntry].
@@ -28,6 +29,10 @@ type JournalEntry struct {
 	Host     string         `json:"host,omitempty"`
 	VNICType string         `json:"vnic_type,omitempty"`
 	Profile  map[string]any `json:"profile,omitempty"`
+
+	// At is when it was written, by its notification: the writer's clock, for people; it
+	// decides nothing. Zero if that does not tell.
+	At time.Time `json:"-"`
 }
 
 // ParseJournalEntry reads the payload of an entry.
@@ -45,6 +50,7 @@ func ParseJournalEntry(n Notification) (JournalEntry, error) {
 		return JournalEntry{}, fmt.Errorf("payload of %s: %s", n.EventType, jsonFault(err))
 	}
 	e.Profile = exact.Profile
+	e.At, _ = time.Parse(timestampLayout, n.Timestamp)
 	if e.ID == "" || e.Instance == "" || e.Port == "" {
 		return JournalEntry{}, fmt.Errorf("payload of %s lacks id, instance or port", n.EventType)
 	}

@@ -10,6 +10,9 @@ import (
 // Such a message is to be parked, not retried.
 var ErrNotNotification = errors.New("not an oslo.messaging notification")
 
+// timestampLayout is of [Notification.Timestamp].
+const timestampLayout = "2006-01-02 15:04:05.000000"
+
 // Notification is one oslo.messaging notification without its transport.
 type Notification struct {
 	MessageID   string

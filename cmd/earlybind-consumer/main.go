@@ -21,9 +21,12 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/consumer/metrics"
+	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/internal/program"
+	"github.com/earlybind/earlybind/internal/prom"
 )
 
 // version is set when a release is linked.
@@ -31,18 +34,19 @@ var version = "dev"
 
 func main() {
 	var settings consumer.Settings
-	os.Exit(program.Run("earlybind-consumer", version, &settings, func(ctx context.Context, drain time.Duration, board *health.Board) error {
-		return run(ctx, settings, drain, board)
+	registry := prom.NewRegistry(version)
+	os.Exit(program.Run("earlybind-consumer", version, &settings, registry, func(ctx context.Context, drain time.Duration, board *health.Board) error {
+		return run(ctx, settings, drain, board, metrics.NewConsumer(registry, handover.Drivers(settings.PolicyDrivers)))
 	}))
 }
 
-func run(ctx context.Context, settings consumer.Settings, drain time.Duration, board *health.Board) error {
+func run(ctx context.Context, settings consumer.Settings, drain time.Duration, board *health.Board, m *metrics.Consumer) error {
 	level, err := zerolog.ParseLevel(settings.LogLevel)
 	if err != nil {
 		return err
 	}
 	replica := consumer.ReplicaName()
-	log := audit.New(os.Stdout, level, replica)
+	log := audit.New(os.Stdout, level, replica).Counted(m.Count)
 	amqp.SetLogger(quiet{})
 
 	board.Lacks("neutron", "not met yet")
@@ -54,8 +58,9 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Err: err})
 		return err
 	}
+	m.Settings(settings.Policy.String(), settings.Repair.String(), cloud.safe)
 	board.Has("neutron", "met at the start, at "+cloud.client.Endpoint)
-	return consumer.Run(ctx, drain, board, settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica)
+	return consumer.Run(ctx, drain, board, settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica, m)
 }
 
 // cloud is the Neutron that was met, and what it allows.

@@ -120,6 +120,13 @@ func (p *process) writes(t *testing.T, event, outcome string) {
 
 func (p *process) wantHealth(t *testing.T, path string, status int, says string) {
 	t.Helper()
+	if got, body := p.get(t, path); got != status || !strings.Contains(body, says) {
+		t.Errorf("%s: %d %q, want %d and %q", path, got, body, status, says)
+	}
+}
+
+func (p *process) get(t *testing.T, path string) (int, string) {
+	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	answer, err := client.Get("http://" + p.health + path)
 	if err != nil {
@@ -130,9 +137,7 @@ func (p *process) wantHealth(t *testing.T, path string, status int, says string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer.StatusCode != status || !strings.Contains(string(body), says) {
-		t.Errorf("%s: %d %q, want %d and %q", path, answer.StatusCode, body, status, says)
-	}
+	return answer.StatusCode, string(body)
 }
 
 // stops has it stop, and wants it to end in order.
@@ -176,6 +181,21 @@ func TestStartsBeforeNeutronAndBeforeTheBroker(t *testing.T) {
 	p.wantHealth(t, "/live", http.StatusOK, "live")
 	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "broker: connect: no node of RabbitMQ could be reached")
 	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "neutron: met at the start")
+	status, scrape := p.get(t, "/metrics")
+	for _, want := range []string{
+		`earlybind_build_info{version="dev"} 1`, "earlybind_live 1", "earlybind_ready 0",
+		`earlybind_dependency_up{dependency="broker"} 0`, `earlybind_dependency_up{dependency="neutron"} 1`,
+		`earlybind_audit_lines_total{cell="",event="consumer.started"} `, `earlybind_audit_lines_total{cell="",event="consumer.lost"} `,
+		`earlybind_consumer_active{cell=""} 0`, `earlybind_alarms_total{cell="",kind="rows"} 0`,
+		`earlybind_consumer_info{concurrent_activate="safe",policy="observe",repair="own"} 1`, "process_start_time_seconds ",
+	} {
+		if !strings.Contains(scrape, "\n"+want) {
+			t.Errorf("no %s in %d %s", want, status, scrape)
+		}
+	}
+	if strings.Contains(scrape, "secret") {
+		t.Errorf("a secret in %s", scrape)
+	}
 	p.stops(t)
 }
 

@@ -15,7 +15,9 @@ import (
 
 	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/internal/program"
+	"github.com/earlybind/earlybind/internal/prom"
 	"github.com/earlybind/earlybind/publisher"
+	"github.com/earlybind/earlybind/publisher/metrics"
 )
 
 // version is set when a release is linked.
@@ -23,19 +25,20 @@ var version = "dev"
 
 func main() {
 	var settings publisher.Settings
-	os.Exit(program.Run("earlybind-publisher", version, &settings, func(ctx context.Context, drain time.Duration, board *health.Board) error {
-		return run(ctx, settings, drain, board)
+	registry := prom.NewRegistry(version)
+	os.Exit(program.Run("earlybind-publisher", version, &settings, registry, func(ctx context.Context, drain time.Duration, board *health.Board) error {
+		return run(ctx, settings, drain, board, metrics.NewPublisher(registry))
 	}))
 }
 
-func run(ctx context.Context, settings publisher.Settings, drain time.Duration, board *health.Board) error {
+func run(ctx context.Context, settings publisher.Settings, drain time.Duration, board *health.Board, m *metrics.Publisher) error {
 	level, err := zerolog.ParseLevel(settings.LogLevel)
 	if err != nil {
 		return err
 	}
 	zerolog.TimeFieldFormat = time.RFC3339Nano
 	log := zerolog.New(os.Stdout).Level(level).With().Timestamp().Str("version", version).Logger()
-	err = publisher.Run(ctx, settings, drain, board, log)
+	err = publisher.Run(ctx, settings, drain, board, m, log)
 	if err != nil {
 		log.Error().Err(err).Msg("publisher could not begin")
 	}

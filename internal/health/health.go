@@ -10,6 +10,7 @@
 package health
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -84,6 +85,13 @@ func (l *Loop) Rest() {
 	l.board.mu.Lock()
 	defer l.board.mu.Unlock()
 	delete(l.board.beats, l)
+}
+
+// Facts gives the last word on each thing.
+func (b *Board) Facts() map[string]Fact {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.facts)
 }
 
 // Verdict judges what the board holds now.

@@ -14,15 +14,16 @@ const answerWithin = 5 * time.Second
 
 // Serve answers on address until stop is called:
 //
-//	GET /live   200, or 503 with the loops that are stuck, a line each
-//	GET /ready  200, or 503 with what is wrong; then how all else stands
-func Serve(address string, b *Board) (stop func(), err error) {
+//	GET /live     200, or 503 with the loops that are stuck, a line each
+//	GET /ready    200, or 503 with what is wrong; then how all else stands
+//	GET /metrics  what that handler answers
+func Serve(address string, b *Board, metrics http.Handler) (stop func(), err error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	server := &http.Server{
-		Handler: handler(b), ReadTimeout: answerWithin, WriteTimeout: answerWithin, IdleTimeout: time.Minute, MaxHeaderBytes: 4 << 10,
+		Handler: handler(b, metrics), ReadTimeout: answerWithin, WriteTimeout: answerWithin, IdleTimeout: time.Minute, MaxHeaderBytes: 4 << 10,
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) }) // ends with stop
@@ -32,8 +33,9 @@ func Serve(address string, b *Board) (stop func(), err error) {
 	}, nil
 }
 
-func handler(b *Board) http.Handler {
+func handler(b *Board, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) {
 		v := b.Verdict()
 		answer(w, v.Live(), "live", v.Stuck)

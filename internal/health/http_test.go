@@ -12,7 +12,7 @@ import (
 func TestAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBoard()
-		h := handler(b)
+		h := handler(b, http.NotFoundHandler())
 		want := func(method, path string, status int, body string) {
 			t.Helper()
 			got := httptest.NewRecorder()
@@ -42,7 +42,7 @@ func TestServeNamesAnAddressThatIsTaken(t *testing.T) {
 	server := httptest.NewServer(nil)
 	defer server.Close()
 	address := strings.TrimPrefix(server.URL, "http://")
-	if _, err := Serve(address, NewBoard()); err == nil || !strings.Contains(err.Error(), address) {
+	if _, err := Serve(address, NewBoard(), http.NotFoundHandler()); err == nil || !strings.Contains(err.Error(), address) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -11,8 +11,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/earlybind/earlybind/internal/config"
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/internal/prom"
 )
 
 // Exit codes.
@@ -30,8 +33,9 @@ type Work func(ctx context.Context, drain time.Duration, board *health.Board) er
 
 // Run fills settings from the environment, prefix EARLYBIND_, and has work
 // supervised: the first SIGTERM or SIGINT ends its context, a second one, or the
-// bound of the drain, ends the program at once. It returns the exit code.
-func Run(name, version string, settings any, work Work) int {
+// bound of the drain, ends the program at once. Where EARLYBIND_HEALTH says, health
+// is answered, and what the registry holds. Run returns the exit code.
+func Run(name, version string, settings any, registry *prometheus.Registry, work Work) int {
 	showVersion := flag.Bool("version", false, "print the version and exit")
 	flag.Parse()
 	if *showVersion {
@@ -54,8 +58,9 @@ func Run(name, version string, settings any, work Work) int {
 		name: name, drain: own.Drain, signals: signals, board: health.NewBoard(),
 		manager: health.ManagerFromEnvironment(), log: os.Stderr,
 	}
+	registry.MustRegister(prom.Health(s.board))
 	if own.Health != "" {
-		stop, err := health.Serve(own.Health, s.board)
+		stop, err := health.Serve(own.Health, s.board, prom.Handler(registry))
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "%s: EARLYBIND_HEALTH: %v\n", name, err)
 			return couldNotBegin

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/internal/prom"
 )
 
 // asProgram names the variable that makes the test binary a program; its value is
@@ -27,7 +28,7 @@ const asProgram = "PROGRAM_TEST_STOPS"
 
 func TestMain(m *testing.M) {
 	if how := os.Getenv(asProgram); how != "" {
-		os.Exit(Run("test-program", "dev", &struct{}{}, func(ctx context.Context, _ time.Duration, board *health.Board) error {
+		os.Exit(Run("test-program", "dev", &struct{}{}, prom.NewRegistry("1.2.3"), func(ctx context.Context, _ time.Duration, board *health.Board) error {
 			board.Has("work", "at work")
 			fmt.Println("began")
 			<-ctx.Done()
@@ -155,6 +156,10 @@ func TestHealthIsAnsweredUntilTheEnd(t *testing.T) {
 		return answer.StatusCode, string(body)
 	}
 	if status, body := get("/ready"); status != http.StatusOK || body != "ready\nwork: at work\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	if status, body := get("/metrics"); status != http.StatusOK || !strings.Contains(body, "\nearlybind_build_info{version=\"1.2.3\"} 1\n") ||
+		!strings.Contains(body, "\nearlybind_dependency_up{dependency=\"work\"} 1\n") {
 		t.Errorf("%d %q", status, body)
 	}
 	p.signal(t, syscall.SIGTERM)

@@ -12,7 +12,7 @@ type Settings struct {
 	// Drain is how long a stop may take. The default leaves Kubernetes 5 of its
 	// 30 s, and is well under systemd's 90.
 	Drain time.Duration `default:"25s"`
-	// Health is where /live and /ready are answered, host:port; empty: nowhere.
+	// Health is where /live, /ready and /metrics are answered, host:port; empty: nowhere.
 	Health string
 }
 

@@ -67,6 +67,12 @@ type task struct {
 	remove string
 }
 
+// What a line says of a port that nothing more is done for.
+const (
+	sayVerified = "replug verified"
+	sayGaveUp   = "replug gave up"
+)
+
 // line is one decision for the log.
 type line struct {
 	level    zerolog.Level
@@ -251,14 +257,14 @@ func (p *plug) next(c *contents, instance string, now time.Time, say func(line))
 		// What ovs-vswitchd says where there is no device: "could not open
 		// network device tap... (No such device)", ofport -1 (run, 3.1.0).
 		if p.lost = strings.Contains(p.fault, "No such device"); p.lost {
-			say(line{level: zerolog.WarnLevel, what: "replug gave up", instance: instance, saved: &p.saved, attempt: p.attempts,
+			say(line{level: zerolog.WarnLevel, what: sayGaveUp, instance: instance, saved: &p.saved, attempt: p.attempts,
 				why: "the device has gone: " + p.fault})
 		}
 		return &task{instance: instance, saved: p.saved, attempt: p.attempts, remove: p.ours}, time.Time{}
 	}
 	if one.runs() {
 		p.verified = true
-		say(line{level: zerolog.InfoLevel, what: "replug verified", instance: instance, saved: &p.saved, attempt: p.attempts,
+		say(line{level: zerolog.InfoLevel, what: sayVerified, instance: instance, saved: &p.saved, attempt: p.attempts,
 			ofport: one.iface.ofport, took: now.Sub(p.last)})
 	}
 	return nil, time.Time{}
@@ -335,7 +341,7 @@ func (l *levels) end(c *contents, instance string, g *guest) {
 		if p.lost {
 			continue // said already
 		}
-		said := line{level: zerolog.ErrorLevel, what: "replug gave up", instance: instance, saved: &p.saved, attempt: p.attempts}
+		said := line{level: zerolog.ErrorLevel, what: sayGaveUp, instance: instance, saved: &p.saved, attempt: p.attempts}
 		var places []place
 		if c != nil {
 			places = c.find(port)

@@ -142,7 +142,7 @@ type replugger struct {
 func (o *ovsdb) replugger() replugger {
 	o.t.Helper()
 	log := &logBuffer{}
-	r := replugger{New(o.address(), o.path("replug.json"), zerolog.New(log)), log}
+	r := replugger{New(o.address(), o.path("replug.json"), nil, zerolog.New(log)), log}
 	ctx, cancel := context.WithCancel(o.t.Context())
 	var done sync.WaitGroup
 	done.Go(func() { r.Run(ctx) })

@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/rs/zerolog"
 
+	"github.com/earlybind/earlybind/publisher/metrics"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -33,6 +34,9 @@ type Replugger struct {
 	dial func(context.Context) (net.Conn, error)
 	file string // where what is saved is kept
 	log  zerolog.Logger
+
+	metrics *metrics.Publisher
+
 	wake chan struct{} // holds a token when levels has changed
 
 	mu       sync.Mutex
@@ -42,12 +46,14 @@ type Replugger struct {
 
 // New makes a Replugger for the database at an address; see [CheckAddress]. The
 // file keeps what is saved of guests that stand still over a restart.
-func New(address, file string, log zerolog.Logger) *Replugger {
+func New(address, file string, m *metrics.Publisher, log zerolog.Logger) *Replugger {
 	path := strings.TrimPrefix(address, "unix:")
-	return newReplugger(func(ctx context.Context) (net.Conn, error) {
+	r := newReplugger(func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
 	}, file, log)
+	r.metrics = m
+	return r
 }
 
 func newReplugger(dial func(context.Context) (net.Conn, error), file string, log zerolog.Logger) *Replugger {
@@ -139,6 +145,7 @@ func (r *Replugger) Run(ctx context.Context) {
 }
 
 func (r *Replugger) open(c *contents) {
+	r.metrics.Connected(metrics.ToOVSDB)
 	r.log.Info().Int("interfaces", len(c.interfaces)).Msg("Open vSwitch database connected")
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -193,6 +200,7 @@ func (r *Replugger) next() (todo []task, at time.Time) {
 		}
 	}
 	for _, s := range lines {
+		s.count(r.metrics)
 		s.write(r.log)
 	}
 	return todo, at
@@ -253,6 +261,16 @@ func (r *Replugger) connect(ctx context.Context, news func(any)) {
 		case <-time.After(delay):
 		case <-ctx.Done():
 		}
+	}
+}
+
+// count counts the decisions that end what is done for a port.
+func (s line) count(m *metrics.Publisher) {
+	switch s.what {
+	case sayVerified:
+		m.Replugged(metrics.ReplugVerified)
+	case sayGaveUp:
+		m.Replugged(metrics.ReplugGaveUp)
 	}
 }
 

@@ -14,8 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/earlybind/earlybind/publisher/metrics"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -29,6 +31,8 @@ type bench struct {
 	conn   net.Conn
 	dialed int
 	log    logBuffer
+
+	registry *prometheus.Registry
 }
 
 func inBubble(t *testing.T, test func(*testing.T, *bench)) {
@@ -36,6 +40,8 @@ func inBubble(t *testing.T, test func(*testing.T, *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{d: newFakeDatabase()}
 		b.Replugger = newReplugger(b.dial, filepath.Join(t.TempDir(), "replug.json"), zerolog.New(&b.log))
+		b.registry = prometheus.NewRegistry()
+		b.metrics = metrics.NewPublisher(b.registry)
 		ctx, cancel := context.WithCancel(t.Context())
 		var done sync.WaitGroup
 		done.Go(func() { b.Run(ctx) })
@@ -151,6 +157,7 @@ func TestReplugFromPauseToVerified(t *testing.T) {
 		if got := b.d.names(); got != "" || len(b.lines(t, "replug disarmed")) != 1 {
 			t.Errorf("ports %q after the minute", got)
 		}
+		b.wantReplugs(t, 1, 0)
 	})
 }
 
@@ -303,6 +310,9 @@ func TestReadingBeginsTheMinute(t *testing.T) {
 		if got := b.d.names(); got != "tapa" {
 			t.Errorf("ports %q", got)
 		}
+		time.Sleep(window) // and the agent does not wire it
+		synctest.Wait()
+		b.wantReplugs(t, 0, 1)
 	})
 }
 
