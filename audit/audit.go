@@ -1,6 +1,7 @@
-// Package audit writes the audit log: one JSON line per decision, which can be
-// understood alone. docs/audit.md describes the schema to its readers; a change
-// of a field's meaning raises [Schema].
+// Package audit writes the audit log, and reads it: one JSON line per decision,
+// which can be understood alone. docs/audit.md describes the schema to its readers;
+// a change of a field's meaning raises [Schema]. What a log says as a whole is told
+// by audit/report.
 package audit
 
 import (
@@ -9,9 +10,6 @@ import (
 
 	"github.com/rs/zerolog"
 )
-
-// Schema is the version of the line format, in every line as "schema".
-const Schema = 1
 
 // Event says what a line is about.
 type Event string
@@ -62,6 +60,7 @@ type Line struct {
 	Handover Handover
 	Phase    string // of the handover, after this
 	Port     string
+	Driver   string // the port's mechanism driver, as far as known
 	Host     string // whose row, or who spoke
 	Saw      string // what was seen
 	Decided  string // what was decided or done
@@ -74,39 +73,40 @@ type Line struct {
 }
 
 // Log writes lines. It is safe for concurrent use.
-type Log struct{ logger zerolog.Logger }
+type Log struct {
+	logger zerolog.Logger
+	now    func() time.Time
+}
 
 // New writes to w. Lines of a level below the given one are left out.
 func New(w io.Writer, level zerolog.Level, replica string) Log {
-	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000000Z07:00"
-	zerolog.DurationFieldUnit = time.Millisecond
-	return Log{zerolog.New(w).Level(level).With().Timestamp().Int("schema", Schema).Str("replica", replica).Logger()}
+	return NewAt(time.Now, w, level, replica)
+}
+
+// NewAt is [New] with another clock than the machine's, for what was not written
+// when it happened.
+func NewAt(now func() time.Time, w io.Writer, level zerolog.Level, replica string) Log {
+	return Log{zerolog.New(w).Level(level).With().Int("schema", Schema).Str("replica", replica).Logger(), now}
 }
 
 // Of gives a log whose lines name the broker that they are about: for a replica
 // that serves several.
 func (l Log) Of(broker string) Log {
-	return Log{l.logger.With().Str("broker", broker).Logger()}
+	l.logger = l.logger.With().Str("broker", broker).Logger()
+	return l
 }
 
 // Record writes one line: alarms, refusals and errors as warnings or errors,
-// all else as information.
+// all else as information. [Parse] reads it.
 func (l Log) Record(line Line) {
 	e := l.logger.WithLevel(line.level())
+	e.Str("time", l.now().UTC().Format(stamp))
 	e.Str("event", string(line.Event))
 	if h := line.Handover; h.Instance != "" {
-		e.Str("handover", h.Instance+"/"+h.RequestID).Str("instance", h.Instance)
-		text(e, "request_id", h.RequestID)
-		text(e, "source", h.Source)
-		text(e, "destination", h.Destination)
+		e.Str("handover", h.Instance+"/"+h.RequestID)
+		put(e, &line, handoverTexts[:])
 	}
-	text(e, "phase", line.Phase)
-	text(e, "port", line.Port)
-	text(e, "host", line.Host)
-	text(e, "saw", line.Saw)
-	text(e, "decided", line.Decided)
-	text(e, "outcome", line.Outcome)
-	text(e, "why", line.Why)
+	put(e, &line, texts[:])
 	if line.Err != nil {
 		e.Str("error", line.Err.Error())
 	}
@@ -114,12 +114,20 @@ func (l Log) Record(line Line) {
 		e.Float64("took_ms", float64(line.Took.Microseconds())/1000)
 	}
 	if !line.At.IsZero() {
-		e.Str("at", line.At.UTC().Format(zerolog.TimeFieldFormat))
+		e.Str("at", line.At.UTC().Format(stamp))
 	}
 	for name, value := range line.Figures {
 		e.Int64(name, value)
 	}
 	e.Send()
+}
+
+func put(e *zerolog.Event, line *Line, fields []text) {
+	for _, f := range fields {
+		if value := *f.of(line); value != "" {
+			e.Str(f.name, value)
+		}
+	}
 }
 
 func (l Line) level() zerolog.Level {
@@ -131,10 +139,4 @@ func (l Line) level() zerolog.Level {
 		return zerolog.WarnLevel
 	}
 	return zerolog.InfoLevel
-}
-
-func text(e *zerolog.Event, name, value string) {
-	if value != "" {
-		e.Str(name, value)
-	}
 }

@@ -146,6 +146,9 @@ func TestASuccessfulMigrationAsItsAuditLinesTellIt(t *testing.T) {
 			if h := l.Handover; h.Instance != guest || h.RequestID != "req" || h.Source != src || h.Destination != dst {
 				t.Errorf("a line cannot be understood alone: %+v", l)
 			}
+			if (l.Driver == "openvswitch") != (l.Port != "") {
+				t.Errorf("a line of a port names its driver, and no other: %+v", l)
+			}
 		}
 		end := s.last(t, audit.HandoverEnded)
 		if end.Figures["lead_ms"] != 500 || end.Figures["pause_to_arrival_ms"] != 200 || end.Figures["pause_to_activate_ms"] != 0 {
@@ -413,11 +416,11 @@ func TestFiguresOfATimeline(t *testing.T) {
 		want     map[string]int64
 	}{
 		"nothing":        {timeline{}, map[string]int64{}},
-		"activated":      {timeline{paused: 10 * ms, activate: 11 * ms, answered: 161 * ms, nova: 700 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_nova_ms": 690, "lead_ms": 539}},
-		"Nova was first": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 800 * ms, nova: 700 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_nova_ms": 690, "lead_ms": -100}},
+		"activated":      {timeline{paused: 10 * ms, activate: 11 * ms, answered: 161 * ms, nova: 700 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_active_ms": 151, "pause_to_nova_ms": 690, "lead_ms": 539}},
+		"Nova was first": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 800 * ms, nova: 700 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_active_ms": 790, "pause_to_nova_ms": 690, "lead_ms": -100}},
 		"observed": {timeline{paused: 10 * ms, arrived: 20 * ms, nova: 700 * ms}, map[string]int64{
 			"pause_to_arrival_ms": 10, "pause_to_nova_ms": 690, "would_lead_suspended_ms": 690, "would_lead_resumed_ms": 680}},
-		"failed": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 100 * ms}, map[string]int64{"pause_to_activate_ms": 1}},
+		"failed": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 100 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_active_ms": 90}},
 	} {
 		if got := c.timeline.figures(); fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
