@@ -16,12 +16,12 @@ const longest = 4 << 20
 
 // Skipped counts what is in a log beside the lines of the audit log.
 type Skipped struct {
-	Text     int  // plain text
-	JSON     int  // other programs' JSON
-	Cut      int  // a line of which a part is missing, or that is longer than 4 MiB
-	Emptied  int  // journalctl -o json without -a gives null for a field above 4096 bytes
-	Schema   int  // lines of another version of the audit log
-	CutShort bool // the file ends within its compressed data
+	Text     int  `json:"text"`              // plain text
+	JSON     int  `json:"json"`              // other programs'
+	Cut      int  `json:"cut"`               // a line of which a part is missing, or that is longer than 4 MiB
+	Emptied  int  `json:"without_message"`   // journalctl -o json without -a gives null for a field above 4096 bytes
+	Schema   int  `json:"of_another_schema"` // lines of another version of the audit log
+	CutShort bool `json:"file_cut_short"`    // the file ends within its compressed data
 }
 
 // Add adds what was counted in another log.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/earlybind/earlybind/audit"
 )
@@ -88,4 +89,39 @@ func OfRequest(method, path, port string, status int) (what string) {
 	what = method + strings.TrimPrefix(strings.Replace(path, port, "", 1), "/v2.0/ports")
 	what = strings.NewReplacer("//", "/", "/bindings", " bindings", "PUT/", "PUT port").Replace(what)
 	return fmt.Sprintf("%s: %d", what, status)
+}
+
+// OfLog names any line of a handover, where the audit log is all that there is: what the
+// hosts said, and what was written to Neutron, stands in it too.
+func OfLog(l audit.Line) (who, what string) {
+	fault := ""
+	if l.Err != nil {
+		fault = ": " + l.Err.Error()
+	}
+	switch l.Event {
+	case audit.EvidenceSeen:
+		if event, ok := strings.CutPrefix(l.Saw, "libvirt: "); ok {
+			event, detail, _ := strings.Cut(event, "/")
+			return OfEvent(l.Host, event, detail)
+		}
+	case audit.HandoverBegun:
+		return "earlybind", "handover.begun (" + l.Why + ")"
+	case audit.PortWritten:
+		what = strings.TrimSpace(l.Decided+" "+l.Host) + ": " + l.Outcome + fault
+		if l.Took >= time.Second {
+			what += fmt.Sprintf(", after %.1f s", l.Took.Seconds())
+		}
+		return ByEarlybind, what
+	case audit.PortVerified:
+		switch {
+		case l.Outcome == "" && l.Err == nil: // within a restore
+			return "earlybind", strings.TrimSpace("restore: " + l.Decided + " " + l.Why)
+		case l.Decided == "":
+			return "earlybind", "read: " + l.Outcome + fault
+		}
+	}
+	if who, what, ok := OfLine(l); ok {
+		return who, what + fault
+	}
+	return "earlybind", strings.TrimSpace(string(l.Event)+" "+l.Outcome+" "+l.Saw) + fault
 }
