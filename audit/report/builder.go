@@ -25,6 +25,9 @@ const (
 	// not: answers and alarms can come after an end, as long as the consumer remembers
 	// the instance.
 	keptRecent = 1000
+	// keptNotRight is of how many handovers that are not right, and were not asked for,
+	// the lines are kept: the last.
+	keptNotRight = 1000
 )
 
 // Options choose what a report is about; the zero value is everything. Empty fields
@@ -46,6 +49,8 @@ type Builder struct {
 	replicas map[string]*replica
 	segments []*segment // in the order of their first lines
 	recent   []*segment // that ended last
+	notRight []*segment // the last of which the lines are kept
+	words    map[string]string
 	events   map[audit.Event]*Happening
 	alarms   []Alarm
 	journal  map[string]Left // by port
@@ -85,7 +90,7 @@ type course struct {
 // New makes a builder.
 func New(o Options) *Builder {
 	return &Builder{
-		options: o, replicas: map[string]*replica{}, events: map[audit.Event]*Happening{},
+		options: o, replicas: map[string]*replica{}, events: map[audit.Event]*Happening{}, words: map[string]string{},
 		journal: map[string]Left{}, settled: map[string]settledPort{},
 	}
 }
@@ -99,6 +104,8 @@ func (b *Builder) Add(e audit.Entry) {
 	if e.Time.After(b.to) {
 		b.to = e.Time
 	}
+	e.Handover.Source, e.Handover.Destination = b.word(e.Handover.Source), b.word(e.Handover.Destination)
+	e.Driver, e.Outcome = b.word(e.Driver), b.word(e.Outcome)
 	r := b.replicas[e.Replica]
 	if r == nil {
 		r = &replica{name: e.Replica, sessions: map[string]*session{}}
@@ -200,13 +207,35 @@ func (b *Builder) close(c *course, cut string) {
 	}
 	of.selected = b.selects(of)
 	b.recent = append(b.recent, of)
-	if len(b.recent) > keptRecent {
-		if old := b.recent[0]; old.right() && !b.told(old) {
-			old.drop()
-		}
-		b.recent[0] = nil
-		b.recent = b.recent[1:]
+	if len(b.recent) <= keptRecent {
+		return
 	}
+	old := b.recent[0]
+	b.recent = b.recent[1:]
+	if c := old.session.instances[old.instance]; c != nil && c.open == nil && c.last == old {
+		delete(old.session.instances, old.instance)
+	}
+	switch {
+	case b.told(old):
+	case old.right():
+		old.drop()
+	default:
+		if b.notRight = append(b.notRight, old); len(b.notRight) > keptNotRight {
+			b.notRight[0].drop()
+			b.notRight = b.notRight[1:]
+		}
+	}
+}
+
+// word gives the one copy of a name that many handovers have.
+func (b *Builder) word(name string) string {
+	if known, ok := b.words[name]; ok {
+		return known
+	}
+	if len(b.words) < 100_000 {
+		b.words[name] = name
+	}
+	return name
 }
 
 // told tells whether a segment's lines are to be kept.
@@ -286,8 +315,8 @@ func (b *Builder) Report(skipped audit.Skipped, notes ...string) Report {
 	b.leaveOpen()
 	r := Report{
 		Version: Version, Rules: newRules(),
-		Log:    Log{Lines: b.lines, Skipped: skipped, From: b.from, To: b.to, Replicas: slices.Sorted(maps.Keys(b.replicas))},
-		Counts: Counts{Outcomes: map[string]int{}},
+		Log:       Log{Lines: b.lines, Skipped: skipped, From: b.from, To: b.to, Replicas: slices.Sorted(maps.Keys(b.replicas))},
+		Counts:    Counts{Outcomes: map[string]int{}},
 		Handovers: []Handover{}, Alarms: append([]Alarm{}, b.alarms...), Journal: slices.SortedFunc(maps.Values(b.journal), func(x, y Left) int {
 			return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Port, y.Port))
 		}),

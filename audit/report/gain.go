@@ -78,6 +78,34 @@ func Outage(figures map[string]int64) (with, alone int64) {
 	return with, alone
 }
 
+// row is one figure of a gain.
+type row struct {
+	Name   string
+	Spread Spread
+}
+
+func (g Gain) rows() []row {
+	return []row{
+		{"lead: ACTIVE before Nova began to activate", g.Lead},
+		{"outage with earlybind", g.Outage},
+		{"outage with Nova alone, at least", g.OutageAlone},
+		{"lead it would have been, policy suspended", g.WouldSuspended},
+		{"lead it would have been, policy resumed", g.WouldResumed},
+	}
+}
+
+// gainNotes say what the figures mean, and why some are missing.
+func gainNotes(gains []Gain) []string {
+	notes := []string{
+		"outage: from the guest's pause until it ran on a destination with ACTIVE rows; with Nova alone: until it took over, of every",
+		"migration that tells. How long the agent takes to wire the port comes on top of both, and is not in the log.",
+	}
+	if all := gains[len(gains)-1]; all.Lead.Count+all.WouldSuspended.Count+all.WouldResumed.Count == 0 {
+		notes = append(notes, "No lead is known: what speaks of Nova needs its notifications (README, \"Use it\").")
+	}
+	return notes
+}
+
 type gathered struct {
 	gain                                            Gain
 	lead, wouldSuspended, wouldResumed, with, alone []int64

@@ -63,7 +63,7 @@ type Case struct {
 
 // tally counts for one handover, so that one that was not asked for counts for nothing.
 type tally struct {
-	held, unjudged [rules]int
+	held, unjudged [rules]uint32 // small: there is one for each handover
 	broken         []broken
 }
 
@@ -94,8 +94,8 @@ func newRules() []Rule {
 // add counts a handover's.
 func (t *tally) add(to []Rule, s *segment) {
 	for r := range rules {
-		to[r].Held += t.held[r]
-		to[r].Unjudged += t.unjudged[r]
+		to[r].Held += int(t.held[r])
+		to[r].Unjudged += int(t.unjudged[r])
 	}
 	for _, b := range t.broken {
 		to[b.rule].Broken++

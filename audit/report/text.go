@@ -185,23 +185,18 @@ func (t *text) gains(gains []Gain) {
 		t.line("Gain: no migration has succeeded in this log")
 		return
 	}
-	t.line("Gain, in ms: p50 / p99 (of how many)")
-	t.line("  %-16s %9s %6s  %-22s %-22s %-22s %s", "driver", "migrated", "early", "lead", "outage", "outage with Nova alone", "lead it would have been: suspended, resumed")
+	t.line("Gain, in ms")
 	for _, g := range gains {
-		t.line("  %-16s %9d %6d  %-22s %-22s %-22s %s, %s", g.Driver, g.Migrated, g.Early, g.Lead, g.Outage, g.OutageAlone, g.WouldSuspended, g.WouldResumed)
+		t.line("  %-24s %s, %d with a port that earlybind activated", g.Driver, count(g.Migrated, "migration"), g.Early)
+		for _, row := range g.rows() {
+			if row.Spread.Count > 0 {
+				t.line("    %-44s p50 %6d   p99 %6d   most %6d   of %d", row.Name, row.Spread.P50, row.Spread.P99, row.Spread.Max, row.Spread.Count)
+			}
+		}
 	}
-	t.line("  early: a port was activated by earlybind. lead: before Nova began to. outage: from the guest's pause until it ran on a")
-	t.line("  destination with ACTIVE rows; with Nova alone at least that, of the same migrations; the agent's wiring comes on top of both.")
-	if gains[len(gains)-1].Lead.Count+gains[len(gains)-1].WouldSuspended.Count+gains[len(gains)-1].WouldResumed.Count == 0 {
-		t.line("  No lead is known: figures that speak of Nova need its notifications (README, \"Use it\").")
+	for _, note := range gainNotes(gains) {
+		t.line("  %s", note)
 	}
-}
-
-func (s Spread) String() string {
-	if s.Count == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%d / %d (%d)", s.P50, s.P99, s.Count)
 }
 
 func (t *text) rules(rules []Rule) {
@@ -271,18 +266,14 @@ func (t *text) told(r Report) {
 	}
 }
 
+var verdictWords = map[Verdict]string{
+	Right: "right", NotRight: "NOT RIGHT", Superseded: "gave way to another migration of the instance, with nothing left to be done",
+	Unknown: "how it ended is not known",
+}
+
 func (t *text) full(h Handover) {
 	t.head(h)
-	said := "right"
-	switch h.Verdict {
-	case NotRight:
-		said = "NOT RIGHT"
-	case Superseded:
-		said = "gave way to another migration of the instance, with nothing left to be done"
-	case Unknown:
-		said = "how it ended is not known"
-	}
-	t.line("    %s; %s, %d activated early; by %s", said, count(h.Ports, "port"), h.Activated, strings.Join(h.Replicas, ", then "))
+	t.line("    %s; %s, %d activated early; by %s", verdictWords[h.Verdict], count(h.Ports, "port"), h.Activated, strings.Join(h.Replicas, ", then "))
 	for _, why := range h.Why {
 		t.line("    %s", why)
 	}

@@ -34,11 +34,10 @@ func Sort(moments []Moment) {
 	slices.SortStableFunc(moments, func(a, b Moment) int { return cmp.Compare(a.MS, b.MS) })
 }
 
-// Text draws sorted moments. The same thing said again soon becomes one line.
-func Text(moments []Moment) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%12s  %-22s %s\n", "ms from pause", "who", "what")
+// Together makes the same thing said again soon one moment, of sorted ones.
+func Together(moments []Moment) []Moment {
 	same := func(a, b Moment) bool { return a.Who == b.Who && a.What == b.What && b.MS-a.MS < together }
+	var out []Moment
 	for i, at := range moments {
 		if slices.ContainsFunc(moments[:i], func(e Moment) bool { return same(e, at) }) {
 			continue
@@ -50,11 +49,20 @@ func Text(moments []Moment) string {
 				last = later.MS
 			}
 		}
-		what := at.What
 		if times > 1 {
-			what += fmt.Sprintf("  ×%d, last %+.0f", times, last)
+			at.What += fmt.Sprintf("  ×%d, last %+.0f", times, last)
 		}
-		fmt.Fprintf(&b, "%+12.0f   %-22s %s\n", at.MS, at.Who, what)
+		out = append(out, at)
+	}
+	return out
+}
+
+// Text draws sorted moments. The same thing said again soon becomes one line.
+func Text(moments []Moment) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%12s  %-22s %s\n", "ms from pause", "who", "what")
+	for _, at := range Together(moments) {
+		fmt.Fprintf(&b, "%+12.0f   %-22s %s\n", at.MS, at.Who, at.What)
 	}
 	return b.String()
 }
