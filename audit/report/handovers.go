@@ -83,7 +83,7 @@ func (b *Builder) handover(parts []*segment) Handover {
 	h.Drivers = slices.Compact(h.Drivers)
 	h.judge(parts)
 	if keep || h.Verdict == NotRight || h.Verdict == Unknown {
-		h.Timeline = b.timeline(parts)
+		h.Timeline, h.PauseSeen = b.timeline(parts)
 	}
 	return h
 }
@@ -148,13 +148,12 @@ func (c *Counts) add(h Handover) {
 
 // timeline draws the lines, in milliseconds from the guest's pause; where none was seen,
 // from the first line.
-func (b *Builder) timeline(parts []*segment) []timeline.Moment {
-	var moments []timeline.Moment
+func (b *Builder) timeline(parts []*segment) (moments []timeline.Moment, paused bool) {
 	zero := parts[0].first
 	for i := len(parts) - 1; i >= 0; i-- {
 		for _, e := range parts[i].lines {
 			if e.Phase == "paused" || e.Phase == "postcopy" {
-				zero = e.Time
+				zero, paused = e.Time, true
 				break
 			}
 		}
@@ -174,7 +173,7 @@ func (b *Builder) timeline(parts []*segment) []timeline.Moment {
 			moments = append(moments, timeline.Moment{MS: since(zero, s.last), Who: "(log)", What: s.cut})
 		}
 	}
-	return moments
+	return moments, paused
 }
 
 func since(zero, t time.Time) float64 { return float64(t.Sub(zero).Microseconds()) / 1000 }

@@ -79,7 +79,7 @@ type listed struct {
 // is the name and version of what has made it.
 func HTML(w io.Writer, r Report, o Options, program string) error {
 	p := page{
-		Report: r, Program: program, Fine: r.Fine(), Asked: o.asks(), Loose: len(r.Alarms)+len(r.Journal) > 0, Title: "All of the log",
+		Report: r, Program: program, Fine: r.Fine(), Asked: o.asks(), Loose: len(r.Alarms)+len(r.Journal) > 0, Title: "all of the log",
 		Migrated: count1(r, migrated), Restored: count1(r, restored), Bars: barsOf(r.Handovers),
 	}
 	var asked []string
@@ -132,7 +132,7 @@ func listedOf(h Handover) listed {
 }
 
 func toldOf(h Handover) told {
-	t := told{Handover: h, Class: verdictClasses[h.Verdict], Said: verdictWords[h.Verdict], Lanes: lanesOf(h.Timeline), Moments: timeline.Together(h.Timeline)}
+	t := told{Handover: h, Class: verdictClasses[h.Verdict], Said: verdictWords[h.Verdict], Lanes: lanesOf(h.Timeline, h.PauseSeen), Moments: timeline.Together(h.Timeline)}
 	for _, name := range slices.Sorted(maps.Keys(h.Figures)) {
 		t.Numbers = append(t.Numbers, number{name, h.Figures[name]})
 	}

@@ -83,9 +83,9 @@ func barsOf(handovers []Handover) *bars {
 		counts[i][k]++
 		out.Most = max(out.Most, counts[i][0]+counts[i][1]+counts[i][2])
 	}
-	width := float64(plotWidth-plotLeft-plotRight) / float64(n)
-	width = min(width, 60)
+	width := min(float64(plotWidth-plotLeft-plotRight)/float64(n), 60)
 	const room = barFloor - 20
+	free := 0.0 // where there is room for the next time
 	for i, c := range counts {
 		at := begin.Add(time.Duration(i) * step.of)
 		x := plotLeft + float64(i)*width
@@ -100,8 +100,9 @@ func barsOf(handovers []Handover) *bars {
 			b.Parts = append(b.Parts, barPart{classes[k], y, height})
 		}
 		out.Bars = append(out.Bars, b)
-		if i%max(1, n/5) == 0 && x < plotWidth-plotRight-60 {
+		if x >= free && x < plotWidth-plotRight-80 {
 			out.Ticks = append(out.Ticks, tick{x, at.Format(step.layout)})
+			free = x + 110
 		}
 	}
 	out.Utmost = barFloor - room
@@ -216,8 +217,13 @@ func stretched(ms float64) float64 {
 	return math.Copysign(math.Log10(1+math.Abs(ms)/20), ms)
 }
 
-// lanesOf draws moments; nil where there are none.
-func lanesOf(moments []timeline.Moment) *lanes {
+// lanesOf draws moments, from the guest's pause or else the first of them; nil where there
+// are none.
+func lanesOf(moments []timeline.Moment, paused bool) *lanes {
+	zero := "first line"
+	if paused {
+		zero = "pause"
+	}
 	if len(moments) == 0 {
 		return nil
 	}
@@ -247,7 +253,7 @@ func lanesOf(moments []timeline.Moment) *lanes {
 		ms   float64
 		text string
 	}{
-		{-600_000, "−10 min"}, {-60_000, "−1 min"}, {-10_000, "−10 s"}, {-1000, "−1 s"}, {-100, "−100 ms"}, {0, "pause"},
+		{-600_000, "−10 min"}, {-60_000, "−1 min"}, {-10_000, "−10 s"}, {-1000, "−1 s"}, {-100, "−100 ms"}, {0, zero},
 		{100, "100 ms"}, {1000, "1 s"}, {10_000, "10 s"}, {60_000, "1 min"}, {600_000, "10 min"}, {3_600_000, "1 h"},
 	} {
 		at := x(t.ms)

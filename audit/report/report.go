@@ -92,8 +92,10 @@ type Handover struct {
 	Activated   int              `json:"activated"` // ports that earlybind has activated
 	Drivers     []string         `json:"drivers,omitempty"`
 	Figures     map[string]int64 `json:"figures,omitempty"`
-	// Timeline is left out of handovers that are right and were not asked for.
-	Timeline []timeline.Moment `json:"timeline,omitempty"`
+	// Timeline is left out of handovers that are right and were not asked for. It
+	// counts from the guest's pause, or if that was not seen from the first line.
+	Timeline  []timeline.Moment `json:"timeline,omitempty"`
+	PauseSeen bool              `json:"pause_seen,omitempty"` // in the timeline
 }
 
 // Alarm is a line that calls an operator.
