@@ -24,7 +24,7 @@ HANDOVERS ?= 1000
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells)
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short cluster model test test-unit test-alerts test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short cluster model test test-unit test-alerts test-browser test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,7 +69,7 @@ cluster: ## a RabbitMQ of three nodes, whose leader is killed or cut off, and co
 model: ## CHECKS=10000: the handovers of recorded streams under many more orders, losses and delays than test-unit has
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
 
-test: test-unit test-alerts test-lab test-zed ## everything but the long runs; ends with no lab running
+test: test-unit test-alerts test-browser test-lab test-zed ## everything but the long runs; ends with no lab running
 
 test-unit: prerequisites ## no server needed
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -79,6 +79,10 @@ test-unit: prerequisites ## no server needed
 
 test-alerts: ## the alert rules, the dashboard's queries and a scrape, by promtool, which is fetched where it is missing
 	GOFLAGS=-tags=$(TAGS),promtool go test -count=1 ./tests/monitoring
+
+test-browser: ## the page of earlybind audit -html in a real browser (chromium); its pictures are in var/
+	@deploy/lab/prerequisites browser
+	$(INTEGRATION) go test -count=1 ./tests/browser
 
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
 	$(LAB) down

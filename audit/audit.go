@@ -1,6 +1,7 @@
-// Package audit writes the audit log: one JSON line per decision, which can be
-// understood alone. docs/audit.md describes the schema to its readers; a change
-// of a field's meaning raises [Schema].
+// Package audit writes the audit log, and reads it: one JSON line per decision,
+// which can be understood alone. docs/audit.md describes the schema to its readers;
+// a change of a field's meaning raises [Schema]. What a log says as a whole is told
+// by audit/report.
 package audit
 
 import (
@@ -9,9 +10,6 @@ import (
 
 	"github.com/rs/zerolog"
 )
-
-// Schema is the version of the line format, in every line as "schema".
-const Schema = 1
 
 // Event says what a line is about.
 type Event string
@@ -65,7 +63,7 @@ type Kind string
 const (
 	AlarmGuest      Kind = "guest"      // the hosts do not agree where the guest runs
 	AlarmRows       Kind = "rows"       // a port's rows are wrong
-	AlarmDown       Kind = "down"       // they are right, and the agent does not report the port up
+	AlarmDown       Kind = "down"       // they are right, and the port is not known to be up
 	AlarmUnfinished Kind = "unfinished" // a handover was cut off: nothing is known of how its ports stand
 	AlarmJournal    Kind = "journal"    // the journal does not take what it is to keep
 )
@@ -96,7 +94,7 @@ type Line struct {
 	Kind     Kind   // of an alarm, a refusal, a parked message
 	Phase    string // of the handover, after this
 	Port     string
-	Driver   string // of a handover that has ended: its ports' mechanism driver, DriverMixed or, if none was shown, empty
+	Driver   string // the port's mechanism driver, as far as known; of a handover that has ended its ports', or DriverMixed
 	Host     string // whose row, or who spoke
 	Saw      string // what was seen
 	Decided  string // what was decided or done
@@ -111,21 +109,27 @@ type Line struct {
 // Log writes lines. It is safe for concurrent use.
 type Log struct {
 	logger zerolog.Logger
+	now    func() time.Time
 	broker string
 	count  func(broker string, line Line) // may be nil
 }
 
 // New writes to w. Lines of a level below the given one are left out.
 func New(w io.Writer, level zerolog.Level, replica string) Log {
-	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000000Z07:00"
-	zerolog.DurationFieldUnit = time.Millisecond
-	return Log{logger: zerolog.New(w).Level(level).With().Timestamp().Int("schema", Schema).Str("replica", replica).Logger()}
+	return NewAt(time.Now, w, level, replica)
+}
+
+// NewAt is [New] with another clock than the machine's, for what was not written
+// when it happened.
+func NewAt(now func() time.Time, w io.Writer, level zerolog.Level, replica string) Log {
+	return Log{logger: zerolog.New(w).Level(level).With().Int("schema", Schema).Str("replica", replica).Logger(), now: now}
 }
 
 // Of gives a log whose lines name the broker that they are about: for a replica
 // that serves several.
 func (l Log) Of(broker string) Log {
-	return Log{l.logger.With().Str("broker", broker).Logger(), broker, l.count}
+	l.logger, l.broker = l.logger.With().Str("broker", broker).Logger(), broker
+	return l
 }
 
 // Counted gives a log that has count told of each line, also of those that its level
@@ -137,25 +141,16 @@ func (l Log) Counted(count func(broker string, line Line)) Log {
 }
 
 // Record writes one line: alarms, refusals and errors as warnings or errors,
-// all else as information.
+// all else as information. [Parse] reads it.
 func (l Log) Record(line Line) {
 	e := l.logger.WithLevel(line.level())
+	e.Str("time", l.now().UTC().Format(stamp))
 	e.Str("event", string(line.Event))
 	if h := line.Handover; h.Instance != "" {
-		e.Str("handover", h.Instance+"/"+h.RequestID).Str("instance", h.Instance)
-		text(e, "request_id", h.RequestID)
-		text(e, "source", h.Source)
-		text(e, "destination", h.Destination)
+		e.Str("handover", h.Instance+"/"+h.RequestID)
+		put(e, &line, handoverTexts[:])
 	}
-	text(e, "kind", string(line.Kind))
-	text(e, "phase", line.Phase)
-	text(e, "port", line.Port)
-	text(e, "driver", line.Driver)
-	text(e, "host", line.Host)
-	text(e, "saw", line.Saw)
-	text(e, "decided", line.Decided)
-	text(e, "outcome", line.Outcome)
-	text(e, "why", line.Why)
+	put(e, &line, texts[:])
 	if line.Err != nil {
 		e.Str("error", line.Err.Error())
 	}
@@ -163,7 +158,7 @@ func (l Log) Record(line Line) {
 		e.Float64("took_ms", float64(line.Took.Microseconds())/1000)
 	}
 	if !line.At.IsZero() {
-		e.Str("at", line.At.UTC().Format(zerolog.TimeFieldFormat))
+		e.Str("at", line.At.UTC().Format(stamp))
 	}
 	for name, value := range line.Figures {
 		e.Int64(name, value)
@@ -171,6 +166,14 @@ func (l Log) Record(line Line) {
 	e.Send()
 	if l.count != nil {
 		l.count(l.broker, line)
+	}
+}
+
+func put(e *zerolog.Event, line *Line, fields []text) {
+	for _, f := range fields {
+		if value := *f.of(line); value != "" {
+			e.Str(f.name, value)
+		}
 	}
 }
 
@@ -183,10 +186,4 @@ func (l Line) level() zerolog.Level {
 		return zerolog.WarnLevel
 	}
 	return zerolog.InfoLevel
-}
-
-func text(e *zerolog.Event, name, value string) {
-	if value != "" {
-		e.Str(name, value)
-	}
 }

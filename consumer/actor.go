@@ -63,6 +63,7 @@ type actor struct {
 	ctx      context.Context //nolint:containedctx // ends with the handover
 	stop     context.CancelFunc
 	workers  map[string]*worker
+	drivers  map[string]string // of its ports
 	held     []heldMessage
 	timeline timeline
 	told     time.Duration // when what is being taken in was delivered, or found
@@ -179,7 +180,7 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 	case handover.Begin:
 		a.ctx, a.stop = context.WithCancel(ctx)
 		a.arming, a.armAgain = false, false
-		a.workers = map[string]*worker{}
+		a.workers, a.drivers = map[string]*worker{}, map[string]string{}
 		a.timeline = timeline{began: a.tools.clock()}
 		a.refresh()
 		a.record(audit.Line{Event: audit.HandoverBegun, Why: d.Why})
@@ -234,6 +235,9 @@ func (a *actor) concerns(in handover.Input) bool {
 
 func (a *actor) record(l audit.Line) {
 	l.Handover = a.about
+	if l.Port != "" {
+		l.Driver = a.drivers[l.Port]
+	}
 	if h := a.core.Current(); h != nil && l.Event != audit.HandoverEnded {
 		l.Phase = h.Phase().String()
 	}
@@ -266,6 +270,7 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 	a.timeline.shown(ports)
 	saw := ""
 	for _, p := range ports {
+		a.drivers[p.ID] = p.Driver
 		saw += p.ID + ": driver " + p.Driver + "; " + describe(p) + " "
 	}
 	now := a.tools.clock()
@@ -296,14 +301,14 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 	if w, ok := a.workers[id]; ok {
 		return w
 	}
-	ofHandover, about := a.ctx, a.about
+	ofHandover, about, driver := a.ctx, a.about, a.drivers[id]
 	w := &worker{
 		instance: a.instance,
 		port:     id,
 		tools:    a.tools,
 		mail:     newMailbox(),
 		report: func(l audit.Line) {
-			l.Handover = about
+			l.Handover, l.Driver = about, driver
 			a.tools.audit(l)
 		},
 	}

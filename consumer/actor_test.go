@@ -146,6 +146,9 @@ func TestASuccessfulMigrationAsItsAuditLinesTellIt(t *testing.T) {
 			if h := l.Handover; h.Instance != guest || h.RequestID != "req" || h.Source != src || h.Destination != dst {
 				t.Errorf("a line cannot be understood alone: %+v", l)
 			}
+			if (l.Driver == "openvswitch") != (l.Port != "" || l.Event == audit.HandoverEnded) {
+				t.Errorf("a line of a port, and the last, name the driver, and no other: %+v", l)
+			}
 		}
 		end := s.last(t, audit.HandoverEnded)
 		if reaction, told := end.Figures["reaction_ms"]; end.Driver != "openvswitch" || !told || reaction != 0 {

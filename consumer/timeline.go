@@ -73,6 +73,7 @@ func (t *timeline) figures() map[string]int64 {
 	}
 	span("pause_to_arrival_ms", t.paused, t.arrived)
 	span("pause_to_activate_ms", t.paused, t.activate)
+	span("pause_to_active_ms", t.paused, t.answered)
 	span("pause_to_nova_ms", t.paused, t.nova)
 	span("pause_to_active_ms", t.paused, t.answered)
 	span("reaction_ms", t.cause, t.activate)

@@ -16,6 +16,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/broker"
@@ -41,6 +42,8 @@ type Options struct {
 	// Follow, if set, is told of each moment as it comes; at is since the
 	// recording began.
 	Follow func(at time.Duration, instance, who, what string)
+	// Audit, if set, is given each line of the audit log, at since the recording began.
+	Audit func(at time.Duration, line audit.Line)
 }
 
 // Run replays a recording and tells each handover's story, in the order in which they
@@ -65,7 +68,14 @@ func Run(ctx context.Context, h recording.Header, messages []recording.Message, 
 		cloud.play(m, func(what string) { told.simulated(m.Instance, what) })
 	}
 
-	offline := consumer.NewOffline(settings(h, o), consumer.NewNeutron(cloud.client(timeline.ByEarlybind)), true, clock, told.line)
+	record := told.line
+	if o.Audit != nil {
+		record = func(l audit.Line) {
+			o.Audit(clock.now-origin, l)
+			told.line(l)
+		}
+	}
+	offline := consumer.NewOffline(settings(h, o), consumer.NewNeutron(cloud.client(timeline.ByEarlybind)), true, clock, record)
 	r := &run{clock: clock, cloud: cloud, offline: offline, told: told, messages: messages, speed: o.Speed}
 	r.deliverNext()
 	r.tidy()

@@ -1,4 +1,5 @@
-// The program earlybind records what a consumer would read, and replays recordings.
+// The program earlybind tells what a consumer's audit log says, records what a consumer
+// would read, and replays recordings.
 package main
 
 import (
@@ -21,14 +22,16 @@ const (
 	done       = 0
 	failed     = 1
 	wrongUsage = 2
+	notRight   = 3 // of audit
 )
 
 const usage = `earlybind looks into live migrations as earlybind's consumer sees them.
 
+  earlybind audit FILE...  tell what a consumer's log says: what happened, what ended wrong, what was gained
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did
   earlybind record FILE    record what a consumer would read off RabbitMQ, without tokens and names
 
-"earlybind replay -h" and "earlybind record -h" list their options. Recordings to begin with are in recordings/:
+"earlybind COMMAND -h" lists a command's options. Recordings to begin with are in recordings/:
 
   earlybind replay recordings/success.jsonl
 `
@@ -45,7 +48,7 @@ func main() {
 // run runs a command and gives the exit code.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"record": record, "replay": replayFile,
+		"audit": auditLogs, "record": record, "replay": replayFile,
 	}
 	switch {
 	case len(args) == 0:
@@ -69,6 +72,8 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 		return done
 	case errors.Is(err, errUsage):
 		return wrongUsage
+	case errors.Is(err, errNotRight):
+		return notRight
 	}
 	fmt.Fprintf(faults, "earlybind %s: %v\n", args[0], err)
 	return failed
@@ -76,26 +81,34 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 
 // parse reads a command's options and its FILE.
 func parse(f *flag.FlagSet, about string, args []string, faults io.Writer) (file string, err error) {
+	files, err := parseFiles(f, about, "FILE", args, faults)
+	if err == nil && len(files) != 1 {
+		return "", misused(f, faults, "one FILE is needed")
+	}
+	if err != nil {
+		return "", err
+	}
+	return files[0], nil
+}
+
+// parseFiles reads a command's options and all that is none.
+func parseFiles(f *flag.FlagSet, about, operands string, args []string, faults io.Writer) (files []string, err error) {
 	f.SetOutput(faults)
 	f.Usage = func() {
-		fmt.Fprintf(faults, "usage: earlybind %s [options] FILE\n\n%s\n\noptions:\n", f.Name(), about)
+		fmt.Fprintf(faults, "usage: earlybind %s [options] %s\n\n%s\n\noptions:\n", f.Name(), operands, about)
 		f.PrintDefaults()
 	}
-	var files []string
 	for len(args) > 0 { // options may stand after FILE
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return "", err
+			return nil, err
 		} else if err != nil {
-			return "", errUsage
+			return nil, errUsage
 		}
 		if args = f.Args(); len(args) > 0 {
 			files, args = append(files, args[0]), args[1:]
 		}
 	}
-	if len(files) != 1 {
-		return "", misused(f, faults, "one FILE is needed")
-	}
-	return files[0], nil
+	return files, nil
 }
 
 // misused says what is wrong with how a command was called.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -8,6 +9,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/recording"
 	"github.com/earlybind/earlybind/replay"
 )
@@ -24,6 +28,7 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 	f := flag.NewFlagSet("replay", flag.ContinueOnError)
 	options := replay.Options{}
 	f.Float64Var(&options.Speed, "speed", 0, "how many times as fast as recorded, 1 is as it was; gaps are cut to 5 s; 0: as fast as possible. At a speed each moment is printed as it comes, too")
+	log := f.String("audit", "", "write the consumer's audit log to this `FILE`, too: earlybind audit reads it")
 	policy := f.String("policy", "auto", "when earlybind activates, as EARLYBIND_POLICY: observe, auto, suspended or resumed")
 	name, err := parse(f, aboutReplay, args, faults)
 	if err != nil {
@@ -44,9 +49,16 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 			fmt.Fprintf(out, "%8.3f s  %.8s  %-22s %s\n", at.Seconds(), instance, who, what)
 		}
 	}
+	var lines bytes.Buffer
+	options.Audit = auditTo(&lines, header.Began)
 	stories, err := replay.Run(ctx, header, messages, options)
 	if err != nil {
 		return err
+	}
+	if *log != "" {
+		if err := os.WriteFile(*log, lines.Bytes(), 0o600); err != nil {
+			return err
+		}
 	}
 	if options.Speed != 0 {
 		fmt.Fprintln(out)
@@ -54,6 +66,16 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 	fmt.Fprint(out, replay.Text(header, stories))
 	_, err = fmt.Fprintf(out, "live migrations: %d; messages: %d; policy: %s\n", len(stories), len(messages), options.Policy)
 	return err
+}
+
+// auditTo writes the audit log of a replay of what was recorded then.
+func auditTo(w io.Writer, began time.Time) func(time.Duration, audit.Line) {
+	var now time.Time
+	log := audit.NewAt(func() time.Time { return now }, w, zerolog.InfoLevel, "replay")
+	return func(at time.Duration, line audit.Line) {
+		now = began.Add(at)
+		log.Record(line)
+	}
 }
 
 func open(name string) (recording.Header, []recording.Message, error) {

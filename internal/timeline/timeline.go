@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/earlybind/earlybind/audit"
 )
@@ -33,11 +34,10 @@ func Sort(moments []Moment) {
 	slices.SortStableFunc(moments, func(a, b Moment) int { return cmp.Compare(a.MS, b.MS) })
 }
 
-// Text draws sorted moments. The same thing said again soon becomes one line.
-func Text(moments []Moment) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%12s  %-22s %s\n", "ms from pause", "who", "what")
+// Together makes the same thing said again soon one moment, of sorted ones.
+func Together(moments []Moment) []Moment {
 	same := func(a, b Moment) bool { return a.Who == b.Who && a.What == b.What && b.MS-a.MS < together }
+	var out []Moment
 	for i, at := range moments {
 		if slices.ContainsFunc(moments[:i], func(e Moment) bool { return same(e, at) }) {
 			continue
@@ -49,11 +49,20 @@ func Text(moments []Moment) string {
 				last = later.MS
 			}
 		}
-		what := at.What
 		if times > 1 {
-			what += fmt.Sprintf("  ×%d, last %+.0f", times, last)
+			at.What += fmt.Sprintf("  ×%d, last %+.0f", times, last)
 		}
-		fmt.Fprintf(&b, "%+12.0f   %-22s %s\n", at.MS, at.Who, what)
+		out = append(out, at)
+	}
+	return out
+}
+
+// Text draws sorted moments. The same thing said again soon becomes one line.
+func Text(moments []Moment) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%12s  %-22s %s\n", "ms from pause", "who", "what")
+	for _, at := range Together(moments) {
+		fmt.Fprintf(&b, "%+12.0f   %-22s %s\n", at.MS, at.Who, at.What)
 	}
 	return b.String()
 }
@@ -88,4 +97,39 @@ func OfRequest(method, path, port string, status int) (what string) {
 	what = method + strings.TrimPrefix(strings.Replace(path, port, "", 1), "/v2.0/ports")
 	what = strings.NewReplacer("//", "/", "/bindings", " bindings", "PUT/", "PUT port").Replace(what)
 	return fmt.Sprintf("%s: %d", what, status)
+}
+
+// OfLog names any line of a handover, where the audit log is all that there is: what the
+// hosts said, and what was written to Neutron, stands in it too.
+func OfLog(l audit.Line) (who, what string) {
+	fault := ""
+	if l.Err != nil {
+		fault = ": " + l.Err.Error()
+	}
+	switch l.Event {
+	case audit.EvidenceSeen:
+		if event, ok := strings.CutPrefix(l.Saw, "libvirt: "); ok {
+			event, detail, _ := strings.Cut(event, "/")
+			return OfEvent(l.Host, event, detail)
+		}
+	case audit.HandoverBegun:
+		return "earlybind", "handover.begun (" + l.Why + ")"
+	case audit.PortWritten:
+		what = strings.TrimSpace(l.Decided+" "+l.Host) + ": " + l.Outcome + fault
+		if l.Took >= time.Second {
+			what += fmt.Sprintf(", after %.1f s", l.Took.Seconds())
+		}
+		return ByEarlybind, what
+	case audit.PortVerified:
+		switch {
+		case l.Outcome == "" && l.Err == nil: // within a restore
+			return "earlybind", strings.TrimSpace("restore: " + l.Decided + " " + l.Why)
+		case l.Decided == "":
+			return "earlybind", "read: " + l.Outcome + fault
+		}
+	}
+	if who, what, ok := OfLine(l); ok {
+		return who, what + fault
+	}
+	return "earlybind", strings.TrimSpace(string(l.Event)+" "+l.Outcome+" "+l.Saw) + fault
 }

@@ -1,0 +1,172 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"io"
+)
+
+// longest is the length of a line, in bytes, above which it is not read. The longest
+// that a consumer writes are of instances with some hundred ports: handover.armed
+// holds each port's rows.
+const longest = 4 << 20
+
+// Skipped counts what is in a log beside the lines of the audit log.
+type Skipped struct {
+	Text     int  `json:"text"`              // plain text
+	JSON     int  `json:"json"`              // other programs'
+	Cut      int  `json:"cut"`               // a line of which a part is missing, or that is longer than 4 MiB
+	Emptied  int  `json:"without_message"`   // journalctl -o json without -a gives null for a field above 4096 bytes
+	Schema   int  `json:"of_another_schema"` // lines of another version of the audit log
+	CutShort bool `json:"file_cut_short"`    // the file ends within its compressed data
+}
+
+// Add adds what was counted in another log.
+func (s *Skipped) Add(o Skipped) {
+	s.Text += o.Text
+	s.JSON += o.JSON
+	s.Cut += o.Cut
+	s.Emptied += o.Emptied
+	s.Schema += o.Schema
+	s.CutShort = s.CutShort || o.CutShort
+}
+
+// Read gives each line of the audit log that it finds in r to each, in order, until
+// each says that it has enough. It finds them alone on a line, behind a prefix
+// (docker compose, Kubernetes, syslog, journalctl's short form), and wrapped as
+// journalctl -o json and Docker's json-file have them; compressed by gzip or not. All
+// else is counted. The error is that of r or of the compression.
+func Read(r io.Reader, each func(Entry) (more bool)) (Skipped, error) {
+	var skipped Skipped
+	in := bufio.NewReaderSize(r, 1<<16)
+	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		unpacked, err := gzip.NewReader(in)
+		if err != nil {
+			return skipped, err
+		}
+		in = bufio.NewReaderSize(unpacked, 1<<16)
+	}
+	for {
+		line, err := readLine(in)
+		whole := !errors.Is(err, errTooLong)
+		if whole && len(line) > 0 && !skipped.take(line, each) {
+			return skipped, nil
+		}
+		switch {
+		case !whole:
+			skipped.Cut++
+		case errors.Is(err, io.EOF):
+			return skipped, nil
+		case errors.Is(err, io.ErrUnexpectedEOF): // of gzip
+			skipped.CutShort = true
+			return skipped, nil
+		case err != nil:
+			return skipped, err
+		}
+	}
+}
+
+var errTooLong = errors.New("the line is too long")
+
+// readLine gives the next line, which is good until the next call; with an error what
+// there was before it. A line that is too long is read over.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	line, err := in.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return bytes.TrimSpace(line), err
+	}
+	long := bytes.Clone(line)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		line, err = in.ReadSlice('\n')
+		if len(long) <= longest {
+			long = append(long, line...)
+		}
+	}
+	if len(long) > longest && (err == nil || errors.Is(err, io.EOF)) {
+		return nil, errTooLong
+	}
+	return bytes.TrimSpace(long), err
+}
+
+// take gives what a line of a file holds to each, or counts it.
+func (s *Skipped) take(line []byte, each func(Entry) bool) (more bool) {
+	begin := bytes.IndexByte(line, '{')
+	if begin < 0 {
+		s.Text++
+		return true
+	}
+	fields, err := object(line[begin:])
+	if err != nil {
+		if cutOff(line[begin:]) {
+			s.Cut++
+		} else {
+			s.Text++
+		}
+		return true
+	}
+	message, wrapped := fields["MESSAGE"] // systemd.journal-fields(7)
+	if !wrapped {
+		message, wrapped = fields["log"] // Docker's json-file
+	}
+	switch m := message.(type) {
+	case string:
+		return s.takeMessage([]byte(m), each)
+	case []any: // a message that is not UTF-8, byte by byte
+		return s.takeMessage(bytesOf(m), each)
+	case nil:
+		if wrapped {
+			s.Emptied++
+			return true
+		}
+	}
+	return s.takeFields(fields, each)
+}
+
+// takeMessage takes what was wrapped.
+func (s *Skipped) takeMessage(message []byte, each func(Entry) bool) (more bool) {
+	fields, err := object(bytes.TrimSpace(message))
+	switch {
+	case err == nil:
+		return s.takeFields(fields, each)
+	case cutOff(message):
+		s.Cut++
+	default:
+		s.Text++
+	}
+	return true
+}
+
+func (s *Skipped) takeFields(fields map[string]any, each func(Entry) bool) (more bool) {
+	entry, err := parse(fields)
+	switch {
+	case err == nil:
+		return each(entry)
+	case errors.Is(err, ErrSchema):
+		s.Schema++
+	case errors.Is(err, ErrOther):
+		s.JSON++
+	default:
+		s.Cut++
+	}
+	return true
+}
+
+// cutOff tells whether this is the beginning of a line of the audit log: each begins
+// with its level, schema and replica.
+func cutOff(line []byte) bool {
+	return bytes.HasPrefix(line, []byte(`{"level":`)) && bytes.Contains(line, []byte(`,"schema":`))
+}
+
+func bytesOf(numbers []any) []byte {
+	text := make([]byte, 0, len(numbers))
+	for _, n := range numbers {
+		number, _ := n.(json.Number)
+		if b, err := number.Int64(); err == nil && b >= 0 && b < 256 {
+			text = append(text, byte(b))
+		}
+	}
+	return text
+}

@@ -1,0 +1,242 @@
+package report
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/earlybind/earlybind/audit"
+)
+
+// is gives a condition on lines.
+func is(event audit.Event, decided string) func(audit.Entry) bool {
+	return func(e audit.Entry) bool { return e.Event == event && e.Decided == decided }
+}
+
+// change gives the lines with some changed.
+func change(lines []audit.Entry, which func(audit.Entry) bool, how func(*audit.Entry)) []audit.Entry {
+	out := slices.Clone(lines)
+	for i := range out {
+		if which(out[i]) {
+			how(&out[i])
+		}
+	}
+	return out
+}
+
+func without(lines []audit.Entry, which func(audit.Entry) bool) []audit.Entry {
+	return slices.DeleteFunc(slices.Clone(lines), which)
+}
+
+// insert puts a line after the first that is so.
+func insert(lines []audit.Entry, after func(audit.Entry) bool, line audit.Line, times int) []audit.Entry {
+	i := slices.IndexFunc(lines, after)
+	e := lines[i]
+	line.Handover = e.Handover
+	e.Line = line
+	return slices.Insert(slices.Clone(lines), i+1, slices.Repeat([]audit.Entry{e}, times)...)
+}
+
+// Each rule is broken by the fault that it is there for, and no rule that has nothing to
+// do with it.
+func TestEachRuleIsBrokenByItsFault(t *testing.T) {
+	success, failure, lost := logs["success suspended"], logs["failed-in-switchover suspended"], logs["post-copy-failed suspended"]
+	decided, written := is(audit.PortDecided, commit), is(audit.PortWritten, activate)
+	ended := func(e audit.Entry) bool { return e.Event == audit.HandoverEnded }
+	begun := func(e audit.Entry) bool { return e.Event == audit.HandoverBegun }
+	final := func(e audit.Entry) bool {
+		return e.Event == audit.PortVerified && (e.Decided == verify || e.Decided == restore)
+	}
+	port := success[slices.IndexFunc(success, decided)].Port
+	held := lost[slices.IndexFunc(lost, is(audit.PortDecided, hold))].Port
+	active := audit.Entry{Line: audit.Line{Event: audit.ConsumerActive}, Time: success[0].Time, Replica: "r1"}
+	later := audit.Entry{Line: audit.Line{Event: audit.LeftOversRead}, Time: success[0].Time.Add(2 * time.Hour), Replica: "r1"}
+	ends := func(outcome string) func(*audit.Entry) { return func(e *audit.Entry) { e.Outcome = outcome } }
+	for name, c := range map[string]struct {
+		broken string
+		lines  []audit.Entry
+	}{
+		"a commit after a failure":            {"commit-phase", change(success, decided, func(e *audit.Entry) { e.Phase = "failed" })},
+		"a commit that nobody answers":        {"commit-outcome", change(without(success, func(e audit.Entry) bool { return written(e) || e.Port != "" && !decided(e) }), ended, ends(superseded))},
+		"an activate without a commit":        {"write-decided", without(success, decided)},
+		"two activates for one commit":        {"write-decided", insert(success, written, audit.Line{Event: audit.PortWritten, Port: port, Host: "compute2", Decided: activate, Outcome: "activated"}, 1)},
+		"an activate of the source":           {"write-decided", insert(success, written, audit.Line{Event: audit.PortWritten, Port: port, Host: "compute1", Decided: activate, Outcome: "answered"}, 1)},
+		"an activate of the destination late": {"write-decided", insert(failure, is(audit.PortDecided, restore), audit.Line{Event: audit.PortWritten, Port: failure[slices.IndexFunc(failure, decided)].Port, Host: "compute2", Decided: activate, Outcome: "activated"}, 1)},
+		"a rebind without a restore":          {"write-decided", without(failure, is(audit.PortDecided, restore))},
+		"writes after a hold":                 {"write-decided hold", insert(lost, is(audit.PortDecided, hold), audit.Line{Event: audit.PortWritten, Port: held, Host: "compute1", Decided: "rebind", Outcome: "answered"}, 2)},
+		"a restore that nobody verified":      {"verified end-proof", without(failure, final)},
+		"a restore that was cut off":          {"verified", change(without(failure, final), ended, ends("expired"))},
+		"rows wrong in the end":               {"end-proof", change(success, final, func(e *audit.Entry) { e.Outcome = "rows wrong: no ACTIVE row" })},
+		"a port that was not looked at":       {"end-proof", change(success, func(e audit.Entry) bool { return e.Event == audit.HandoverArmed }, func(e *audit.Entry) { e.Figures = map[string]int64{"ports": 2} })},
+		"wrong without an alarm":              {"wrong-alarm", change(success, ended, ends(wrong))},
+		"a write without an outcome":          {"answered", change(failure, is(audit.PortWritten, "rebind"), func(e *audit.Entry) { e.Outcome = "" })},
+		"a failure without an error":          {"answered", change(failure, is(audit.PortWritten, "rebind"), func(e *audit.Entry) { e.Outcome, e.Err = "failed", nil })},
+		"a beginning that is missing":         {"begins", append([]audit.Entry{active}, without(success, begun)...)},
+		"an end that is missing":              {"ends", append(without(success, ended), later)},
+		"begun again without an end":          {"ends", append(without(success, ended), success...)},
+	} {
+		r := of(Options{}, c.lines...)
+		var got []string
+		for _, rule := range r.Rules {
+			if rule.Broken > 0 {
+				got = append(got, rule.Name)
+			}
+		}
+		if strings.Join(got, " ") != c.broken {
+			t.Errorf("%s: broken are %v", name, got)
+		}
+		if r.Fine() || r.Counts.NotRight == 0 {
+			t.Errorf("%s: it is fine", name)
+		}
+	}
+}
+
+func line(event audit.Event, change func(*audit.Line)) audit.Entry {
+	e := audit.Entry{Replica: "r1", Time: time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC), Line: audit.Line{Event: event}}
+	change(&e.Line)
+	return e
+}
+
+// A replica that is killed, or loses its broker, leaves its handover to another.
+func TestAHandoverThatIsTakenOver(t *testing.T) {
+	lines := logs["failed-in-switchover suspended"]
+	restoring := slices.IndexFunc(lines, is(audit.PortDecided, restore))
+	second := func(e audit.Entry) audit.Entry { e.Replica = "r2"; e.Time = e.Time.Add(20 * time.Second); return e }
+	var rest []audit.Entry
+	for _, e := range lines { // it finds the activate done, and restores
+		if !is(audit.PortDecided, commit)(e) && !(e.Event == audit.PortWritten && e.Host == "compute2") {
+			rest = append(rest, second(e))
+		}
+	}
+	lost := line(audit.ConsumerLost, func(l *audit.Line) { l.Err = errors.New("gone") })
+	for name, log := range map[string][]audit.Entry{
+		"killed":       append(slices.Clone(lines[:restoring+1]), rest...),
+		"lost":         append(append(slices.Clone(lines[:restoring+1]), lost), rest...),
+		"later first":  append(slices.Clone(rest), lines[:restoring+1]...),
+		"same replica": append(append(slices.Clone(lines[:restoring+1]), lost), change(rest, func(audit.Entry) bool { return true }, func(e *audit.Entry) { e.Replica = "r1" })...),
+	} {
+		r := of(Options{}, log...)
+		if len(r.Handovers) != 1 || !r.Fine() {
+			t.Errorf("%s: %+v, %v", name, r.Handovers, brokenRules(r))
+			continue
+		}
+		h := r.Handovers[0]
+		if h.Outcome != restored || h.Activated != 1 || name != "same replica" && !slices.Equal(h.Replicas, []string{"r1", "r2"}) {
+			t.Errorf("%s: %+v", name, h)
+		}
+	}
+	alone := of(Options{}, append(slices.Clone(lines[:restoring+1]), lost)...)
+	if alone.Counts.Unknown != 1 || !strings.Contains(alone.Handovers[0].Why[0], "lost its session") || len(alone.Handovers[0].Timeline) == 0 {
+		t.Errorf("%+v", alone.Handovers)
+	}
+}
+
+func TestAnAlarmAfterTheEndIsTold(t *testing.T) {
+	r := of(Options{}, logs["destination-thaws suspended"]...)
+	if h := r.Handovers[0]; h.Verdict != NotRight || h.Outcome != restored || len(h.Alarms) != 1 {
+		t.Errorf("%+v", h)
+	}
+}
+
+func TestWhatIsOfNoHandover(t *testing.T) {
+	about := func(port, outcome string) audit.Entry {
+		return line(audit.PortVerified, func(l *audit.Line) {
+			l.Handover.Instance, l.Port, l.Outcome, l.Why = "i", port, outcome, "the journal: its handover was cut off"
+		})
+	}
+	r := of(Options{}, about("p1", "rows wrong: x"), about("p2", "rows wrong: x"), about("p1", "rows right"),
+		line(audit.HandoverAlarm, func(l *audit.Line) { l.Handover.Instance, l.Why = "i", "the hosts do not agree" }),
+		line(audit.MessageParked, func(l *audit.Line) { l.Why = "a" }), line(audit.MessageParked, func(l *audit.Line) { l.Why = "b" }))
+	if r.Fine() || len(r.Journal) != 1 || r.Journal[0].Port != "p2" || len(r.Alarms) != 1 {
+		t.Errorf("%+v, %+v", r.Journal, r.Alarms)
+	}
+	if len(r.Events) != 1 || r.Events[0].Count != 2 || r.Events[0].What != "b" {
+		t.Errorf("%+v", r.Events)
+	}
+	if r = of(Options{Port: "p2"}, about("p1", "rows wrong: x"), about("p2", "rows wrong: x")); len(r.Journal) != 1 || len(r.Beside) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhatIsWrongAndRightLater(t *testing.T) {
+	bad := logs["post-copy-failed suspended"]
+	good := change(logs["success suspended"], func(audit.Entry) bool { return true }, func(e *audit.Entry) {
+		e.Handover.Instance = bad[0].Handover.Instance
+		e.Time = e.Time.Add(1000 * time.Hour)
+	})
+	r := of(Options{}, append(slices.Clone(bad), good...)...)
+	if h := r.Handovers[0]; r.Fine() || !strings.HasPrefix(h.Since, "a later migration of the instance ended migrated") {
+		t.Errorf("%+v", h)
+	}
+}
+
+func TestNotesOfALogThatIsLessThanWhole(t *testing.T) {
+	lines := logs["success suspended"]
+	b := New(Options{})
+	for _, e := range append(slices.Clone(lines), lines...) {
+		b.Add(e)
+	}
+	r := b.Report(audit.Skipped{Emptied: 1, Schema: 2, Cut: 3, CutShort: true}, "x holds nothing")
+	text := strings.Join(r.Log.Notes, "\n")
+	for _, want := range []string{"x holds nothing", "older than one before", "1 journal entries", "2 lines are of a version", "3 lines are cut", "compressed file is cut"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
+
+func TestOutages(t *testing.T) {
+	for _, c := range []struct {
+		figures     map[string]int64
+		with, alone int64
+	}{
+		{nil, -1, -1},
+		{map[string]int64{"pause_to_nova_ms": 900}, -1, -1},
+		{map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900}, -1, 900},
+		{map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "pause_to_active_ms": 160}, 160, 900},
+		{map[string]int64{"pause_to_arrival_ms": 400, "pause_to_nova_ms": 900, "pause_to_active_ms": 160}, 400, 900},
+		{map[string]int64{"pause_to_arrival_ms": 400, "pause_to_nova_ms": 900, "pause_to_active_ms": 1000, "lead_ms": -100}, 900, 900},
+		{map[string]int64{"pause_to_arrival_ms": 100, "pause_to_active_ms": 160}, 160, -1},
+		{map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "lead_ms": 700}, 200, 900}, // of an older log
+	} {
+		if with, alone := Outage(c.figures); with != c.with || alone != c.alone {
+			t.Errorf("%v: %d, %d", c.figures, with, alone)
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	var hundred []int64
+	for i := range int64(100) {
+		hundred = append(hundred, 100-i)
+	}
+	for _, c := range []struct {
+		of            []int64
+		p50, p99, max int64
+	}{{[]int64{7}, 7, 7, 7}, {[]int64{3, 1}, 1, 3, 3}, {hundred, 50, 99, 100}} {
+		if s := spread(c.of); s.P50 != c.p50 || s.P99 != c.p99 || s.Max != c.max || s.Count != len(c.of) {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// A log may hold what anybody could send.
+func TestWhatALogHoldsIsNotActedOn(t *testing.T) {
+	evil := "\x1b[2J\u202e\n</pre><script>alert(1)</script>"
+	lines := change(logs["post-copy-failed suspended"], func(audit.Entry) bool { return true }, func(e *audit.Entry) { e.Why += evil; e.Saw += evil })
+	for _, o := range []Options{{}, {Instance: lines[0].Handover.Instance}} {
+		r := of(o, lines...)
+		var text, page strings.Builder
+		if err := errors.Join(Text(&text, r, o), HTML(&page, r, o, "test")); err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsAny(text.String(), "\x1b\u202e") || strings.Contains(text.String(), "\n</pre>") {
+			t.Errorf("the text has %q", text.String())
+		}
+		if strings.Contains(page.String(), "<script") || !strings.Contains(page.String(), "&lt;script") {
+			t.Error("the page has a script")
+		}
+	}
+}

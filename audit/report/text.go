@@ -1,0 +1,294 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/earlybind/earlybind/internal/timeline"
+)
+
+// Text draws a report for people. Handovers are told in full where the options that it
+// was made with ask for something; else those that are not right, in short.
+func Text(w io.Writer, r Report, o Options) error {
+	t := &text{}
+	if o.asks() {
+		t.told(r)
+	} else {
+		t.whole(r)
+	}
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
+
+// text gathers lines. Whatever comes from the log loses what a terminal would act on.
+type text struct{ b strings.Builder }
+
+func (t *text) line(format string, args ...any) {
+	t.b.WriteString(plain(fmt.Sprintf(format, args...)) + "\n")
+}
+
+// plain puts spaces in place of what is not to be printed: a log may hold what anybody
+// could send.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+func (t *text) whole(r Report) {
+	t.log(r.Log)
+	t.line("")
+	t.counts(r)
+	t.notRight(r)
+	t.alarms(r)
+	t.gains(r.Gains)
+	t.rules(r.Rules)
+	t.events(r.Events)
+}
+
+func (t *text) log(l Log) {
+	between := ""
+	if l.Lines > 0 {
+		between = fmt.Sprintf(", %s to %s UTC", stamp(l.From), stamp(l.To))
+	}
+	t.line("%s of the audit log%s; %s", count(l.Lines, "line"), between, count(len(l.Replicas), "replica"))
+	if others := l.Skipped.Text + l.Skipped.JSON; others > 0 {
+		t.line("beside them %s of something else: %d plain text, %d JSON", count(others, "line"), l.Skipped.Text, l.Skipped.JSON)
+	}
+	for _, note := range l.Notes {
+		t.line("note: %s", note)
+	}
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func (t *text) counts(r Report) {
+	c := r.Counts
+	t.line("Handovers: %d", c.Handovers)
+	if c.Handovers == 0 {
+		return
+	}
+	t.line("  %6d right: %d migrated, %d restored to their source", c.Right, count1(r, migrated), count1(r, restored))
+	if c.Superseded > 0 {
+		t.line("  %6d gave way to another migration of the instance, with nothing left to be done", c.Superseded)
+	}
+	t.line("  %6d not right", c.NotRight)
+	if c.Unknown > 0 {
+		t.line("  %6d whose end is not in the log", c.Unknown)
+	}
+}
+
+// count1 counts the handovers that are right and ended so.
+func count1(r Report, outcome string) int {
+	n := 0
+	for _, h := range r.Handovers {
+		if h.Verdict == Right && h.Outcome == outcome {
+			n++
+		}
+	}
+	return n
+}
+
+func (t *text) notRight(r Report) {
+	for _, part := range []struct {
+		verdict Verdict
+		title   string
+	}{{NotRight, "Not right"}, {Unknown, "End not in the log"}} {
+		title := part.title
+		for _, h := range r.Handovers {
+			if h.Verdict != part.verdict {
+				continue
+			}
+			if title != "" {
+				t.line("")
+				t.line("%s (earlybind audit -instance UUID tells all of one)", title)
+				title = ""
+			}
+			t.short(h)
+		}
+	}
+}
+
+// short tells a handover without its timeline.
+func (t *text) short(h Handover) {
+	t.head(h)
+	for _, why := range h.Why {
+		t.line("    %s", why)
+	}
+	for _, a := range h.Alarms {
+		t.alarm(a)
+	}
+	if h.Since != "" {
+		t.line("    since then: %s", h.Since)
+	}
+}
+
+func (t *text) head(h Handover) {
+	request := ""
+	if h.RequestID != "" {
+		request = ", " + h.RequestID
+	}
+	t.line("  %s  instance %s, %s -> %s: %s%s", stamp(h.From), h.Instance, cmp.Or(h.Source, "?"), cmp.Or(h.Destination, "?"), cmp.Or(h.Outcome, "no end"), request)
+}
+
+func (t *text) alarm(a Alarm) {
+	of := "alarm"
+	if a.Port != "" {
+		of = "port " + a.Port
+	}
+	t.line("    %s: %s", of, a.Why)
+	if a.Saw != "" {
+		t.line("      found: %s", a.Saw)
+	}
+	if a.Do != "" {
+		t.line("      to do: %s", a.Do)
+	}
+}
+
+func (t *text) alarms(r Report) {
+	if len(r.Alarms) > 0 {
+		t.line("")
+		t.line("Alarms of no handover")
+		for _, a := range r.Alarms {
+			t.line("  %s  instance %s", stamp(a.Time), cmp.Or(a.Instance, "-"))
+			t.alarm(a)
+		}
+	}
+	if len(r.Journal) > 0 {
+		t.line("")
+		t.line("Ports of the journal that were last found so")
+		for _, l := range r.Journal {
+			t.line("  %s  instance %s, port %s: %s (%s)", stamp(l.Time), l.Instance, l.Port, l.Found, l.Why)
+		}
+	}
+}
+
+func (t *text) gains(gains []Gain) {
+	t.line("")
+	if len(gains) == 0 {
+		t.line("Gain: no migration has succeeded in this log")
+		return
+	}
+	t.line("Gain, in ms")
+	for _, g := range gains {
+		t.line("  %-24s %s, %d with a port that earlybind activated", g.Driver, count(g.Migrated, "migration"), g.Early)
+		for _, row := range g.rows() {
+			if row.Spread.Count > 0 {
+				t.line("    %-44s p50 %6d   p99 %6d   most %6d   of %d", row.Name, row.Spread.P50, row.Spread.P99, row.Spread.Max, row.Spread.Count)
+			}
+		}
+	}
+	for _, note := range gainNotes(gains) {
+		t.line("  %s", note)
+	}
+}
+
+func (t *text) rules(rules []Rule) {
+	t.line("")
+	t.line("The log's own rules")
+	for _, r := range rules {
+		state := "held"
+		switch {
+		case r.Broken > 0:
+			state = "BROKEN"
+		case r.Held == 0:
+			state = "-"
+		}
+		notes := fmt.Sprintf("%d times", r.Held)
+		if r.Broken > 0 {
+			notes += fmt.Sprintf(", broken %d", r.Broken)
+		}
+		if r.Unjudged > 0 {
+			notes += fmt.Sprintf(", not judged %d: the log begins or ends there", r.Unjudged)
+		}
+		t.line("  %-6s  %s (%s)", state, r.Says, notes)
+		for _, c := range r.Cases {
+			of := "instance " + c.Instance
+			if c.Port != "" {
+				of += ", port " + c.Port
+			}
+			t.line("          %s  %s: %s", stamp(c.Time), of, c.What)
+		}
+	}
+}
+
+func (t *text) events(events []Happening) {
+	if len(events) == 0 {
+		return
+	}
+	t.line("")
+	t.line("Beside the handovers")
+	for _, e := range events {
+		t.line("  %-17s %6d, the last %s  %s", e.Event, e.Count, stamp(e.Last), shortened(e.What, 160))
+	}
+}
+
+func shortened(s string, most int) string {
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return s
+}
+
+// told tells handovers in full.
+func (t *text) told(r Report) {
+	for _, note := range r.Log.Notes {
+		t.line("note: %s", note)
+	}
+	for i, h := range r.Handovers {
+		if i > 0 || len(r.Log.Notes) > 0 {
+			t.line("")
+		}
+		t.full(h)
+	}
+	if len(r.Beside) > 0 {
+		t.line("")
+		t.line("Outside of handovers")
+		for _, s := range r.Beside {
+			t.line("  %s  %s", stamp(s.Time), s.What)
+		}
+	}
+}
+
+var verdictWords = map[Verdict]string{
+	Right: "right", NotRight: "NOT RIGHT", Superseded: "gave way to another migration of the instance, with nothing left to be done",
+	Unknown: "how it ended is not known",
+}
+
+func (t *text) full(h Handover) {
+	t.head(h)
+	t.line("    %s; %s, %d activated early; by %s", verdictWords[h.Verdict], count(h.Ports, "port"), h.Activated, strings.Join(h.Replicas, ", then "))
+	for _, why := range h.Why {
+		t.line("    %s", why)
+	}
+	moments := slices.Clone(h.Timeline)
+	for i := range moments {
+		moments[i].Who, moments[i].What = plain(moments[i].Who), plain(moments[i].What)
+	}
+	t.b.WriteString(timeline.Text(moments))
+	for _, name := range slices.Sorted(maps.Keys(h.Figures)) {
+		t.line("%12d   %s", h.Figures[name], name)
+	}
+	for _, a := range h.Alarms {
+		t.alarm(a)
+	}
+	if h.Since != "" {
+		t.line("    since then: %s", h.Since)
+	}
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/audit/report"
+)
+
+const aboutAudit = `Reads audit logs of earlybind's consumers and tells how each handover ended, what was gained, and whether the log
+keeps to its own rules. FILE is what a consumer has written to its standard output, alone or with prefixes, as
+journalctl -o json or docker have it, or compressed by gzip; - is standard input. Give it the logs of all replicas,
+rotated ones too, in any order.
+
+  earlybind audit consumer.log                            all of a log
+  earlybind audit -since 7d /var/log/earlybind/*          did anything end wrong this week?
+  earlybind audit -instance UUID consumer.log*            what happened to an instance; -port, -request too
+  journalctl -u earlybind-consumer -a -o json | earlybind audit -
+  docker logs CONSUMER | earlybind audit -html report.html -
+
+Exit codes: 0 all is right; 1 a log could not be read, or holds nothing of what was asked for; 2 wrong usage;
+3 something is not right: a handover ended wrong or expired, there was an alarm, or a rule is broken.`
+
+// errNotRight is a log that was read, and in which something is not right; it was said.
+var errNotRight = errors.New("something is not right")
+
+func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error {
+	f := flag.NewFlagSet("audit", flag.ContinueOnError)
+	var o report.Options
+	f.StringVar(&o.Instance, "instance", "", "tell what happened to the instance with this `UUID`")
+	f.StringVar(&o.Port, "port", "", "tell what happened to the port with this `UUID`")
+	f.StringVar(&o.RequestID, "request", "", "tell what happened in the migration with this request `ID` of Nova (req-...)")
+	since := f.String("since", "", "only handovers that went on at this `TIME` or later: 2026-11-23, \"2026-11-23 04:00\" (UTC), or 12h, 7d before now")
+	until := f.String("until", "", "only handovers that went on at this `TIME` or before")
+	asJSON := f.Bool("json", false, "print the report as JSON")
+	page := f.String("html", "", "write the report to this `FILE` too, as one page of HTML that needs nothing else")
+	files, err := parseFiles(f, aboutAudit, "FILE...", args, faults)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return misused(f, faults, "at least one FILE is needed, or - for standard input")
+	}
+	now := time.Now()
+	for _, bound := range []struct {
+		name, text string
+		to         *time.Time
+	}{{"since", *since, &o.Since}, {"until", *until, &o.Until}} {
+		if *bound.to, err = moment(bound.text, now); err != nil {
+			return misused(f, faults, fmt.Sprintf("-%s: %v", bound.name, err))
+		}
+	}
+	r, err := readLogs(ctx, files, o)
+	if err != nil {
+		return err
+	}
+	if what := asked(o); what != "" && len(r.Handovers)+len(r.Beside) == 0 {
+		return fmt.Errorf("no line is about %s (the log has %d lines, %s to %s UTC); is it the right log, and are those of all replicas given?",
+			what, r.Log.Lines, r.Log.From.UTC().Format(time.DateTime), r.Log.To.UTC().Format(time.DateTime))
+	}
+	if *page != "" {
+		var b bytes.Buffer
+		if err := report.HTML(&b, r, o, version); err != nil {
+			return err
+		}
+		if err := os.WriteFile(*page, b.Bytes(), 0o600); err != nil {
+			return err
+		}
+	}
+	if *asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", " ")
+		err = encoder.Encode(r)
+	} else {
+		err = report.Text(out, r, o)
+	}
+	if err == nil && !r.Fine() {
+		return errNotRight
+	}
+	return err
+}
+
+// asked says what was asked for, for people; empty for everything.
+func asked(o report.Options) string {
+	var what []string
+	for name, value := range map[string]string{"instance ": o.Instance, "port ": o.Port, "request ": o.RequestID} {
+		if value != "" {
+			what = append(what, name+value)
+		}
+	}
+	slices.Sort(what)
+	return strings.Join(what, " and ")
+}
+
+// moment reads a time: a date, a date and a time of UTC, or how long before now.
+func moment(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02 15:04", time.DateTime, time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, fmt.Errorf("%q is no time: 2026-11-23, \"2026-11-23 04:00\", 12h and 7d are", text)
+}
+
+// log is a file that is to be read.
+type log struct {
+	name  string
+	first time.Time // its first line
+}
+
+// readLogs reads the logs in the order of their first lines, so that rotated files of a
+// replica may be given in any order. Pipes are read last, as they were given.
+func readLogs(ctx context.Context, names []string, o report.Options) (report.Report, error) {
+	var logs []log
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return report.Report{}, fmt.Errorf("%s was given twice", name)
+		}
+		l := log{name: name, first: time.Now()}
+		if info, err := os.Stat(name); name != "-" && err == nil && info.Mode().IsRegular() {
+			if _, err := readLog(ctx, name, func(e audit.Entry) bool { l.first = e.Time; return false }); err != nil {
+				return report.Report{}, err
+			}
+		}
+		logs = append(logs, l)
+	}
+	slices.SortStableFunc(logs, func(a, b log) int { return a.first.Compare(b.first) })
+	b := report.New(o)
+	var skipped audit.Skipped
+	var none []string
+	for _, l := range logs {
+		lines := 0
+		s, err := readLog(ctx, l.name, func(e audit.Entry) bool { b.Add(e); lines++; return ctx.Err() == nil })
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return report.Report{}, err
+		}
+		if lines == 0 {
+			none = append(none, l.name+" holds no line of earlybind's audit log")
+		}
+		skipped.Add(s)
+	}
+	if len(none) == len(logs) {
+		return report.Report{}, fmt.Errorf("%s: no line of earlybind's audit log in it%s; the log is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info",
+			strings.Join(names, ", "), beside(skipped))
+	}
+	return b.Report(skipped, none...), nil
+}
+
+func beside(s audit.Skipped) string {
+	switch {
+	case s.Schema > 0:
+		return fmt.Sprintf(", but %d lines of another version of it: a newer earlybind reads them", s.Schema)
+	case s.Emptied > 0:
+		return fmt.Sprintf(", but %d journal entries without a message: journalctl needs -a", s.Emptied)
+	case s.Text+s.JSON+s.Cut > 0:
+		return fmt.Sprintf(", but %d lines of text, %d of other JSON, %d that are cut", s.Text, s.JSON, s.Cut)
+	}
+	return ": it is empty"
+}
+
+// packed are the first bytes of files that hold a log in a form that is not read.
+var packed = []struct{ magic, advice string }{
+	{"LPKSHHRH", "a file of the journal: journalctl --file %s -a -o json | earlybind audit -"},
+	{"\xfd7zXZ\x00", "compressed by xz: xzcat %s | earlybind audit -"},
+	{"\x28\xb5\x2f\xfd", "compressed by zstd: zstdcat %s | earlybind audit -"},
+	{"BZh", "compressed by bzip2: bzcat %s | earlybind audit -"},
+}
+
+func readLog(ctx context.Context, name string, each func(audit.Entry) bool) (audit.Skipped, error) {
+	var in io.Reader = os.Stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return audit.Skipped{}, err
+		}
+		defer file.Close()
+		magic := make([]byte, 8)
+		n, err := io.ReadFull(file, magic)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return audit.Skipped{}, err
+		}
+		for _, p := range packed {
+			if strings.HasPrefix(string(magic[:n]), p.magic) {
+				return audit.Skipped{}, fmt.Errorf("%s is "+p.advice, name, name)
+			}
+		}
+		in = io.MultiReader(bytes.NewReader(magic[:n]), file)
+	}
+	skipped, err := audit.Read(in, each)
+	if err != nil && ctx.Err() == nil {
+		return skipped, fmt.Errorf("%s: %w", name, err)
+	}
+	return skipped, nil
+}
