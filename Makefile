@@ -82,7 +82,7 @@ test-alerts: ## the alert rules, the dashboard's queries and a scrape, by promto
 
 test-browser: ## the page of earlybind audit -html in a real browser (chromium); its pictures are in var/
 	@deploy/lab/prerequisites browser
-	$(INTEGRATION) go test -count=1 ./tests/browser
+	$(INTEGRATION) go test -count=1 -timeout 20m ./tests/browser
 
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
 	$(LAB) down

@@ -21,7 +21,7 @@ func TestCommands(t *testing.T) {
 		code        int
 		out, faults string
 	}{
-		{"", wrongUsage, "", "earlybind replay FILE"},
+		{"", wrongUsage, "", "earlybind audit FILE"},
 		{"help", done, "earlybind record FILE", ""},
 		{"-version", done, "earlybind dev", ""},
 		{"play x", wrongUsage, "", `there is no command "play"`},
