@@ -27,7 +27,7 @@ type floor struct {
 const floorName = "bench-floor"
 
 // prefetch is the consumer's.
-const prefetch = 1000
+const prefetch = 10_000
 
 func newFloor(ctx context.Context, r *rabbit, s *sink, body []byte) (*floor, error) {
 	in, closeIn, err := r.channel(ctx, "admin")
@@ -144,6 +144,5 @@ func (f *floor) pause(ctx context.Context, instance string) ([]time.Duration, er
 	if err != nil {
 		return nil, err
 	}
-	arrived, err := f.sink.collect(ctx, map[string]time.Time{instance: at})
-	return arrived[instance], err
+	return f.sink.collectOne(ctx, instance, at)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -179,7 +180,9 @@ func (r *reaction) bursts(ctx context.Context, handovers, rounds int) error {
 		}
 	}
 	for _, ports := range []int{1, 8} {
-		r.compare(fmt.Sprintf("%s, burst of %d", portsText(ports), handovers), ours[ports], bare[ports])
+		name := fmt.Sprintf("%s, burst of %d", portsText(ports), handovers)
+		r.compare(name, ours[ports], bare[ports])
+		r.rep.judge("reaction", name+", left to Nova", "of "+strconv.Itoa(handovers*rounds), float64(handovers*rounds-len(ours[ports])), 0, atMost(0, ""))
 	}
 	return nil
 }

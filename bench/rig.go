@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -139,8 +140,7 @@ func (r *rig) pause(ctx context.Context, instance string) ([]time.Duration, erro
 	if !ok {
 		return nil, errNotConnected
 	}
-	arrived, err := r.sink.collect(ctx, map[string]time.Time{instance: at})
-	return arrived[instance], err
+	return r.sink.collectOne(ctx, instance, at)
 }
 
 // finish has the migration succeed; its end is not waited for.
@@ -168,31 +168,47 @@ func (r *rig) tell(ctx context.Context, instance string, steps ...nova.Step) err
 	return nil
 }
 
+// quiet is after how long without an activate none is expected any more: the
+// consumer sends none later than its commit window of 5 s.
+const quiet = 8 * time.Second
+
 // collect waits for every activate of instances, and gives how long after its
-// instance's moment each arrived, in their order.
+// instance's moment each arrived, in their order. Instances of which one is missing
+// are left out.
 func (s *sink) collect(ctx context.Context, since map[string]time.Time) (map[string][]time.Duration, error) {
 	missing := 0
 	for instance := range since {
 		missing += len(portsOf(instance))
 	}
 	took := map[string][]time.Duration{}
-	late := time.NewTimer(patience)
+	late := time.NewTimer(quiet)
 	defer late.Stop()
+wait:
 	for missing > 0 {
 		select {
 		case a := <-s.arrived:
+			late.Reset(quiet)
 			instance := instanceOf(a.port)
 			if at, ours := since[instance]; ours {
 				took[instance] = append(took[instance], a.at.Sub(at))
 				missing--
 			}
 		case <-late.C:
-			return nil, fmt.Errorf("%d activates have not arrived within %s", missing, patience)
+			break wait
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
+	maps.DeleteFunc(took, func(instance string, ports []time.Duration) bool { return len(ports) < len(portsOf(instance)) })
 	return took, nil
+}
+
+func (s *sink) collectOne(ctx context.Context, instance string, at time.Time) ([]time.Duration, error) {
+	arrived, err := s.collect(ctx, map[string]time.Time{instance: at})
+	if err == nil && arrived[instance] == nil {
+		err = fmt.Errorf("the activates of %s have not arrived within %s", instance, quiet)
+	}
+	return arrived[instance], err
 }
 
 // armed is what is awaited before a guest is paused: the rows are known, and the

@@ -12,8 +12,11 @@ import (
 )
 
 const (
-	// prefetch bounds what is held unacknowledged, and so this process's memory.
-	prefetch = 1000
+	// prefetch bounds what is held unacknowledged: some 2,000 handovers that are
+	// armed, with five messages each, or 500 that end. maxShelf is how much of it
+	// handovers may hold; the rest is for what is read and settled at once.
+	prefetch = 10_000
+	maxShelf = 8_000
 	// queueTTL bounds how long an absent consumer keeps messages in the broker;
 	// queueMaxBytes how much.
 	queueTTL      = time.Hour
