@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,9 +38,14 @@ func docker(ctx context.Context, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, "docker", args...).Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		err = fmt.Errorf("docker %s: %w: %s", args[0], err, strings.TrimSpace(string(exit.Stderr)))
+		err = fmt.Errorf("docker %s: %w: %s", args[0], err, lastLine(string(exit.Stderr)))
 	}
 	return strings.TrimSpace(string(out)), err
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndex(text, "\n")+1:]
 }
 
 // removeContainers removes what this run, or a killed one, has left.
@@ -89,6 +95,15 @@ func startRabbit(ctx context.Context) (*rabbit, error) {
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// rabbitFromEnvironment is the one that this program was started with.
+func rabbitFromEnvironment() *rabbit {
+	u, err := url.Parse(os.Getenv("EARLYBIND_AMQP_URLS"))
+	if err != nil {
+		u = &url.URL{}
+	}
+	return &rabbit{address: u.Hostname(), password: os.Getenv("EARLYBIND_AMQP_PASSWORD")}
 }
 
 func (r *rabbit) url() string { return "amqp://" + r.address + ":5672/" }

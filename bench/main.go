@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -18,11 +20,14 @@ type options struct {
 	spread int // handovers of each number of ports
 	burst  int // handovers at once
 	bursts int // rounds
+
+	messages int // notifications in a round of the firehose
+	rounds   int
 }
 
 var (
-	full  = options{steady: 120, spread: 50, burst: 1000, bursts: 3}
-	short = options{steady: 12, spread: 10, burst: 1000, bursts: 1}
+	full  = options{steady: 120, spread: 50, burst: 1000, bursts: 3, messages: 25_000, rounds: 8}
+	short = options{steady: 12, spread: 10, burst: 200, bursts: 1, messages: 2_000, rounds: 2}
 )
 
 func main() {
@@ -32,10 +37,24 @@ func main() {
 	}
 }
 
+var began = time.Now()
+
+// say tells how far the run is.
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%4.0f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+}
+
 func run() error {
-	brief := flag.Bool("short", false, "few samples")
+	brief := flag.Bool("short", false, "few samples, in 2 minutes")
+	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose")
 	results := flag.String("results", "bench/results.json", "where the results are kept")
+	messages := flag.Int("bare", -1, "be the bare consumer of so many messages: the bench starts itself as that")
 	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if *messages >= 0 {
+		return bare(ctx, rabbitFromEnvironment(), bareQueue, *messages)
+	}
 	if err := findRoot(); err != nil {
 		return err
 	}
@@ -43,11 +62,9 @@ func run() error {
 	if *brief {
 		o = short
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	removeContainers()
 	defer removeContainers()
-	if err := buildImages(ctx, "rabbitmq"); err != nil {
+	if err := buildImages(ctx, "openstack", "rabbitmq", "earlybind"); err != nil {
 		return err
 	}
 	r, err := startRabbit(ctx)
@@ -58,8 +75,19 @@ func run() error {
 	if rep.Versions["rabbitmq"], err = r.version(ctx); err != nil {
 		return err
 	}
-	if err := react(ctx, r, o, rep); err != nil {
-		return err
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, *rabbit, options, *report) error
+	}{
+		{"reaction", react}, {"firehose", filter},
+	} {
+		if *parts != "" && !slices.Contains(strings.Split(*parts, ","), part.name) {
+			continue
+		}
+		say("%s", part.name)
+		if err := part.measure(ctx, r, o, rep); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
 	}
 	rep.print(os.Stdout)
 	return rep.write(*results)

@@ -195,11 +195,13 @@ func (r *reaction) burst(ctx context.Context, handovers, ports int) ([]float64, 
 			return nil, err
 		}
 	}
+	say("burst: announced")
 	for _, instance := range instances {
 		if err := r.rig.said.await(ctx, armed, instance); err != nil {
 			return nil, err
 		}
 	}
+	say("burst: %d handovers are armed, with %s each", handovers, portsText(ports))
 	r.calm(ctx)
 	since := map[string]time.Time{}
 	for _, instance := range instances {
@@ -213,14 +215,17 @@ func (r *reaction) burst(ctx context.Context, handovers, ports int) ([]float64, 
 	if err != nil {
 		return nil, err
 	}
+	say("burst: activated")
 	for _, instance := range instances {
 		r.rig.finish(ctx, instance)
 	}
+	say("burst: finished")
 	for _, instance := range instances {
 		if err := r.rig.said.await(ctx, "handover.ended", instance); err != nil {
 			return nil, err
 		}
 	}
+	say("burst: ended")
 	return lasts(took), nil
 }
 

@@ -110,9 +110,9 @@ func newRig(ctx context.Context, r *rabbit, s *sink, directory string) (_ *rig, 
 	return rig, err
 }
 
-// declareNova makes Nova's exchange, as Nova does.
+// declareNova makes Nova's exchange, as a Nova does that uses quorum queues.
 func declareNova(ch *amqp.Channel) error {
-	return ch.ExchangeDeclare("nova", amqp.ExchangeTopic, false, false, false, false, nil)
+	return ch.ExchangeDeclare("nova", amqp.ExchangeTopic, true, false, false, false, nil)
 }
 
 var errNotConnected = errors.New("a publisher is not connected")
@@ -130,7 +130,7 @@ func (r *rig) announce(ctx context.Context, instance string) error {
 	if _, ok := r.destination.Call(instance, wire.Started, wire.Migrated); !ok {
 		return errNotConnected
 	}
-	return r.tell(ctx, instance, nova.Pre)
+	return r.tell(ctx, instance, nova.Pre, false)
 }
 
 // pause stops the guest on the source, and gives how long each activate took to
@@ -145,27 +145,17 @@ func (r *rig) pause(ctx context.Context, instance string) ([]time.Duration, erro
 
 // finish has the migration succeed; its end is not waited for.
 func (r *rig) finish(ctx context.Context, instance string) {
-	r.destination.Call(instance, wire.Resumed, wire.Migrated)
 	r.source.Call(instance, wire.Stopped, wire.Migrated)
-	_ = r.tell(ctx, instance, nova.Post, nova.PostDest) // the broker's end shows in the next step
+	_ = r.tell(ctx, instance, nova.PostDest, true) // the broker's end shows in the next step
 }
 
-// tell sends Nova's notifications of steps.
-func (r *rig) tell(ctx context.Context, instance string, steps ...nova.Step) error {
+// tell sends Nova's notification of a step's start or end, the legacy one.
+func (r *rig) tell(ctx context.Context, instance string, step nova.Step, ended bool) error {
 	m := nova.Migration{Instance: instance, RequestID: "req-" + instance, Source: source, Destination: destination}
-	for _, step := range steps {
-		for _, ended := range []bool{false, true} {
-			for _, n := range m.Notifications(step, ended) {
-				err := r.nova.PublishWithContext(ctx, "nova", n.RoutingKey, false, false, amqp.Publishing{
-					ContentType: "application/json", DeliveryMode: amqp.Persistent, Body: n.Body,
-				})
-				if err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
+	n := m.Notifications(step, ended)[0]
+	return r.nova.PublishWithContext(ctx, "nova", n.RoutingKey, false, false, amqp.Publishing{
+		ContentType: "application/json", DeliveryMode: amqp.Persistent, Body: n.Body,
+	})
 }
 
 // quiet is after how long without an activate none is expected any more: the
