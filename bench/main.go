@@ -23,11 +23,18 @@ type options struct {
 
 	messages int // notifications in a round of the firehose
 	rounds   int
+
+	armed       int           // handovers, to measure their memory
+	armedAtOnce int           // in one step
+	idle        time.Duration // until memory is read
+	watch       time.Duration // how long wake-ups are counted
 }
 
 var (
-	full  = options{steady: 120, spread: 50, burst: 1000, bursts: 3, messages: 25_000, rounds: 8}
-	short = options{steady: 12, spread: 10, burst: 200, bursts: 1, messages: 2_000, rounds: 2}
+	full = options{steady: 120, spread: 50, burst: 1000, bursts: 3, messages: 25_000, rounds: 8,
+		armed: 100_000, armedAtOnce: 5_000, idle: 10 * time.Second, watch: time.Minute}
+	short = options{steady: 12, spread: 10, burst: 200, bursts: 1, messages: 2_000, rounds: 2,
+		armed: 2_000, armedAtOnce: 1_000, idle: 3 * time.Second, watch: 15 * time.Second}
 )
 
 func main() {
@@ -46,7 +53,7 @@ func say(format string, args ...any) {
 
 func run() error {
 	brief := flag.Bool("short", false, "few samples, in 2 minutes")
-	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose")
+	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose, memory")
 	results := flag.String("results", "bench/results.json", "where the results are kept")
 	messages := flag.Int("bare", -1, "be the bare consumer of so many messages: the bench starts itself as that")
 	flag.Parse()
@@ -79,7 +86,7 @@ func run() error {
 		name    string
 		measure func(context.Context, *rabbit, options, *report) error
 	}{
-		{"reaction", react}, {"firehose", filter},
+		{"reaction", react}, {"firehose", filter}, {"memory", remember},
 	} {
 		if *parts != "" && !slices.Contains(strings.Split(*parts, ","), part.name) {
 			continue
