@@ -1,5 +1,12 @@
 // Command bench measures earlybind against what bounds it, in one run, and prints
-// goals beside results; see doc in docs/performance.md.
+// goals beside results. `make bench` runs it; docs/performance.md explains it.
+//
+//	reaction  from libvirt's callback to the activate's arrival, and ports in parallel
+//	firehose  notifications filtered, against a bare consumer and oslo.messaging's
+//	memory    of consumer and publisher, and how often the publisher wakes
+//	growth    the consumer's own benchmarks
+//
+// It needs docker, and starts containers of its own, named bench-*.
 package main
 
 import (
@@ -28,13 +35,20 @@ type options struct {
 	armedAtOnce int           // in one step
 	idle        time.Duration // until memory is read
 	watch       time.Duration // how long wake-ups are counted
+
+	growth     int    // runs of the benchmarks
+	growthTime string // of each, as -benchtime has it
 }
 
 var (
 	full = options{steady: 120, spread: 50, burst: 1000, bursts: 3, messages: 25_000, rounds: 8,
-		armed: 100_000, armedAtOnce: 5_000, idle: 10 * time.Second, watch: time.Minute}
-	short = options{steady: 12, spread: 10, burst: 200, bursts: 1, messages: 2_000, rounds: 2,
-		armed: 2_000, armedAtOnce: 1_000, idle: 3 * time.Second, watch: 15 * time.Second}
+		armed: 100_000, armedAtOnce: 5_000, idle: 10 * time.Second, watch: time.Minute,
+		growth: 5, growthTime: "500x",
+	}
+	short = options{steady: 12, spread: 10, burst: 200, bursts: 1, messages: 5_000, rounds: 2,
+		armed: 2_000, armedAtOnce: 1_000, idle: 3 * time.Second, watch: 15 * time.Second,
+		growth: 1, growthTime: "200x",
+	}
 )
 
 func main() {
@@ -53,7 +67,7 @@ func say(format string, args ...any) {
 
 func run() error {
 	brief := flag.Bool("short", false, "few samples, in 2 minutes")
-	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose, memory")
+	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose, memory, growth")
 	results := flag.String("results", "bench/results.json", "where the results are kept")
 	messages := flag.Int("bare", -1, "be the bare consumer of so many messages: the bench starts itself as that")
 	flag.Parse()
@@ -86,7 +100,7 @@ func run() error {
 		name    string
 		measure func(context.Context, *rabbit, options, *report) error
 	}{
-		{"reaction", react}, {"firehose", filter}, {"memory", remember},
+		{"reaction", react}, {"firehose", filter}, {"memory", remember}, {"growth", grow},
 	} {
 		if *parts != "" && !slices.Contains(strings.Split(*parts, ","), part.name) {
 			continue
