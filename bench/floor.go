@@ -63,7 +63,7 @@ func newFloor(ctx context.Context, r *rabbit, s *sink, body []byte) (*floor, err
 			go f.activate(d)
 		}
 	}()
-	// Two connections are opened and kept, as the consumer's are by its reads.
+	// Its connections are open from then on, as the consumer's are by its reads.
 	return f, f.warm(ctx)
 }
 

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -42,11 +43,11 @@ type options struct {
 
 var (
 	full = options{steady: 120, spread: 50, burst: 1000, bursts: 3, messages: 25_000, rounds: 8,
-		armed: 100_000, armedAtOnce: 5_000, idle: 10 * time.Second, watch: time.Minute,
+		armed: 100_000, armedAtOnce: 2_500, idle: 10 * time.Second, watch: time.Minute,
 		growth: 5, growthTime: "500x",
 	}
 	short = options{steady: 12, spread: 10, burst: 200, bursts: 1, messages: 5_000, rounds: 2,
-		armed: 2_000, armedAtOnce: 1_000, idle: 3 * time.Second, watch: 15 * time.Second,
+		armed: 2_000, armedAtOnce: 250, idle: 3 * time.Second, watch: 15 * time.Second,
 		growth: 1, growthTime: "200x",
 	}
 )
@@ -69,6 +70,7 @@ func run() error {
 	brief := flag.Bool("short", false, "few samples, in 2 minutes")
 	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose, memory, growth")
 	results := flag.String("results", "bench/results.json", "where the results are kept")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of this process, in which the reaction runs")
 	messages := flag.Int("bare", -1, "be the bare consumer of so many messages: the bench starts itself as that")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -95,6 +97,17 @@ func run() error {
 	rep := &report{Date: time.Now().UTC().Format(time.RFC3339), Short: *brief, Machine: describeMachine(), Versions: versions()}
 	if rep.Versions["rabbitmq"], err = r.version(ctx); err != nil {
 		return err
+	}
+	if *profile != "" {
+		file, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	for _, part := range []struct {
 		name    string

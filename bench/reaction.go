@@ -99,6 +99,9 @@ type reaction struct {
 	floor *floor
 	rep   *report
 	next  int // number of the next instance
+	// stages of one port's reaction: callback to evidence in the core, to the decision
+	// in the log, to the activate's arrival.
+	stages [3][]float64
 }
 
 func (r *reaction) instance(ports int) string {
@@ -116,6 +119,12 @@ func (r *reaction) ours(ctx context.Context, ports int) ([]time.Duration, error)
 	took, err := r.rig.pause(ctx, instance)
 	if err != nil {
 		return nil, err
+	}
+	if ports == 1 {
+		seen, decided := r.rig.said.when("evidence.seen", instance), r.rig.said.when("port.decided", instance)
+		r.stages[0] = append(r.stages[0], ms(seen.Sub(r.rig.pausedAt)))
+		r.stages[1] = append(r.stages[1], ms(decided.Sub(seen)))
+		r.stages[2] = append(r.stages[2], ms(took[0]-decided.Sub(r.rig.pausedAt)))
 	}
 	r.rig.finish(ctx, instance)
 	return took, r.rig.said.await(ctx, "handover.ended", instance)
@@ -159,6 +168,10 @@ func (r *reaction) steadily(ctx context.Context, count int) error {
 	}
 	for _, ports := range []int{1, 8} {
 		r.compare(fmt.Sprintf("%s, 1/s", portsText(ports)), ours[ports], bare[ports])
+	}
+	for i, name := range []string{"callback to consumer's core", "core to decision", "decision to arrival"} {
+		r.rep.series("reaction", "1 port, 1/s: "+name, "ms", r.stages[i])
+		r.rep.note("reaction", "1 port, 1/s: "+name+", p50", "ms", median(r.stages[i]))
 	}
 	return nil
 }

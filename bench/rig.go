@@ -30,6 +30,7 @@ type rig struct {
 	sink                *sink
 	said                *said
 	nova                *amqp.Channel
+	pausedAt            time.Time // the last one
 	stop                func()
 }
 
@@ -140,6 +141,7 @@ func (r *rig) pause(ctx context.Context, instance string) ([]time.Duration, erro
 	if !ok {
 		return nil, errNotConnected
 	}
+	r.pausedAt = at
 	return r.sink.collectOne(ctx, instance, at)
 }
 
@@ -210,12 +212,13 @@ type said struct {
 	to *os.File
 
 	mu     sync.Mutex
-	heard  map[[2]string]int // event and instance
-	change chan struct{}     // closed and replaced with each line that counts
+	heard  map[[2]string]int       // event and instance
+	at     map[[2]string]time.Time // when some of that was first said
+	change chan struct{}           // closed and replaced with each line that counts
 }
 
 func newSaid(to *os.File) *said {
-	return &said{to: to, heard: map[[2]string]int{}, change: make(chan struct{})}
+	return &said{to: to, heard: map[[2]string]int{}, at: map[[2]string]time.Time{}, change: make(chan struct{})}
 }
 
 // Write takes one line. It runs in the consumer's own goroutines, so that it must
@@ -226,9 +229,14 @@ func (s *said) Write(line []byte) (int, error) {
 	case "handover.armed":
 		s.hear(armed, field(line, "instance"))
 	case "evidence.seen":
-		if field(line, "saw") == "libvirt: started/migrated" {
+		switch field(line, "saw") {
+		case "libvirt: started/migrated":
 			s.hear(armed, field(line, "instance"))
+		case "libvirt: suspended/migrated":
+			s.note(event, field(line, "instance"))
 		}
+	case "port.decided":
+		s.note(event, field(line, "instance"))
 	case "handover.ended", "consumer.active":
 		s.hear(event, field(line, "instance"))
 	}
@@ -241,6 +249,23 @@ func (s *said) hear(event, instance string) {
 	s.heard[[2]string{event, instance}]++
 	close(s.change)
 	s.change = make(chan struct{})
+}
+
+// note keeps when something was said first.
+func (s *said) note(event, instance string) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if key := [2]string{event, instance}; s.at[key].IsZero() {
+		s.at[key] = now
+	}
+}
+
+// when tells when something was said first.
+func (s *said) when(event, instance string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at[[2]string{event, instance}]
 }
 
 // await returns when a line has been written.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -52,16 +53,19 @@ type load struct {
 func newLoad(b *testing.B) *load {
 	l := &load{order: wire.Order{Epoch: 1}, said: make(chan audit.Line, 64)}
 	k := newKit(newNeutron())
+	ctx, stop := context.WithCancel(b.Context())
 	log := audit.New(io.Discard, zerolog.InfoLevel, "r")
 	k.tools.neutron = &large{}
 	k.tools.audit = func(line audit.Line) {
 		log.Record(line)
 		switch line.Event {
 		case audit.HandoverArmed, audit.PortWritten, audit.HandoverEnded:
-			l.said <- line
+			select {
+			case l.said <- line:
+			case <-ctx.Done():
+			}
 		}
 	}
-	ctx, stop := context.WithCancel(b.Context())
 	l.registry = newRegistry(ctx, k.tools)
 	b.Cleanup(func() {
 		stop()
@@ -121,6 +125,16 @@ func (l *load) handOver(instance string) {
 	delete(l.actors, instance)
 }
 
+// live is what is in use of heap and stacks, in bytes.
+func live() float64 {
+	var m runtime.MemStats
+	for range 2 { // the second shrinks the stacks
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc + m.StackInuse)
+}
+
 func uuid(n int) string { return fmt.Sprintf("%08x-0000-4000-8000-000000000000", n) }
 
 // BenchmarkHandover is one whole handover while others are armed.
@@ -129,13 +143,16 @@ func BenchmarkHandover(b *testing.B) {
 		b.Run(fmt.Sprintf("armed=%d", armed), func(b *testing.B) {
 			b.ReportAllocs()
 			l := newLoad(b)
+			before := live()
 			l.armAll(armed)
+			each := (live() - before) / float64(armed)
 			next := armed
 			for b.Loop() {
 				next++
 				l.arm(uuid(next))
 				l.handOver(uuid(next))
 			}
+			b.ReportMetric(each, "live-B/armed")
 		})
 	}
 }
