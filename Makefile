@@ -24,7 +24,7 @@ HANDOVERS ?= 1000
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells)
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short cluster model test test-unit test-alerts test-browser test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short cluster model bench bench-short test test-unit test-alerts test-browser test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ cluster: ## a RabbitMQ of three nodes, whose leader is killed or cut off, and co
 
 model: ## CHECKS=10000: the handovers of recorded streams under many more orders, losses and delays than test-unit has
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
+
+bench: build ## reaction, firehose, memory and growth against what bounds them, goals beside results, in 15 minutes; writes bench/results.json
+	go run ./bench
+
+bench-short: build ## the same with few samples, in 2 minutes; writes var/bench-short.json
+	go run ./bench -short -results var/bench-short.json
 
 test: test-unit test-alerts test-browser test-lab test-zed ## everything but the long runs; ends with no lab running
 

@@ -27,7 +27,9 @@ const (
 	// rememberFor is how long an instance without a handover is remembered, so
 	// that late messages of its last one are known for what they are.
 	rememberFor = 10 * time.Minute
-	inboxSize   = 256
+	// inboxSize is small, since its room is taken for each armed handover; the actor waits
+	// for nothing but its log.
+	inboxSize = 32
 	// actorWithin bounds one round of an actor, which comes round every minute.
 	actorWithin = 3 * time.Minute
 )

@@ -16,9 +16,9 @@
 // turns to the next when that one's connection ends. A replica's state lives as
 // long as its session. A message that a handover has taken in is acknowledged
 // when the handover has ended, so that the next replica is given the same
-// messages again and comes to the same place. That has bounds, 10 minutes and 64
-// messages per instance: a longer migration is found again through what its
-// hosts list and Neutron's rows.
+// messages again and comes to the same place. That has bounds, 10 minutes, 64
+// messages per instance and 8,000 in all: a longer migration is found again
+// through what its hosts list and Neutron's rows.
 //
 // # How old is a message
 //

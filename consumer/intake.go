@@ -44,6 +44,9 @@ type muted struct{ host string }
 // that is not believed; any other of a message that cannot be understood. Nothing
 // else comes with an error, but muted with an unknown version.
 func (s Settings) read(d delivered) (any, error) {
+	if d.exchange == s.NovaExchange && wire.Glance(d.body) {
+		return nil, nil
+	}
 	n, err := wire.Decode(d.body)
 	if err != nil {
 		return nil, err

@@ -136,7 +136,7 @@ func TestHowAReplicaStands(t *testing.T) {
 		c.breaker.judge(handover.Verdict{Circuit: handover.Circuit{Source: src, Destination: dst}, Result: handover.Bad})
 		want(metrics.Standing{StoppedPairs: 1, StoppedDrivers: 1})
 
-		s := &session{Consumer: c, lease: &lease{clock: c.clock}, shelf: newShelf(), journal: newJournal(nil)}
+		s := &session{Consumer: c, lease: &lease{clock: c.clock}, shelf: newShelf(maxShelf), journal: newJournal(nil)}
 		c.serving.Store(s)
 		want(metrics.Standing{StoppedPairs: 1, StoppedDrivers: 1})
 		time.Sleep(time.Hour)

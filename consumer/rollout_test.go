@@ -23,9 +23,10 @@ import (
 // has the same publisher.
 type site struct {
 	*stage
-	session *session
-	said    *strings.Builder // the lines of the session itself
-	settles int
+	session   *session
+	said      *strings.Builder // the lines of the session itself
+	settles   int
+	delivered uint64 // tag of the last delivery
 }
 
 var _ amqp.Acknowledger = (*site)(nil)
@@ -44,7 +45,7 @@ func rollOut(t *testing.T, policy handover.Policy, test func(*testing.T, *site))
 		s := &site{stage: on, said: &strings.Builder{}}
 		s.session = &session{
 			Consumer: &Consumer{settings: defaults(), log: audit.New(s.said, 0, "r")},
-			lease:    &lease{clock: on.tools.clock}, registry: on.r, shelf: newShelf(), active: true,
+			lease:    &lease{clock: on.tools.clock}, registry: on.r, shelf: newShelf(maxShelf), active: true,
 		}
 		test(t, s)
 	})
@@ -54,7 +55,8 @@ func rollOut(t *testing.T, policy handover.Policy, test func(*testing.T, *site))
 func (s *site) deliver(t *testing.T, exchange, user string, body []byte) {
 	t.Helper()
 	s.session.lease.renew(s.tools.clock())
-	if err := s.session.deliver(context.Background(), amqp.Delivery{Acknowledger: s, Exchange: exchange, UserId: user, Body: body}); err != nil {
+	s.delivered++
+	if err := s.session.deliver(context.Background(), amqp.Delivery{Acknowledger: s, DeliveryTag: s.delivered, Exchange: exchange, UserId: user, Body: body}); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()

@@ -97,7 +97,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	up()
 
 	s := &session{
-		Consumer: c, sender: send, lease: &lease{clock: c.clock}, shelf: newShelf(), journal: newJournal(send.journal),
+		Consumer: c, sender: send, lease: &lease{clock: c.clock}, shelf: newShelf(maxShelf), journal: newJournal(send.journal),
 		loop: loop, conn: in,
 	}
 	c.serving.Store(s)

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"container/list"
 	"maps"
 	"slices"
 	"sync"
@@ -11,30 +12,59 @@ import (
 // shelf holds the messages that actors have been given and have not settled, so
 // that what an actor leaves at its end goes back to the queue at once, and to
 // whoever acts next, and not only with the session.
+//
+// It has room for most of what RabbitMQ delivers unacknowledged. When it is full
+// the oldest is acknowledged, as if its handover had lasted for long: else many
+// handovers at once would leave no room for their own next messages, nor for the
+// tick, without which nothing is written.
 type shelf struct {
 	mu   sync.Mutex
-	held map[string]map[uint64]amqp.Delivery // by instance and delivery tag
+	room int
+	held map[string]map[uint64]*list.Element // by instance and delivery tag
+	all  *list.List                          // of item, in the order of delivery
 }
 
-func newShelf() *shelf { return &shelf{held: map[string]map[uint64]amqp.Delivery{}} }
+// item is a message without its body.
+type item struct {
+	instance string
+	tag      uint64
+	broker   amqp.Acknowledger
+}
+
+func newShelf(room int) *shelf {
+	return &shelf{room: room, held: map[string]map[uint64]*list.Element{}, all: list.New()}
+}
 
 // hold keeps a message of an instance and gives what acknowledges it.
 func (s *shelf) hold(instance string, d amqp.Delivery) (settle func()) {
+	kept := item{instance, d.DeliveryTag, d.Acknowledger}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.held[instance] == nil {
-		s.held[instance] = map[uint64]amqp.Delivery{}
+		s.held[instance] = map[uint64]*list.Element{}
 	}
-	d.Body, d.Headers = nil, nil // what was in it is known by now, and thousands may be held
-	s.held[instance][d.DeliveryTag] = d
-	return func() {
-		s.mu.Lock()
-		delete(s.held[instance], d.DeliveryTag)
-		if len(s.held[instance]) == 0 {
-			delete(s.held, instance)
+	s.held[instance][kept.tag] = s.all.PushBack(kept)
+	full, oldest := s.all.Len() > s.room, s.all.Front().Value.(item)
+	s.mu.Unlock()
+	if full {
+		s.settle(oldest)
+	}
+	return func() { s.settle(kept) }
+}
+
+// settle acknowledges a message, unless that was done before.
+func (s *shelf) settle(m item) {
+	s.mu.Lock()
+	at, held := s.held[m.instance][m.tag]
+	if held {
+		s.all.Remove(at)
+		delete(s.held[m.instance], m.tag)
+		if len(s.held[m.instance]) == 0 {
+			delete(s.held, m.instance)
 		}
-		s.mu.Unlock()
-		_ = d.Ack(false) // fails only with the session
+	}
+	s.mu.Unlock()
+	if held {
+		_ = m.broker.Ack(m.tag, false) // fails only with the session
 	}
 }
 
@@ -42,11 +72,7 @@ func (s *shelf) hold(instance string, d amqp.Delivery) (settle func()) {
 func (s *shelf) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	for _, held := range s.held {
-		n += len(held)
-	}
-	return n
+	return s.all.Len()
 }
 
 // giveBack returns the messages of an instance whose actor has ended.
@@ -54,8 +80,11 @@ func (s *shelf) giveBack(instance string) {
 	s.mu.Lock()
 	left := s.held[instance]
 	delete(s.held, instance)
+	for _, at := range left {
+		s.all.Remove(at)
+	}
 	s.mu.Unlock()
 	for _, tag := range slices.Sorted(maps.Keys(left)) { // the oldest first
-		_ = left[tag].Nack(false, true) // fails only with the session
+		_ = left[tag].Value.(item).broker.Nack(tag, false, true) // fails only with the session
 	}
 }

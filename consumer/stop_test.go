@@ -52,7 +52,7 @@ func (a *acknowledger) take() []string {
 }
 
 func TestShelfGivesBackWhatIsNotSettled(t *testing.T) {
-	broker, s := &acknowledger{}, newShelf()
+	broker, s := &acknowledger{}, newShelf(maxShelf)
 	hold := func(instance string, tag uint64) func() {
 		return s.hold(instance, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag})
 	}
@@ -223,8 +223,29 @@ func TestAStopTellsOfPortsThatAreNotInTheJournal(t *testing.T) {
 	}
 }
 
+func TestAFullShelfAcknowledgesTheOldestOnce(t *testing.T) {
+	shelf, broker := newShelf(2), &acknowledger{}
+	var settle []func()
+	for i, instance := range []string{guest, "other", guest, "other"} {
+		settle = append(settle, shelf.hold(instance, amqp.Delivery{Acknowledger: broker, DeliveryTag: uint64(i + 1)}))
+	}
+	if want := []string{"ack 1", "ack 2"}; !slices.Equal(broker.take(), want) {
+		t.Errorf("not the oldest: %q", broker.said)
+	}
+	settle[0]()
+	settle[3]()
+	shelf.giveBack(guest)
+	shelf.giveBack("other")
+	if want := []string{"ack 4", "nack 3 true"}; !slices.Equal(broker.said, want) {
+		t.Errorf("%q", broker.said)
+	}
+	if len(shelf.held) != 0 || shelf.all.Len() != 0 {
+		t.Errorf("the shelf still holds %v", shelf.held)
+	}
+}
+
 func TestWhatAnInstanceLeavesGoesBackOldestFirst(t *testing.T) {
-	shelf, broker := newShelf(), &acknowledger{}
+	shelf, broker := newShelf(maxShelf), &acknowledger{}
 	for _, tag := range []uint64{5, 3, 9, 1, 7, 2} {
 		shelf.hold(guest, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag})
 	}

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// prefetch bounds what is held unacknowledged. A migration that copies memory holds
-	// up to 5 messages (pre.start and pre.end in two formats, STARTED), so that 2000 of
-	// them go on at once; beyond that nothing is delivered, ticks neither, and nothing
-	// written, until some have ended.
+	// prefetch bounds what is held unacknowledged: some 2,000 handovers that are
+	// armed, with five messages each, or 500 that end. maxShelf is how much of it
+	// handovers may hold; the rest is for what is read and settled at once.
 	prefetch = 10_000
+	maxShelf = 8_000
 	// queueTTL bounds how long an absent consumer keeps messages in the broker;
 	// queueMaxBytes how much.
 	queueTTL      = time.Hour

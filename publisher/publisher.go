@@ -36,11 +36,15 @@ func Run(ctx context.Context, s Settings, drain time.Duration, board *health.Boa
 	if err != nil {
 		return err
 	}
+	return run(ctx, s, hypervisor, drain, board, m, log)
+}
+
+func run(ctx context.Context, s Settings, h hypervisor, drain time.Duration, board *health.Board, m *metrics.Publisher, log zerolog.Logger) error {
 	epoch, err := nextEpoch(s.StateDir, time.Now())
 	if err != nil {
 		return err
 	}
-	p := newPublisher(s, epoch, hypervisor, dialAMQP(s), board, m, log)
+	p := newPublisher(s, epoch, h, dialAMQP(s), board, m, log)
 	p.drain = flushWithin(drain)
 	p.run(ctx)
 	return nil

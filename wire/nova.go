@@ -70,13 +70,7 @@ var novaSteps = map[string]NovaStep{
 // false for every other notification, without looking at its payload. An error
 // means that the notification is of that kind but cannot be understood: park it.
 func ParseNova(n Notification) (NovaEvent, bool, error) {
-	name, ended := n.EventType, false
-	if base, ok := strings.CutSuffix(name, ".start"); ok {
-		name = base
-	} else if base, ok := strings.CutSuffix(name, ".end"); ok {
-		name, ended = base, true
-	}
-	step, ok := novaSteps[name]
+	step, ok, ended := novaStep(n.EventType)
 	if !ok {
 		return NovaEvent{}, false, nil
 	}

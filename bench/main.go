@@ -1,0 +1,128 @@
+// Command bench measures earlybind against what bounds it, in one run, and prints
+// goals beside results. `make bench` runs it; docs/performance.md explains it.
+//
+//	reaction  from libvirt's callback to the activate's arrival, and ports in parallel
+//	firehose  notifications filtered, against a bare consumer and oslo.messaging's
+//	memory    of consumer and publisher, and how often the publisher wakes
+//	growth    the consumer's own benchmarks
+//
+// It needs docker, and starts containers of its own, named bench-*.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options say how much is measured.
+type options struct {
+	steady int // handovers of each kind, one a second
+	spread int // handovers of each number of ports
+	burst  int // handovers at once
+	bursts int // rounds
+
+	messages int // notifications in a round of the firehose
+	rounds   int
+
+	armed       int           // handovers, to measure their memory
+	armedAtOnce int           // in one step
+	idle        time.Duration // until memory is read
+	watch       time.Duration // how long wake-ups are counted
+
+	growth     int    // runs of the benchmarks
+	growthTime string // of each, as -benchtime has it
+}
+
+var (
+	full = options{steady: 120, spread: 50, burst: 1000, bursts: 3, messages: 25_000, rounds: 8,
+		armed: 100_000, armedAtOnce: 2_500, idle: 10 * time.Second, watch: time.Minute,
+		growth: 5, growthTime: "500x",
+	}
+	short = options{steady: 12, spread: 10, burst: 200, bursts: 1, messages: 5_000, rounds: 2,
+		armed: 2_000, armedAtOnce: 250, idle: 3 * time.Second, watch: 15 * time.Second,
+		growth: 1, growthTime: "200x",
+	}
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+var began = time.Now()
+
+// say tells how far the run is.
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%4.0f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func run() error {
+	brief := flag.Bool("short", false, "few samples, in 2 minutes")
+	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose, memory, growth")
+	results := flag.String("results", "bench/results.json", "where the results are kept")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of this process, in which the reaction runs")
+	messages := flag.Int("bare", -1, "be the bare consumer of so many messages: the bench starts itself as that")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if *messages >= 0 {
+		return bare(ctx, rabbitFromEnvironment(), bareQueue, *messages)
+	}
+	if err := findRoot(); err != nil {
+		return err
+	}
+	o := full
+	if *brief {
+		o = short
+	}
+	removeContainers()
+	defer removeContainers()
+	if err := buildImages(ctx, "openstack", "rabbitmq", "earlybind"); err != nil {
+		return err
+	}
+	r, err := startRabbit(ctx)
+	if err != nil {
+		return err
+	}
+	rep := &report{Date: time.Now().UTC().Format(time.RFC3339), Short: *brief, Machine: describeMachine(), Versions: versions()}
+	if rep.Versions["rabbitmq"], err = r.version(ctx); err != nil {
+		return err
+	}
+	if *profile != "" {
+		file, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, *rabbit, options, *report) error
+	}{
+		{"reaction", react}, {"firehose", filter}, {"memory", remember}, {"growth", grow},
+	} {
+		if *parts != "" && !slices.Contains(strings.Split(*parts, ","), part.name) {
+			continue
+		}
+		say("%s", part.name)
+		if err := part.measure(ctx, r, o, rep); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	rep.print(os.Stdout)
+	return rep.write(*results)
+}

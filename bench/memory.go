@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/earlybind/earlybind/wire"
+)
+
+// remember measures what the programs need: the consumer with nothing to do and
+// with many armed handovers, the publisher with nothing to do.
+func remember(ctx context.Context, r *rabbit, o options, rep *report) error {
+	if err := idleConsumer(ctx, r, o, rep); err != nil {
+		return fmt.Errorf("consumer: %w", err)
+	}
+	if err := idlePublisher(ctx, r, o, rep); err != nil {
+		return fmt.Errorf("publisher: %w", err)
+	}
+	return nil
+}
+
+func idleConsumer(ctx context.Context, r *rabbit, o options, rep *report) error {
+	s, err := newSink()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	p, err := start(ctx, append(append(r.environment("earlybind"), s.environment()...), "EARLYBIND_POLICY=suspended", "EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE=safe"), "bin/earlybind-consumer")
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = p.end() }()
+	if _, err := p.await(patience, `"consumer.active"`); err != nil {
+		return err
+	}
+	pause(ctx, o.idle)
+	idle, err := resident(p.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	rep.judge("memory", "consumer, idle", "MiB", idle/1024, 0, atMost(30, ""))
+	if err := armMany(ctx, r, p, o.armed, o.armedAtOnce); err != nil {
+		return err
+	}
+	pause(ctx, o.idle)
+	full, err := resident(p.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	rep.note("memory", fmt.Sprintf("consumer, %d armed handovers", o.armed), "MiB", full/1024)
+	rep.judge("memory", "consumer, each armed handover", "KiB", (full-idle)/float64(o.armed), 0, atMost(2, ""))
+	return nil
+}
+
+// armMany has the destination's publisher list ever more domains that come in, as it
+// does when a consumer takes over while many migrations run: each begins a
+// handover. They come in steps, so that Neutron is not asked about all at once.
+func armMany(ctx context.Context, r *rabbit, p *process, count, step int) error {
+	ch, closeAll, err := r.channel(ctx, "earlybind-"+destination)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	list := wire.HostStates{Schema: wire.SchemaVersion, Host: destination, Order: wire.Order{Epoch: time.Now().UnixNano()}}
+	for len(list.Domains) < count {
+		more := min(step, count-len(list.Domains))
+		for range more {
+			list.Domains = append(list.Domains, wire.DomainState{
+				Instance: newInstance(1<<24+len(list.Domains), 1), State: "paused", Reason: "migration", Incoming: true,
+			})
+		}
+		list.Sequence++
+		n, err := wire.NewNotification(wire.PublisherID(destination), wire.EventStates, list, rand.Text(), time.Now())
+		if err != nil {
+			return err
+		}
+		body, err := n.Encode()
+		if err != nil {
+			return err
+		}
+		if err := ch.PublishWithContext(ctx, wire.ExchangeEvents, list.RoutingKey(), true, false, amqp.Publishing{
+			ContentType: "application/json", DeliveryMode: amqp.Persistent, UserId: "earlybind-" + destination, Body: body,
+		}); err != nil {
+			return err
+		}
+		// Each handover is armed once.
+		for range more {
+			if _, err := p.await(2*time.Minute, `"handover.armed"`, `"outcome":"armed"`); err != nil {
+				return fmt.Errorf("%d handovers are to be armed: %w", len(list.Domains), err)
+			}
+		}
+		say("memory: %d handovers are armed", len(list.Domains))
+	}
+	return nil
+}
+
+// idlePublisher runs one in a container, where libvirt's library is, with libvirt's
+// own test driver, which has one domain that nothing happens to. What a bare
+// connection costs with the same heartbeats is measured beside it.
+func idlePublisher(ctx context.Context, r *rabbit, o options, rep *report) error {
+	program, err := filepath.Abs("bin/earlybind-publisher")
+	if err != nil {
+		return err
+	}
+	args := []string{"run", "--detach", "--init", "--name", publisherName, "--volume", program + ":/usr/local/bin/earlybind-publisher:ro",
+		"--env", "EARLYBIND_HOST=" + source, "--env", "EARLYBIND_LIBVIRT_URI=test:///default"}
+	// By name alone, so that the password is not on a command line.
+	for _, pair := range r.environment("earlybind-" + source) {
+		name, value, _ := strings.Cut(pair, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+		defer os.Unsetenv(name)
+		args = append(args, "--env", name)
+	}
+	if _, err := docker(ctx, append(args, "earlybind-lab/earlybind:"+release, "earlybind-publisher")...); err != nil {
+		return err
+	}
+	bare, err := startBare(ctx, r, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = bare.end() }()
+	if _, err := bare.await(patience, "connected"); err != nil {
+		return err
+	}
+	pid, err := publisherPID(ctx)
+	if err != nil {
+		return err
+	}
+	pause(ctx, o.idle)
+	rss, err := resident(pid)
+	if err != nil {
+		return err
+	}
+	rep.judge("memory", "publisher, idle", "MiB", rss/1024, 0, atMost(25, ""))
+	pids := []int{pid, bare.cmd.Process.Pid}
+	var before, perSecond [2]float64
+	for i, p := range pids {
+		if before[i], err = wakeUps(p); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	pause(ctx, o.watch)
+	for i, p := range pids {
+		n, err := wakeUps(p)
+		if err != nil {
+			return err
+		}
+		perSecond[i] = (n - before[i]) / time.Since(began).Seconds()
+	}
+	rep.judge("memory", "publisher, idle, wake-ups of its threads", "1/s", perSecond[0], perSecond[1], atMost(1.1, "heartbeats of a bare connection"))
+	return nil
+}
+
+// publisherPID finds the program below the container's init, once it has connected.
+func publisherPID(ctx context.Context) (int, error) {
+	for limit := time.Now().Add(patience); time.Now().Before(limit); pause(ctx, 200*time.Millisecond) {
+		logs, err := docker(ctx, "logs", publisherName)
+		if err != nil {
+			return 0, err
+		}
+		if !strings.Contains(logs, "broker connected") || !strings.Contains(logs, "host states published") {
+			continue
+		}
+		init, err := docker(ctx, "inspect", "--format", "{{.State.Pid}}", publisherName)
+		if err != nil {
+			return 0, err
+		}
+		children, err := os.ReadFile("/proc/" + init + "/task/" + init + "/children")
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(strings.TrimSpace(string(children)))
+	}
+	return 0, errors.New("it has not connected within " + patience.String())
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

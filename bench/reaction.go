@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/earlybind/earlybind/wire"
+)
+
+// react measures from libvirt's callback in the publisher to the activate's arrival
+// at the server: the last one where an instance has several ports.
+func react(ctx context.Context, r *rabbit, o options, rep *report) error {
+	directory, err := os.MkdirTemp("", "earlybind-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(directory)
+	s, err := newSink()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	rig, err := newRig(ctx, r, s, directory)
+	if err != nil {
+		return fmt.Errorf("earlybind in this process: %w", err)
+	}
+	defer rig.stop()
+	body, err := captured(ctx, r, rig)
+	if err != nil {
+		return fmt.Errorf("capture a message of the publisher: %w", err)
+	}
+	f, err := newFloor(ctx, r, s, body)
+	if err != nil {
+		return fmt.Errorf("the floor: %w", err)
+	}
+	defer f.stop()
+	one := reaction{rig: rig, floor: f, rep: rep, next: 10}
+	if err := one.steadily(ctx, o.steady); err != nil {
+		return fmt.Errorf("one handover a second: %w", err)
+	}
+	if err := one.spread(ctx, o.spread); err != nil {
+		return fmt.Errorf("ports in parallel: %w", err)
+	}
+	if err := one.bursts(ctx, o.burst, o.bursts); err != nil {
+		return fmt.Errorf("burst: %w", err)
+	}
+	return nil
+}
+
+// captured gives the bytes that a publisher sends when a guest is paused.
+func captured(ctx context.Context, r *rabbit, rig *rig) ([]byte, error) {
+	ch, closeTap, err := r.channel(ctx, "admin")
+	if err != nil {
+		return nil, err
+	}
+	defer closeTap() // the queue goes with it
+	q, err := ch.QueueDeclare("", false, true, true, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := ch.QueueBind(q.Name, "libvirt.#.suspended.*", wire.ExchangeEvents, false, nil); err != nil {
+		return nil, err
+	}
+	deliveries, err := ch.Consume(q.Name, "", true, true, false, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	instance := newInstance(2, 1)
+	if err := rig.arm(ctx, instance); err != nil {
+		return nil, err
+	}
+	if _, err := rig.pause(ctx, instance); err != nil {
+		return nil, err
+	}
+	rig.finish(ctx, instance)
+	return first(ctx, deliveries)
+}
+
+func first(ctx context.Context, deliveries <-chan amqp.Delivery) ([]byte, error) {
+	select {
+	case d := <-deliveries:
+		return d.Body, nil
+	case <-time.After(patience):
+		return nil, fmt.Errorf("no message came within %s", patience)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// reaction measures earlybind and the floor in turn.
+type reaction struct {
+	rig   *rig
+	floor *floor
+	rep   *report
+	next  int // number of the next instance
+	// stages of one port's reaction: callback to evidence in the core, to the decision
+	// in the log, to the activate's arrival.
+	stages [3][]float64
+}
+
+func (r *reaction) instance(ports int) string {
+	r.next++
+	return newInstance(r.next, ports)
+}
+
+// ours is one handover; it gives how long each port took, in order of arrival.
+func (r *reaction) ours(ctx context.Context, ports int) ([]time.Duration, error) {
+	instance := r.instance(ports)
+	if err := r.rig.arm(ctx, instance); err != nil {
+		return nil, err
+	}
+	r.calm(ctx)
+	took, err := r.rig.pause(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	if ports == 1 {
+		seen, decided := r.rig.said.when("evidence.seen", instance), r.rig.said.when("port.decided", instance)
+		r.stages[0] = append(r.stages[0], ms(seen.Sub(r.rig.pausedAt)))
+		r.stages[1] = append(r.stages[1], ms(decided.Sub(seen)))
+		r.stages[2] = append(r.stages[2], ms(took[0]-decided.Sub(r.rig.pausedAt)))
+	}
+	r.rig.finish(ctx, instance)
+	return took, r.rig.said.await(ctx, "handover.ended", instance)
+}
+
+// calm lets what the preparation has started come to rest.
+func (r *reaction) calm(ctx context.Context) {
+	select {
+	case <-time.After(20 * time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
+// steadily has handovers with one port and with eight come once a second each, and
+// the floor's between them.
+func (r *reaction) steadily(ctx context.Context, count int) error {
+	ours, bare := map[int][]float64{}, map[int][]float64{}
+	quarter := time.NewTicker(250 * time.Millisecond)
+	defer quarter.Stop()
+	for range count {
+		for _, ports := range []int{1, 8} {
+			for _, sample := range []struct {
+				into map[int][]float64
+				take func() ([]time.Duration, error)
+			}{
+				{ours, func() ([]time.Duration, error) { return r.ours(ctx, ports) }},
+				{bare, func() ([]time.Duration, error) { return r.floor.pause(ctx, r.instance(ports)) }},
+			} {
+				select {
+				case <-quarter.C:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				took, err := sample.take()
+				if err != nil {
+					return err
+				}
+				sample.into[ports] = append(sample.into[ports], ms(slices.Max(took)))
+			}
+		}
+	}
+	for _, ports := range []int{1, 8} {
+		r.compare(fmt.Sprintf("%s, 1/s", portsText(ports)), ours[ports], bare[ports])
+	}
+	for i, name := range []string{"callback to consumer's core", "core to decision", "decision to arrival"} {
+		r.rep.series("reaction", "1 port, 1/s: "+name, "ms", r.stages[i])
+		r.rep.note("reaction", "1 port, 1/s: "+name+", p50", "ms", median(r.stages[i]))
+	}
+	return nil
+}
+
+// bursts pauses many guests at once, in rounds that alternate with the floor's.
+func (r *reaction) bursts(ctx context.Context, handovers, rounds int) error {
+	ours, bare := map[int][]float64{}, map[int][]float64{}
+	for range rounds {
+		for _, ports := range []int{1, 8} {
+			took, err := r.burst(ctx, handovers, ports)
+			if err != nil {
+				return err
+			}
+			ours[ports] = append(ours[ports], took...)
+			if took, err = r.floorBurst(ctx, handovers, ports); err != nil {
+				return err
+			}
+			bare[ports] = append(bare[ports], took...)
+		}
+	}
+	for _, ports := range []int{1, 8} {
+		name := fmt.Sprintf("%s, burst of %d", portsText(ports), handovers)
+		r.compare(name, ours[ports], bare[ports])
+		r.rep.judge("reaction", name+", left to Nova", "of "+strconv.Itoa(handovers*rounds), float64(handovers*rounds-len(ours[ports])), 0, atMost(0, ""))
+	}
+	return nil
+}
+
+func (r *reaction) burst(ctx context.Context, handovers, ports int) ([]float64, error) {
+	instances := make([]string, handovers)
+	for i := range instances {
+		instances[i] = r.instance(ports)
+		if err := r.rig.announce(ctx, instances[i]); err != nil {
+			return nil, err
+		}
+	}
+	say("burst: announced")
+	for _, instance := range instances {
+		if err := r.rig.said.await(ctx, armed, instance); err != nil {
+			return nil, err
+		}
+	}
+	say("burst: %d handovers are armed, with %s each", handovers, portsText(ports))
+	r.calm(ctx)
+	since := map[string]time.Time{}
+	for _, instance := range instances {
+		at, ok := r.rig.source.Call(instance, wire.Suspended, wire.Migrated)
+		if !ok {
+			return nil, errNotConnected
+		}
+		since[instance] = at
+	}
+	took, err := r.rig.sink.collect(ctx, since)
+	if err != nil {
+		return nil, err
+	}
+	say("burst: activated")
+	for _, instance := range instances {
+		r.rig.finish(ctx, instance)
+	}
+	say("burst: finished")
+	for _, instance := range instances {
+		if err := r.rig.said.await(ctx, "handover.ended", instance); err != nil {
+			return nil, err
+		}
+	}
+	say("burst: ended")
+	return lasts(took), nil
+}
+
+func (r *reaction) floorBurst(ctx context.Context, handovers, ports int) ([]float64, error) {
+	since := map[string]time.Time{}
+	for range handovers {
+		instance := r.instance(ports)
+		at, err := r.floor.send(ctx, instance)
+		if err != nil {
+			return nil, err
+		}
+		since[instance] = at
+	}
+	took, err := r.floor.sink.collect(ctx, since)
+	return lasts(took), err
+}
+
+// spread measures from the first to the last activate of one instance.
+func (r *reaction) spread(ctx context.Context, count int) error {
+	ours, bare := map[int][]float64{}, map[int][]float64{}
+	counts := []int{1, 2, 8, 32}
+	for range count {
+		for _, ports := range counts {
+			took, err := r.ours(ctx, ports)
+			if err != nil {
+				return err
+			}
+			ours[ports] = append(ours[ports], ms(slices.Max(took)-slices.Min(took)))
+			if took, err = r.floor.pause(ctx, r.instance(ports)); err != nil {
+				return err
+			}
+			bare[ports] = append(bare[ports], ms(slices.Max(took)-slices.Min(took)))
+		}
+	}
+	for _, ports := range counts {
+		r.rep.series("ports in parallel", portsText(ports)+", first to last", "ms", ours[ports])
+		r.rep.series("ports in parallel", portsText(ports)+", first to last, floor", "ms", bare[ports])
+		if ports > 1 {
+			r.rep.beside("ports in parallel", portsText(ports)+", first to last, p50", "ms", median(ours[ports]), median(bare[ports]))
+		}
+	}
+	return nil
+}
+
+func (r *reaction) compare(name string, ours, bare []float64) {
+	r.rep.series("reaction", name, "ms", ours)
+	r.rep.series("reaction", name+", floor", "ms", bare)
+	r.rep.judge("reaction", name+", p50", "ms", median(ours), median(bare), atMost(1.10, "floor"))
+	r.rep.judge("reaction", name+", p99", "ms", quantile(ours, 0.99), quantile(bare, 0.99), atMost(1.25, "floor"))
+}
+
+// lasts gives, of each instance, when its last port's activate arrived.
+func lasts(took map[string][]time.Duration) []float64 {
+	var all []float64
+	for _, ports := range took {
+		all = append(all, ms(slices.Max(ports)))
+	}
+	return all
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func portsText(n int) string {
+	if n == 1 {
+		return "1 port"
+	}
+	return fmt.Sprintf("%d ports", n)
+}
