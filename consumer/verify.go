@@ -89,7 +89,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 	w.report(line)
 	if right && err != nil && ctx.Err() == nil && !w.replaced() {
 		const why = "the rows were right, and how the port stands since could not be read"
-		w.report(audit.Line{Event: audit.HandoverAlarm, Port: w.port, Host: host, Why: why, Err: err, Decided: "look at the port's rows and status when Neutron answers (docs/repair.md)"})
+		w.report(audit.Line{Event: audit.HandoverAlarm, Kind: audit.AlarmDown, Port: w.port, Host: host, Why: why, Err: err, Decided: "look at the port's rows and status when Neutron answers (docs/repair.md)"})
 		if goal.Kind == handover.GoalRestore {
 			w.leave(why)
 		}
