@@ -63,7 +63,7 @@ type Kind string
 const (
 	AlarmGuest      Kind = "guest"      // the hosts do not agree where the guest runs
 	AlarmRows       Kind = "rows"       // a port's rows are wrong
-	AlarmDown       Kind = "down"       // they are right, and the port is not known to be up
+	AlarmDown       Kind = "down"       // they are, or were, right, and the port is not known to be up
 	AlarmUnfinished Kind = "unfinished" // a handover was cut off: nothing is known of how its ports stand
 	AlarmJournal    Kind = "journal"    // the journal does not take what it is to keep
 )

@@ -206,7 +206,7 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 		}
 	case handover.Alarm:
 		kind := audit.AlarmGuest
-		if len(d.Ports) > 0 {
+		if d.CutOff {
 			kind = audit.AlarmUnfinished
 		}
 		a.record(audit.Line{Event: audit.HandoverAlarm, Kind: kind, Why: d.Why, Decided: "nothing is changed; look where the guest runs: virsh list on both hosts"})

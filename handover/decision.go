@@ -52,6 +52,8 @@ type AskHosts struct{ Why string }
 type Alarm struct {
 	Why   string
 	Ports []string
+	// CutOff: the handover ends without its end being known.
+	CutOff bool
 }
 
 // End closes the handover.
