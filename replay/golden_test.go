@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/recording"
 )
 
@@ -101,7 +102,8 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 		"aborted-in-pre-copy": "compute1", "aborted-in-switchover": "compute1", "failed-in-switchover": "compute1",
 		"failed-in-finish": "compute1", "network-cut": "compute1", "destination-libvirtd-killed": "compute1",
 		"source-libvirtd-killed": "compute1", "source-qemu-killed": neither, "destination-thaws": neither,
-		"post-copy-failed": neither, "nova-failed": "compute1", "nova-failed-local-disks": "compute1", "nova-aborted": "compute1",
+		"post-copy-failed": neither, "lab-success": "compute2", "lab-aborted-in-pre-copy": "compute1", "lab-aborted-in-switchover": "compute1",
+		"lab-failed-in-pre-copy": "compute1", "lab-failed-in-switchover": "compute1", "nova-failed": "compute1", "nova-failed-local-disks": "compute1", "nova-aborted": "compute1",
 	} {
 		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
 			stories := replayed(t, name, Options{Policy: policy})
@@ -116,6 +118,18 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 					if want != neither && !strings.HasSuffix(row, ": "+want+" ACTIVE ovs; status ACTIVE") {
 						t.Errorf("%s, %s: %s, want it on %s alone", name, policy, row, want)
 					}
+				}
+			}
+		}
+	}
+}
+
+func TestObservingWritesNothing(t *testing.T) {
+	for _, name := range names(t) {
+		for _, s := range replayed(t, name, Options{Policy: handover.PolicyObserve}) {
+			for _, m := range s.Timeline {
+				if m.Who == timeline.ByEarlybind {
+					t.Errorf("%s: %s", name, m.What)
 				}
 			}
 		}
