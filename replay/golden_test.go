@@ -102,7 +102,7 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 		"aborted-in-pre-copy": "compute1", "aborted-in-switchover": "compute1", "failed-in-switchover": "compute1",
 		"failed-in-finish": "compute1", "network-cut": "compute1", "destination-libvirtd-killed": "compute1",
 		"source-libvirtd-killed": "compute1", "source-qemu-killed": neither, "destination-thaws": neither,
-		"post-copy-failed": neither, "lab-success": "compute2", "lab-aborted-in-pre-copy": "compute1", "lab-aborted-in-switchover": "compute1",
+		"post-copy-failed": neither, "lab-success": "compute2", "lab-back-to-back": "compute2", "lab-second-attempt": "compute2", "lab-aborted-in-pre-copy": "compute1", "lab-aborted-in-switchover": "compute1",
 		"lab-failed-in-pre-copy": "compute1", "lab-failed-in-switchover": "compute1", "nova-failed": "compute1", "nova-failed-local-disks": "compute1", "nova-aborted": "compute1",
 	} {
 		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
