@@ -21,6 +21,38 @@ func (l *Lab) Boot(ctx context.Context, host string) error {
 	return Until(ctx, l.guest+" to answer", func() (bool, error) { return l.Reachable(ctx) == len(Addresses), ctx.Err() })
 }
 
+// ComputesUp tells whether Nova and Neutron see both hosts up. After RabbitMQ has been away
+// that takes a minute: nova-compute waits for an answer that was lost, and Nova refuses
+// migrations meanwhile.
+func (l *Lab) ComputesUp(ctx context.Context) (bool, error) {
+	var nova struct {
+		Services []struct{ State string }
+	}
+	if _, err := l.Nova.Get(ctx, l.Nova.ServiceURL("os-services")+"?binary=nova-compute", &nova, nil); err != nil {
+		return false, err
+	}
+	up := 0
+	for _, s := range nova.Services {
+		if s.State == "up" {
+			up++
+		}
+	}
+	var neutron struct {
+		Agents []struct {
+			Host  string
+			Alive bool
+		}
+	}
+	if _, err := l.Neutron.Get(ctx, l.Neutron.ServiceURL("agents")+"?alive=true", &neutron, nil); err != nil {
+		return false, err
+	}
+	alive := map[string]bool{}
+	for _, a := range neutron.Agents {
+		alive[a.Host] = true
+	}
+	return up == len(Computes) && alive[Computes[0]] && alive[Computes[1]], nil
+}
+
 // Do asks Nova for one of its actions on an instance that take no arguments: "pause",
 // "unpause".
 func (l *Lab) Do(ctx context.Context, instance, action string) error {

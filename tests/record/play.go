@@ -190,6 +190,9 @@ func prepare(ctx context.Context, l *lab.Lab) (instance string, err error) {
 			return "", err
 		}
 	}
+	if err := lab.Until(ctx, "Nova and Neutron to see both hosts up", func() (bool, error) { return l.ComputesUp(ctx) }); err != nil {
+		return "", err
+	}
 	for {
 		server, err := l.Settled(ctx)
 		if err != nil {
