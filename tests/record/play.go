@@ -236,14 +236,15 @@ func mend(ctx context.Context, l *lab.Lab, server lab.Server) (whole bool, err e
 	if err != nil {
 		return false, err
 	}
-	right := true
 	for _, p := range ports {
-		ok, _ := p.RightOn(server.Host)
-		right = right && ok
+		if right, why := p.RightOn(server.Host); !right || len(p.Rows) > 1 {
+			fmt.Printf("    port %s is mended: %d rows, %s\n", p.ID[:8], len(p.Rows), why)
+			return false, l.MendPort(ctx, p, server.Host)
+		}
 	}
-	if right && domains[server.Host] == "running" && l.Reachable(ctx) == len(lab.Addresses) {
+	if domains[server.Host] == "running" && l.Reachable(ctx) == len(lab.Addresses) {
 		return true, nil
 	}
-	fmt.Printf("    the guest (Nova: %s, libvirt: %v, rows right: %t) is rebooted\n", server.Status, domains, right)
+	fmt.Printf("    the guest (Nova: %s, libvirt: %v) is rebooted\n", server.Status, domains)
 	return false, l.Reboot(ctx, server.ID)
 }
