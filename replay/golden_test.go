@@ -111,7 +111,8 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 		"lab-success": "compute2", "lab-back-to-back": "compute2", "lab-second-attempt": "compute2",
 		"lab-aborted-in-pre-copy": "compute1", "lab-aborted-in-switchover": "compute1",
 		"lab-failed-in-pre-copy": "compute1", "lab-failed-in-switchover": "compute1", "lab-failed-in-finish": "compute1",
-		"lab-destination-libvirtd-killed": "compute1", "lab-source-libvirtd-killed": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
+		"lab-destination-libvirtd-killed": "compute1", "lab-destination-frozen": "compute1",
+		"lab-source-libvirtd-killed": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
 	} {
 		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
 			stories := replayed(t, name, Options{Policy: policy})

@@ -182,17 +182,20 @@ var outcomes = []outcome{
 		},
 	},
 	{
+		name: "destination-frozen", about: "The destination's libvirtd is frozen until the source has given up and Nova has rolled back; when it thaws, the guest is not there.",
+		prepare: limited(slowLink), stage: frozenUntilSourceGoesOn, ends: runsOn(source),
+	},
+	{
+		// Which of the two comes about is libvirt's luck: when it thaws it finds both the source's
+		// request to let the guest run, and the connection's end, which has the guest destroyed.
 		name: "destination-thaws", about: "The destination's libvirtd is frozen until the source has given up, and lets the guest run there as well when it thaws.",
 		prepare: limited(slowLink),
 		stage: func(ctx context.Context, p *play) error {
-			if err := p.migrate(ctx, source, "suspended", "migrated"); err != nil {
+			if err := frozenUntilSourceGoesOn(ctx, p); err != nil {
 				return err
 			}
-			if err := frozenLibvirtd(ctx, p, 0, func() error {
-				return errors.Join(p.await(ctx, source, "resumed", ""), lab.Sleep(ctx, 10*time.Second))
-			}); err != nil {
-				return err
-			}
+			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+			defer cancel()
 			return p.await(ctx, destination, "resumed", "")
 		},
 		after: func(ctx context.Context, p *play) error { return p.Destroy(ctx, destination, p.instance) },
@@ -319,6 +322,17 @@ func forcedToPostCopy(ctx context.Context, p *play) error {
 		return err
 	}
 	return p.await(ctx, source, "suspended", "postcopy")
+}
+
+// frozenUntilSourceGoesOn freezes the destination's libvirtd while the guest stands still, and
+// thaws it 10 s after the source has let the guest go on.
+func frozenUntilSourceGoesOn(ctx context.Context, p *play) error {
+	if err := p.migrate(ctx, source, "suspended", "migrated"); err != nil {
+		return err
+	}
+	return frozenLibvirtd(ctx, p, 0, func() error {
+		return errors.Join(p.await(ctx, source, "resumed", ""), lab.Sleep(ctx, 10*time.Second))
+	})
 }
 
 // frozenLibvirtd freezes the destination's libvirtd for a while and until something has
