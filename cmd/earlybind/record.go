@@ -16,8 +16,9 @@ import (
 
 const aboutRecord = `Records what earlybind's consumer would read off RabbitMQ: Nova's notifications and the hosts' events.
 It connects with the consumer's settings (EARLYBIND_AMQP_*, see docs/settings.md), reads from a queue of its own,
-which goes away with it, and takes nothing from anybody. Tokens, and names of users, projects and instances, are
-not written. It ends with Ctrl-C, after -for, or when the connection is lost; what was written until then is whole.`
+which goes away with it, takes nothing from anybody, and asks the hosts for their domains. Tokens, and names of users,
+projects and instances, are not written. It ends with Ctrl-C, after -for, or when the connection is lost; what
+was written until then is whole.`
 
 func record(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("record", flag.ContinueOnError)
