@@ -26,7 +26,7 @@ HANDOVERS ?= 1000
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells)
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications recordings races chaos chaos-short cluster model test test-unit test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster model test test-unit test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ series-without-notifications: ## N=1: successes and failures with Nova's notific
 
 recordings: build ## ONLY=success,...: stages each outcome of a live migration in the lab and records it, where recordings/ has none yet
 	go run ./tests/record -only '$(ONLY)'
+
+rolling: build ## N=50: two guests migrate to and fro while everything is restarted in turn; goes on where it stopped
+	go run ./tests/rolling -n $(N) -results var/rolling.jsonl
 
 races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped
 	go run ./tests/races -n $(N) -results var/races.jsonl
