@@ -114,6 +114,7 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 		"lab-destination-libvirtd-killed": "compute1", "lab-destination-frozen": "compute1",
 		"lab-source-libvirtd-killed": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
 		"lab-network-cut-long": "compute1", "lab-network-cut-left-paused": sourceIfTold,
+		"lab-paused-guest": "compute2",
 	} {
 		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
 			stories := replayed(t, name, Options{Policy: policy})
@@ -138,6 +139,23 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 					if want != neither && !strings.HasSuffix(row, ": "+want+" ACTIVE ovs; status ACTIVE") {
 						t.Errorf("%s, %s: %s, want it on %s alone", name, policy, row, want)
 					}
+				}
+			}
+		}
+	}
+}
+
+func TestTwoGuestsEndEachWhereItIs(t *testing.T) {
+	where := map[string]string{"52a29486-f502-4a47-8198-bc08e6ba1800": "compute1", "28705d55-9f51-4f44-be46-b16ea45681f8": "compute2"}
+	for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
+		stories := replayed(t, "lab-two-guests-publisher-restarted", Options{Policy: policy})
+		if len(stories) != len(where) {
+			t.Errorf("%s: %d handovers", policy, len(stories))
+		}
+		for _, s := range stories {
+			for _, row := range s.Rows {
+				if !strings.HasSuffix(row, ": "+where[s.Instance]+" ACTIVE ovs; status ACTIVE") {
+					t.Errorf("%s: %s: %s", policy, s.Instance, row)
 				}
 			}
 		}
