@@ -76,6 +76,8 @@ func only(n wire.Notification, instances []string) (wire.Notification, bool) {
 		return n, false
 	}
 	s.Domains = slices.DeleteFunc(s.Domains, func(d wire.DomainState) bool { return !slices.Contains(instances, d.Instance) })
-	n.Payload, err = json.Marshal(s)
+	if n.Payload, err = json.Marshal(s); err == nil {
+		n.Payload, err = scrubPayload(n) // written as Scrub writes it
+	}
 	return n, err == nil
 }

@@ -112,6 +112,9 @@ func TestOneInstanceIsRecordedAlone(t *testing.T) {
 	if !ok || strings.Contains(string(m.Body), `\"instance\":\"i\"`) || !strings.Contains(string(m.Body), guest) {
 		t.Errorf("%s", m.Body)
 	}
+	if clean, err := Scrub(m.Body); err != nil || !bytes.Equal(clean, m.Body) {
+		t.Errorf("%s, %v, want it as it is scrubbed: %s", m.Body, err, clean)
+	}
 	recorded := 0
 	for _, raw := range captures(t) {
 		if _, ok := r.Take(Delivery{Exchange: "nova", Body: raw}); ok {
