@@ -9,16 +9,17 @@ import (
 
 func TestWhatIsWrongIsNeverCountedAsRight(t *testing.T) {
 	done := sample{Migration: "completed", Source: "a", Destination: "b", Guest: "b"}
-	late, wrong, failed, fault := done, done, done, done
+	late, wrong, failed, fault, lost := done, done, done, done, done
+	lost.Migration, lost.Guest = "error", ""
 	late.Late, late.ToRight, late.Ours = true, 7, 3
 	wrong.Late, wrong.Wrong = true, "no ACTIVE row"
 	failed.Migration, failed.Guest = "error", "a"
 	fault.Fault = "Neutron did not answer"
-	got := table([]sample{done, done, late, wrong, failed, fault})
+	got := table([]sample{done, done, late, wrong, failed, fault, lost})
 	for _, row := range []string{
-		"| succeeded | 5 | 2 | 1 | 2 | 0.0 / 7.0 | 1 |",
-		"| failed by Nova | 1 | 1 | 0 | 0 | 0.0 / 0.0 | 0 |",
-		"| all | 6 | 3 | 1 | 2 | 0.0 / 7.0 | 1 |",
+		"| succeeded | 5 | 2 | 1 | 1 | 1 | 0.0 / 7.0 | 1 |",
+		"| failed by Nova | 2 | 1 | 0 | 0 | 1 | 0.0 / 0.0 | 0 |",
+		"| all | 7 | 3 | 1 | 1 | 2 | 0.0 / 7.0 | 1 |",
 	} {
 		if !strings.Contains(got, row+"\n") {
 			t.Errorf("no row %q in\n%s", row, got)

@@ -58,7 +58,7 @@ func (m sample) String() string {
 // table sums up: those that Nova brought to their end, those that it did not, and all.
 func table(samples []sample) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| migrations | number | right at once | right after repair | wrong | s to right, p50 / max | with earlybind's activate |\n|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "| migrations | number | right at once | right after repair | wrong | not judged | s to right, p50 / max | with earlybind's activate |\n|---|---|---|---|---|---|---|---|\n")
 	for _, of := range []struct {
 		name string
 		has  func(sample) bool
@@ -67,7 +67,7 @@ func table(samples []sample) string {
 		{"failed by Nova", func(m sample) bool { return !m.succeeded() }},
 		{"all", func(sample) bool { return true }},
 	} {
-		var n, late, wrong, ours int
+		var n, late, wrong, fault, ours int
 		var took []float64
 		for _, m := range samples {
 			if !of.has(m) {
@@ -77,16 +77,19 @@ func table(samples []sample) string {
 			if m.Ours > 0 {
 				ours++
 			}
-			if m.Wrong != "" || m.Fault != "" {
+			switch {
+			case m.Wrong != "":
 				wrong++
 				continue
-			}
-			if m.Late {
+			case m.Fault != "" || m.Guest == "":
+				fault++
+				continue
+			case m.Late:
 				late++
 			}
 			took = append(took, m.ToRight)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %s | %d |\n", of.name, n, n-late-wrong, late, wrong, results.Quantiles(took, "%.1f", .5, 1), ours)
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %s | %d |\n", of.name, n, n-late-wrong-fault, late, wrong, fault, results.Quantiles(took, "%.1f", .5, 1), ours)
 	}
 	met := map[string]int{}
 	for _, m := range samples {
