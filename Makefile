@@ -17,6 +17,8 @@ ZED = EARLYBIND_LAB_RELEASE=zed deploy/lab/lab
 N ?= 20
 STORIES ?= b
 RESULTS ?= var/samples.jsonl
+# Of recordings: which outcomes; empty: all.
+ONLY ?=
 # Of the model tests: how many ways in which the messages come, for each property and recorded stream.
 CHECKS ?= 10000
 # Of chaos: how many handovers, half of them failing.
@@ -24,7 +26,7 @@ HANDOVERS ?= 1000
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells)
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications races chaos chaos-short cluster model bench bench-short test test-unit test-alerts test-browser test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster model bench bench-short test test-unit test-alerts test-browser test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +55,12 @@ kills: ## N=10: a consumer is killed at any moment of a success and of a failure
 
 series-without-notifications: ## N=1: successes and failures with Nova's notifications switched off
 	go run ./tests/tour -notifications=false -scenario bcde -n $(N) -results var/without-notifications.jsonl
+
+recordings: build ## ONLY=success,...: stages each outcome of a live migration in the lab and records it, where recordings/ has none yet
+	go run ./tests/record -only '$(ONLY)'
+
+rolling: build ## N=50: two guests migrate to and fro while everything is restarted in turn; goes on where it stopped
+	go run ./tests/rolling -n $(N) -results var/rolling.jsonl
 
 races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped
 	go run ./tests/races -n $(N) -results var/races.jsonl

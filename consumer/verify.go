@@ -36,6 +36,9 @@ func (w *worker) verify(ctx context.Context) {
 			continue
 		}
 		p, err := w.read(ctx)
+		if ctx.Err() != nil {
+			return // with the handover: what was not read says nothing of the rows
+		}
 		right, why := false, ""
 		if err == nil {
 			right, why = settled(p, host)

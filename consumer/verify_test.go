@@ -53,6 +53,29 @@ func TestVerifyWhileNeutronIsAwayAlarmsToo(t *testing.T) {
 	})
 }
 
+// Seen in the lab: Neutron was away for so long that the next migration came first, and the
+// read that it cut off was told as an alarm.
+func TestVerifyThatEndsWithTheHandoverInAReadDoesNotAlarm(t *testing.T) {
+	var d *desk
+	work(t, prepared("p1"), func(t *testing.T, at *desk) {
+		d = at
+		reading := make(chan struct{}, 1)
+		d.neutron.answer = func(ctx context.Context, call string) (bool, error) {
+			if time.Since(d.began) <= 2*novaPatience {
+				return true, nil // in time, and wrong
+			}
+			reading <- struct{}{}
+			return never(ctx)
+		}
+		d.aim(handover.GoalVerify, dst, true)
+		<-reading
+		// work cancels and waits for the worker's end.
+	})
+	if alarms := d.of(audit.HandoverAlarm); len(alarms) != 0 {
+		t.Errorf("%+v", alarms)
+	}
+}
+
 func TestVerifyThatIsReplacedIsLeftAtOnce(t *testing.T) {
 	work(t, prepared("p1"), func(t *testing.T, d *desk) {
 		d.aim(handover.GoalVerify, dst, false)

@@ -22,14 +22,14 @@ type Delivery struct {
 
 // Recorder makes messages of deliveries.
 type Recorder struct {
-	// Instance, if set, is the only one that is recorded.
-	Instance string
+	// Instances, if any, are the only ones that are recorded.
+	Instances []string
 	// Hosts, if set, gives hosts other names.
 	Hosts *Hosts
 }
 
 // Take gives the message of a delivery; false for what is not recorded: what says
-// nothing of the one instance, and consumers' ticks.
+// nothing of the instances, and consumers' ticks.
 func (r Recorder) Take(d Delivery) (Message, bool) {
 	m := Message{
 		MS: float64(d.At.Microseconds()) / 1000, Exchange: d.Exchange, Key: d.Key, User: d.User, Redelivered: d.Redelivered,
@@ -41,15 +41,15 @@ func (r Recorder) Take(d Delivery) (Message, bool) {
 		if r.Hosts != nil {
 			m.Key, m.User = "", "" // they may name a host
 		}
-		return m, r.Instance == ""
+		return m, len(r.Instances) == 0
 	}
 	n, err := wire.Decode(body)
 	if err != nil || n.EventType == wire.EventTick {
 		return Message{}, false
 	}
-	if r.Instance != "" {
+	if len(r.Instances) > 0 {
 		var concerned bool
-		if n, concerned = only(n, r.Instance); !concerned {
+		if n, concerned = only(n, r.Instances); !concerned {
 			return Message{}, false
 		}
 	}
@@ -62,20 +62,22 @@ func (r Recorder) Take(d Delivery) (Message, bool) {
 	return m, true
 }
 
-// only tells whether a notification says something of an instance; of a list of
+// only tells whether a notification says something of one of the instances; of a list of
 // domains the others are left out.
-func only(n wire.Notification, instance string) (wire.Notification, bool) {
+func only(n wire.Notification, instances []string) (wire.Notification, bool) {
 	if e, ok, err := wire.ParseNova(n); ok {
-		return n, err == nil && e.Instance == instance
+		return n, err == nil && slices.Contains(instances, e.Instance)
 	}
 	if e, err := wire.ParseHostEvent(n); err == nil {
-		return n, e.Instance == instance
+		return n, slices.Contains(instances, e.Instance)
 	}
 	s, err := wire.ParseHostStates(n)
 	if err != nil || n.EventType != wire.EventStates {
 		return n, false
 	}
-	s.Domains = slices.DeleteFunc(s.Domains, func(d wire.DomainState) bool { return d.Instance != instance })
-	n.Payload, err = json.Marshal(s)
+	s.Domains = slices.DeleteFunc(s.Domains, func(d wire.DomainState) bool { return !slices.Contains(instances, d.Instance) })
+	if n.Payload, err = json.Marshal(s); err == nil {
+		n.Payload, err = scrubPayload(n) // written as Scrub writes it
+	}
 	return n, err == nil
 }

@@ -90,12 +90,18 @@ func TestFilesThatAreNoRecordingAreRefusedByTheirLine(t *testing.T) {
 }
 
 func TestOneInstanceIsRecordedAlone(t *testing.T) {
-	r := Recorder{Instance: guest}
+	r := Recorder{Instances: []string{guest}}
 	if _, ok := r.Take(ofEventOn(t, "compute1", guest)); !ok {
 		t.Error("its event is missed")
 	}
 	if _, ok := r.Take(ofEventOn(t, "compute1", "another")); ok {
 		t.Error("another's event is recorded")
+	}
+	both := Recorder{Instances: []string{"third", "another", guest}}
+	for _, instance := range []string{guest, "another"} {
+		if _, ok := both.Take(ofEventOn(t, "compute1", instance)); !ok {
+			t.Errorf("the event of %s is missed, which is one of several", instance)
+		}
 	}
 	if _, ok := r.Take(Delivery{Body: []byte("no notification")}); ok {
 		t.Error("what cannot be read is recorded")
@@ -105,6 +111,9 @@ func TestOneInstanceIsRecordedAlone(t *testing.T) {
 	m, ok := r.Take(Delivery{Body: own(t, wire.EventStates, states)})
 	if !ok || strings.Contains(string(m.Body), `\"instance\":\"i\"`) || !strings.Contains(string(m.Body), guest) {
 		t.Errorf("%s", m.Body)
+	}
+	if clean, err := Scrub(m.Body); err != nil || !bytes.Equal(clean, m.Body) {
+		t.Errorf("%s, %v, want it as it is scrubbed: %s", m.Body, err, clean)
 	}
 	recorded := 0
 	for _, raw := range captures(t) {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/recording"
 )
 
@@ -91,10 +93,14 @@ func TestEveryRecordingTellsItsStory(t *testing.T) {
 	}
 }
 
-// Where the guest was at each recording's end, as whoever recorded it has seen; a port
-// that is not there was told of.
+// Where the guest was at each recording's end, as whoever recorded it has seen: there its
+// ports are to be.
 func TestPortsEndWhereTheGuestIs(t *testing.T) {
-	const neither = "" // the guest is lost, or on both
+	// Nova gives the instance up without a roll-back, so that the destination's row stays:
+	// on the source it is right, or an alarm has told what is left.
+	const sourceIfTold = "told"
+	// The guest is lost, or on both.
+	const neither = ""
 	for name, want := range map[string]string{
 		"success": "compute2", "slow-switchover": "compute2", "two-guests": "compute2", "post-copy": "compute2",
 		"forced-pause": "compute2", "paused-guest": "compute2", "nova-success": "compute1", "nova-success-local-disks": "compute2",
@@ -102,6 +108,13 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 		"failed-in-finish": "compute1", "network-cut": "compute1", "destination-libvirtd-killed": "compute1",
 		"source-libvirtd-killed": "compute1", "source-qemu-killed": neither, "destination-thaws": neither,
 		"post-copy-failed": neither, "nova-failed": "compute1", "nova-failed-local-disks": "compute1", "nova-aborted": "compute1",
+		"lab-success": "compute2", "lab-back-to-back": "compute2", "lab-second-attempt": "compute2",
+		"lab-aborted-in-pre-copy": "compute1", "lab-aborted-in-switchover": "compute1",
+		"lab-failed-in-pre-copy": "compute1", "lab-failed-in-switchover": "compute1", "lab-failed-in-finish": "compute1",
+		"lab-destination-libvirtd-killed": "compute1", "lab-destination-frozen": "compute1",
+		"lab-source-libvirtd-killed": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
+		"lab-network-cut-long": "compute1", "lab-network-cut-left-paused": sourceIfTold,
+		"lab-paused-guest": "compute2",
 	} {
 		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
 			stories := replayed(t, name, Options{Policy: policy})
@@ -112,10 +125,49 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 				if s.Outcome == "" {
 					t.Errorf("%s, %s: has not ended", name, policy)
 				}
+				told := slices.ContainsFunc(s.Timeline, func(m timeline.Moment) bool { return strings.HasPrefix(m.What, "handover.alarm ") })
 				for _, row := range s.Rows {
+					if want == sourceIfTold {
+						if !strings.Contains(row, ": compute1 ACTIVE ovs, compute2 INACTIVE ") || !strings.HasSuffix(row, "; status ACTIVE") {
+							t.Errorf("%s, %s: %s, want it on compute1, and the row that Nova has left", name, policy, row)
+						}
+						if told != (s.Outcome == "wrong") {
+							t.Errorf("%s, %s: %s, and alarmed: %t", name, policy, s.Outcome, told)
+						}
+						continue
+					}
 					if want != neither && !strings.HasSuffix(row, ": "+want+" ACTIVE ovs; status ACTIVE") {
 						t.Errorf("%s, %s: %s, want it on %s alone", name, policy, row, want)
 					}
+				}
+			}
+		}
+	}
+}
+
+func TestTwoGuestsEndEachWhereItIs(t *testing.T) {
+	where := map[string]string{"52a29486-f502-4a47-8198-bc08e6ba1800": "compute1", "28705d55-9f51-4f44-be46-b16ea45681f8": "compute2"}
+	for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
+		stories := replayed(t, "lab-two-guests-publisher-restarted", Options{Policy: policy})
+		if len(stories) != len(where) {
+			t.Errorf("%s: %d handovers", policy, len(stories))
+		}
+		for _, s := range stories {
+			for _, row := range s.Rows {
+				if !strings.HasSuffix(row, ": "+where[s.Instance]+" ACTIVE ovs; status ACTIVE") {
+					t.Errorf("%s: %s: %s", policy, s.Instance, row)
+				}
+			}
+		}
+	}
+}
+
+func TestObservingWritesNothing(t *testing.T) {
+	for _, name := range names(t) {
+		for _, s := range replayed(t, name, Options{Policy: handover.PolicyObserve}) {
+			for _, m := range s.Timeline {
+				if m.Who == timeline.ByEarlybind {
+					t.Errorf("%s: %s", name, m.What)
 				}
 			}
 		}

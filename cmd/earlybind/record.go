@@ -16,13 +16,18 @@ import (
 
 const aboutRecord = `Records what earlybind's consumer would read off RabbitMQ: Nova's notifications and the hosts' events.
 It connects with the consumer's settings (EARLYBIND_AMQP_*, see docs/settings.md), reads from a queue of its own,
-which goes away with it, and takes nothing from anybody. Tokens, and names of users, projects and instances, are
-not written. It ends with Ctrl-C, after -for, or when the connection is lost; what was written until then is whole.`
+which goes away with it, takes nothing from anybody, and asks the hosts for their domains. Tokens, and names of users,
+projects and instances, are not written. It ends with Ctrl-C, after -for, or when the connection is lost; what
+was written until then is whole.`
 
 func record(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("record", flag.ContinueOnError)
 	length := f.Duration("for", 0, "how long to record, for example 10m; 0: until Ctrl-C")
-	instance := f.String("instance", "", "record only what is about the instance with this `UUID`")
+	var recorder recording.Recorder
+	f.Func("instance", "record only what is about the instance with this `UUID`; may be given again", func(id string) error {
+		recorder.Instances = append(recorder.Instances, id)
+		return nil
+	})
 	anonymise := f.Bool("anonymise-hosts", false, "write host1, host2, ... instead of the hosts' names")
 	about := f.String("about", "", "a sentence for the recording's header: what is shown")
 	name, err := parse(f, aboutRecord, args, faults)
@@ -42,7 +47,6 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 		ctx, cancel = context.WithTimeout(ctx, *length)
 		defer cancel()
 	}
-	recorder := recording.Recorder{Instance: *instance}
 	header := recording.Header{MadeBy: "earlybind record " + version, About: *about}
 	if *anonymise {
 		recorder.Hosts = recording.NewHosts(settings.HostUserPrefix)

@@ -1,6 +1,7 @@
 // Package live records what a consumer would read off RabbitMQ. It reads from a queue of
 // its own, which is bounded and goes away with its connection: other queues are not
-// touched, and get what they would have got.
+// touched, and get what they would have got. Once it sends something: it asks the hosts
+// for their domains.
 package live
 
 import (
@@ -23,6 +24,8 @@ const (
 	// queueBytes and queueTTL bound what the broker keeps for a recorder that is slow.
 	queueBytes = 64 << 20
 	queueTTL   = 10 * time.Minute
+	// askTTL is for how long a host that is away may still answer.
+	askTTL = time.Minute
 	// closeWithin bounds the closing of the connection.
 	closeWithin = 5 * time.Second
 )
@@ -56,6 +59,9 @@ func Record(ctx context.Context, s consumer.Settings, r recording.Recorder, h re
 	if err != nil {
 		return 0, err
 	}
+	if err := askStates(ctx, conn, s.AMQPUser); err != nil {
+		return 0, err
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -76,6 +82,32 @@ func Record(ctx context.Context, s consumer.Settings, r recording.Recorder, h re
 			written++
 		}
 	}
+}
+
+// askStates asks the publishers for their domains, as a consumer does that becomes active:
+// without their answers a replay would know less than a consumer that has run for a while.
+func askStates(ctx context.Context, conn *amqp.Connection, user string) error {
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	defer ch.Close()
+	if err := ch.ExchangeDeclarePassive(wire.ExchangeRequests, amqp.ExchangeTopic, false, false, false, false, nil); err != nil {
+		return fmt.Errorf("exchange %s: is it there: %w", wire.ExchangeRequests, err)
+	}
+	request := wire.StatesRequest{Schema: wire.SchemaVersion, Reason: "a recording begins"}
+	n, err := wire.NewNotification("earlybind-record", wire.EventStatesRequest, request, rand.Text(), time.Now())
+	if err != nil {
+		return err
+	}
+	body, err := n.Encode()
+	if err != nil {
+		return err
+	}
+	return ch.PublishWithContext(ctx, wire.ExchangeRequests, "states", false, false, amqp.Publishing{
+		ContentType: "application/json", MessageId: n.MessageID, Type: n.EventType, UserId: user, Body: body,
+		Expiration: fmt.Sprint(askTTL.Milliseconds()),
+	})
 }
 
 func whyClosed(closed <-chan *amqp.Error) error {

@@ -25,8 +25,13 @@ func TestRabbitMQIsRecordedBesideOtherQueues(t *testing.T) {
 	nova := b.nova(false)
 	own := b.channel("earlybind")
 	must(t, own.ExchangeDeclare(wire.ExchangeEvents, amqp.ExchangeTopic, true, false, false, false, nil))
+	must(t, own.ExchangeDeclare(wire.ExchangeRequests, amqp.ExchangeTopic, true, false, false, false, nil))
+	const asked = "earlybind.asked"
+	_, err := own.QueueDeclare(asked, false, false, false, false, nil)
+	must(t, err)
+	must(t, own.QueueBind(asked, "#", wire.ExchangeRequests, false, nil))
 	const beside = "earlybind"
-	_, err := own.QueueDeclare(beside, false, false, false, false, nil)
+	_, err = own.QueueDeclare(beside, false, false, false, false, nil)
 	must(t, err)
 	must(t, own.QueueBind(beside, "notifications.info", "nova", false, nil))
 
@@ -65,6 +70,10 @@ func TestRabbitMQIsRecordedBesideOtherQueues(t *testing.T) {
 		}
 		return bound == 5, nil
 	})
+	request := get(t, own, asked) // the hosts are asked for their domains
+	if n, err := wire.Decode(request.Body); err != nil || n.EventType != wire.EventStatesRequest || request.UserId != "earlybind" {
+		t.Errorf("asked by %s: %s, %v", request.UserId, request.Body, err)
+	}
 	g := guest{id: newUUID(), request: "req-" + newUUID()}
 	nova.says(g, "compute.instance.live_migration.pre.start", "instance.live_migration_pre.start")
 	event := wire.HostEvent{Schema: wire.SchemaVersion, Host: "compute1", Order: wire.Order{Epoch: 1, Sequence: 1}, Instance: g.id, Event: wire.Suspended, Detail: wire.Migrated}

@@ -21,7 +21,7 @@ type Server struct {
 
 // Server reads the guest.
 func (l *Lab) Server(ctx context.Context) (Server, error) {
-	pages, err := servers.List(l.Nova, servers.ListOpts{Name: "^" + Guest + "$", AllTenants: true}).AllPages(ctx)
+	pages, err := servers.List(l.Nova, servers.ListOpts{Name: "^" + l.guest + "$", AllTenants: true}).AllPages(ctx)
 	if err != nil {
 		return Server{}, err
 	}
@@ -30,13 +30,14 @@ func (l *Lab) Server(ctx context.Context) (Server, error) {
 		return Server{}, err
 	}
 	if len(found) != 1 {
-		return Server{}, fmt.Errorf("there are %d instances %s", len(found), Guest)
+		return Server{}, fmt.Errorf("there are %d instances %s", len(found), l.guest)
 	}
 	return Server{ID: found[0].ID, Host: found[0].Host, Status: found[0].Status, TaskState: found[0].TaskState}, nil
 }
 
 // Migration is one of Nova's migrations.
 type Migration struct {
+	ID     int    `json:"id"`
 	UUID   string `json:"uuid"`
 	Status string `json:"status"`
 	Source string `json:"source_compute"`

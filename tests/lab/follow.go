@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"time"
 )
@@ -54,6 +55,19 @@ func Await(ctx context.Context, lines <-chan Line, match func(Line) bool) error 
 			return ctx.Err()
 		}
 	}
+}
+
+// AwaitEvent takes the publishers' lines until one has told of a lifecycle event of an
+// instance, as wire names it: "suspended", "migrated". An empty detail is any.
+func AwaitEvent(ctx context.Context, events <-chan Line, host, instance, event, detail string) error {
+	err := Await(ctx, events, func(e Line) bool {
+		return e.Service == PublisherOf(host) && e.Text("instance") == instance && e.Text("event") == event &&
+			(detail == "" || e.Text("detail") == detail)
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s/%s on %s: %w", event, detail, host, err)
+	}
+	return nil
 }
 
 // PublisherOf gives the publisher's service of a host.

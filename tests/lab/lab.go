@@ -21,7 +21,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
 )
 
-// Guest is the name of the lab's instance.
+// Guest is the name of the lab's instance; there can be more, see [Lab.About].
 const Guest = "guest1"
 
 // Computes are the two hypervisor hosts, as Nova and Neutron name them.
@@ -40,6 +40,7 @@ type Lab struct {
 	root    string // of the repository
 	project string
 	network string // first digits of the addresses
+	guest   string // what is asked about an instance is about this one
 
 	provider *gophercloud.ProviderClient
 	Neutron  *gophercloud.ServiceClient // as the lab's administrator
@@ -53,7 +54,7 @@ var addresses = map[string]string{"rabbitmq": "7.10", "controller": "7.20"}
 // Find tells where the lab is: its containers, its addresses and its password.
 func Find() (*Lab, error) {
 	l := &Lab{Release: env("EARLYBIND_LAB_RELEASE", "2025.1")}
-	l.project, l.network = "earlybind-lab", "172.30.7"
+	l.project, l.network, l.guest = "earlybind-lab", "172.30.7", Guest
 	if l.Release == "zed" {
 		l.project, l.network = "earlybind-lab-zed", "172.30.8"
 	}
@@ -84,6 +85,14 @@ func Open(ctx context.Context) (*Lab, error) {
 	}
 	l.Nova.Microversion = "2.59" // os-migrations with UUIDs; live migration with block_migration "auto"
 	return l, nil
+}
+
+// About gives the lab with another guest in the place of the first: guest2 and so
+// on, see [Lab.Boot].
+func (l *Lab) About(guest string) *Lab {
+	other := *l
+	other.guest = guest
+	return &other
 }
 
 // Provider authenticates one of the lab's two clients: "admin" or "earlybind".
@@ -213,6 +222,16 @@ func Until(ctx context.Context, what string, condition func() (bool, error)) err
 			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
 		case <-every.C:
 		}
+	}
+}
+
+// Sleep waits, or returns the error of a context that ends first.
+func Sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 

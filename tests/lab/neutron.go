@@ -12,6 +12,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
 
 	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/port"
 )
 
 // NeutronAs is a client of Neutron with the rights of one of the lab's users in
@@ -85,6 +86,34 @@ func (n *Network) Remove(ctx context.Context) error {
 		faults = append(faults, n.RemovePort(ctx, p.ID))
 	}
 	return errors.Join(append(faults, n.remove(ctx, "networks", n.ID))...)
+}
+
+// MendPort does by hand what nobody has done: the row on a host becomes ACTIVE, the others
+// go, and so does the mark of a migration.
+func (l *Lab) MendPort(ctx context.Context, p port.Port, host string) error {
+	client, err := l.NeutronAs(ctx, "nova")
+	if err != nil {
+		return err
+	}
+	rows, err := binding.List(ctx, client, p.ID).Extract()
+	if err != nil {
+		return err
+	}
+	if active, has := binding.ActiveRow(rows); !has || active.Host != host {
+		if err := binding.Activate(ctx, client, p.ID, host).Err; err != nil {
+			return err
+		}
+	}
+	for _, r := range rows {
+		if r.Host != host {
+			if err := binding.Delete(ctx, client, p.ID, r.Host).ExtractErr(); err != nil {
+				return err
+			}
+		}
+	}
+	body := map[string]any{"port": map[string]any{"binding:profile": map[string]any{"os_vif_delegation": true}}}
+	_, err = client.Put(ctx, client.ServiceURL("ports", p.ID), body, nil, &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK}})
+	return err
 }
 
 // giveActiveRow gives a port an ACTIVE row if it has none: Zed's Neutron answers

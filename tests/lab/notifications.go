@@ -10,11 +10,11 @@ var novaDaemons = map[string]string{
 	"controller": "nova-(api|conductor|scheduler)", "compute1": "nova-compute", "compute2": "nova-compute",
 }
 
-// restart ends the daemons, which are started again by themselves, and waits for
-// their end: it takes the mark of readiness away, and their successors bring it
-// back.
+// restart changes nova.conf and ends the daemons, which are started again by themselves,
+// and waits for their end: it takes the mark of readiness away, and their successors bring
+// it back.
 const restart = `
-sed -i 's/^driver = .*/driver = %s/' /etc/nova/nova.conf
+sed -i '%s' /etc/nova/nova.conf
 old=$(pgrep -f '^[^ ]*python3[^ ]* [^ ]*/%s ')
 kill $old
 for i in $(seq 300); do kill -0 $old 2>/dev/null || break; sleep 0.2; done
@@ -28,13 +28,27 @@ func (l *Lab) SetNotifications(ctx context.Context, on bool) error {
 	if on {
 		driver = "messagingv2"
 	}
-	for service, daemons := range novaDaemons {
-		script := fmt.Sprintf(restart, driver, daemons)
+	return l.configureNova(ctx, "s/^driver = .*/driver = "+driver+"/", novaDaemons)
+}
+
+// SetPostCopy allows post-copy or forbids it, and returns when nova-compute is ready again.
+// Where it is allowed, a migration that is forced to its end goes on as one.
+func (l *Lab) SetPostCopy(ctx context.Context, on bool) error {
+	const option = "live_migration_permit_post_copy"
+	change := fmt.Sprintf(`/^%s/d; s/^\[libvirt\]$/&\n%s = %t/`, option, option, on)
+	return l.configureNova(ctx, change, map[string]string{Computes[0]: "nova-compute", Computes[1]: "nova-compute"})
+}
+
+// configureNova changes nova.conf by a sed script where these daemons run, by service, and
+// restarts them.
+func (l *Lab) configureNova(ctx context.Context, change string, daemonsOf map[string]string) error {
+	for service, daemons := range daemonsOf {
+		script := fmt.Sprintf(restart, change, daemons)
 		if _, err := l.Exec(ctx, service, "bash", "-c", script); err != nil {
 			return err
 		}
 	}
-	for service := range novaDaemons {
+	for service := range daemonsOf {
 		if err := Until(ctx, service+" to be ready again", func() (bool, error) {
 			_, err := l.Exec(ctx, service, "test", "-e", "/run/lab/ready")
 			return err == nil, nil

@@ -9,16 +9,24 @@ import (
 	"time"
 )
 
-// Addresses are the guest's, by the network whose namespace on the probe host
-// reaches them; see deploy/lab/lab.
-var Addresses = []struct{ Network, IP string }{
-	{"net1", "10.77.0.101"}, {"net1", "10.77.0.102"}, {"net2", "10.78.0.101"},
+// Address is one of a guest's, and the network whose namespace on the probe host
+// reaches it.
+type Address struct{ Network, IP string }
+
+// Addresses are the first guest's; see deploy/lab/lab.
+var Addresses = addressesOf(Guest)
+
+// addressesOf gives a guest's addresses, as labcloud does.
+func addressesOf(guest string) []Address {
+	number, _ := strconv.Atoi(strings.TrimPrefix(guest, "guest"))
+	first, second := strconv.Itoa(91+10*number), strconv.Itoa(92+10*number)
+	return []Address{{"net1", "10.77.0." + first}, {"net1", "10.77.0." + second}, {"net2", "10.78.0." + first}}
 }
 
 // Reachable counts the guest's addresses that answer the probe now.
 func (l *Lab) Reachable(ctx context.Context) int {
 	answers := 0
-	for _, a := range Addresses {
+	for _, a := range addressesOf(l.guest) {
 		if _, err := l.Exec(ctx, "probe", "ip", "netns", "exec", a.Network, "ping", "-q", "-c", "2", "-i", "0.2", "-W", "1", a.IP); err == nil {
 			answers++
 		}
@@ -39,7 +47,7 @@ type Silence struct {
 // Listen starts pinging; it ends by itself after 200 s.
 func (l *Lab) Listen(ctx context.Context) *Silence {
 	s := &Silence{lab: l}
-	for i, a := range Addresses {
+	for i, a := range addressesOf(l.guest) {
 		interval := "0.2"
 		if i == 0 {
 			interval = "0.05"

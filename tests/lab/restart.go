@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -24,6 +25,37 @@ func (l *Lab) RestartNeutron(ctx context.Context) error {
 	}
 	return Until(ctx, "Neutron to answer", func() (bool, error) {
 		_, err := l.Neutron.Get(ctx, l.Neutron.ServiceURL("extensions"), nil, nil)
+		return err == nil, ctx.Err()
+	})
+}
+
+// RestartContainer restarts a service's container as an operator does, and returns when it
+// is healthy again.
+func (l *Lab) RestartContainer(ctx context.Context, service string) error {
+	if _, err := l.docker(ctx, "restart", "--time", "30", l.Container(service)); err != nil {
+		return err
+	}
+	return Until(ctx, service+" to be healthy", func() (bool, error) {
+		state, err := l.docker(ctx, "inspect", "-f", "{{.State.Health.Status}}", l.Container(service))
+		return strings.TrimSpace(state) == "healthy", err
+	})
+}
+
+// RollNeutron ends Neutron's API, RPC and periodic workers with SIGTERM, which finish what
+// they do. The container starts them again; it returns when all of the controller's APIs
+// answer.
+func (l *Lab) RollNeutron(ctx context.Context) error {
+	// The mark of readiness goes when a daemon ends, and comes back by the container's own check.
+	const roll = `
+old=$(pgrep -f '^[^ ]*(uwsgi-core --ini /etc/lab/uwsgi/neutron.ini|python3 /usr/bin/neutron-(rpc-server|periodic-workers) )')
+rm -f /run/lab/ready
+kill -TERM $old
+for i in $(seq 150); do kill -0 $old 2>/dev/null || break; sleep 0.2; done`
+	if _, err := l.Exec(ctx, "controller", "bash", "-c", roll); err != nil {
+		return err
+	}
+	return Until(ctx, "the controller to be ready", func() (bool, error) {
+		_, err := l.Exec(ctx, "controller", "test", "-e", "/run/lab/ready")
 		return err == nil, ctx.Err()
 	})
 }

@@ -13,13 +13,8 @@ import (
 	"github.com/earlybind/earlybind/tests/lab"
 )
 
-const (
-	// slowLink makes the switchover long enough to fail in: the guest's 64 MiB
-	// of touched memory were seen to take 14 s.
-	slowLink = "80mbit"
-	// sampleBound is how long one migration may take in the lab.
-	sampleBound = 6 * time.Minute
-)
+// sampleBound is how long one migration may take in the lab.
+const sampleBound = 6 * time.Minute
 
 // sample is one migration of the lab's guest, and what came of it.
 type sample struct {
@@ -194,7 +189,7 @@ func (m *sample) awaitReplug(ctx context.Context, l *lab.Lab) {
 		return err == nil && plugged >= len(ports) && l.Reachable(ctx) == len(lab.Addresses), err
 	})
 	// Long enough for a port that is taken off once more to be missed.
-	_ = sleep(ctx, 3*time.Second)
+	_ = lab.Sleep(ctx, 3*time.Second)
 }
 
 // replugged counts the ports that the source's publisher has plugged in again and
@@ -225,10 +220,10 @@ func (m *sample) says(text string) bool {
 // migrate starts the migration and does to it what the scenario says.
 func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
 	if s.Fail != none {
-		if _, err := l.Exec(ctx, m.Source, "lab-limit", slowLink); err != nil {
+		if err := l.Limit(ctx, m.Source, lab.SlowLink); err != nil {
 			return err
 		}
-		defer l.Exec(context.WithoutCancel(ctx), m.Source, "lab-limit", "off")
+		defer l.Limit(context.WithoutCancel(ctx), m.Source, "off")
 	}
 	following, stop := context.WithCancel(ctx)
 	defer stop()
@@ -244,25 +239,16 @@ func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
 		return err
 	}
 	m.asked = true
-	await := func(event string) error {
-		err := lab.Await(ctx, events, func(e lab.Line) bool {
-			return e.Text("instance") == m.Instance && e.Text("event") == event && e.Text("detail") == "migrated"
-		})
-		if err != nil {
-			return fmt.Errorf("waiting for %s/migrated: %w", event, err)
-		}
-		return nil
-	}
 	if s.Fail == none {
 		if !s.KillConsumer {
 			return nil
 		}
-		if err := await("started"); err != nil {
+		if err := lab.AwaitEvent(ctx, events, m.Destination, m.Instance, "started", "migrated"); err != nil {
 			return err
 		}
 		return m.killConsumer(ctx, l)
 	}
-	if err := await("suspended"); err != nil {
+	if err := lab.AwaitEvent(ctx, events, m.Source, m.Instance, "suspended", "migrated"); err != nil {
 		return err
 	}
 	return m.fail(ctx, l, s, decisions)
@@ -293,7 +279,7 @@ func (m *sample) fail(ctx context.Context, l *lab.Lab, s scenario, decisions <-c
 				return err
 			}
 		}
-		if err := sleep(ctx, time.Until(paused.Add(2*time.Second))); err != nil {
+		if err := lab.Sleep(ctx, time.Until(paused.Add(2*time.Second))); err != nil {
 			return err
 		}
 	}
@@ -303,7 +289,7 @@ func (m *sample) fail(ctx context.Context, l *lab.Lab, s scenario, decisions <-c
 		}
 		defer l.Unpause(context.WithoutCancel(ctx), lab.Consumers...)
 	}
-	if _, err := l.Exec(ctx, m.Destination, "pkill", "-KILL", "qemu-system"); err != nil {
+	if err := l.KillQEMU(ctx, m.Destination, m.Instance); err != nil {
 		return fmt.Errorf("kill the destination's QEMU: %w", err)
 	}
 	if s.Fail != novaFirst {
@@ -323,21 +309,12 @@ func (m *sample) fail(ctx context.Context, l *lab.Lab, s scenario, decisions <-c
 
 func (m *sample) killConsumer(ctx context.Context, l *lab.Lab) error {
 	delay := time.Duration(rand.Int64N(int64(1500 * time.Millisecond)))
-	if err := sleep(ctx, delay); err != nil {
+	if err := lab.Sleep(ctx, delay); err != nil {
 		return err
 	}
 	m.Killed = lab.Consumers[rand.IntN(len(lab.Consumers))]
 	m.KilledAt = time.Now()
 	return l.Kill(ctx, m.Killed)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // read takes down how every port has ended.

@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/earlybind/earlybind/tests/lab"
+)
+
+const (
+	// novaBound is how long Nova may work on a migration: it waits 60 s for each answer that
+	// was lost with RabbitMQ, and for ever where what it was told was lost.
+	novaBound = 4 * time.Minute
+	// repairBound is how long after Nova is done a port may be wrong: where Nova gives up without
+	// a roll-back, earlybind waits 10 minutes for it.
+	repairBound = 12 * time.Minute
+	// rest is for how long a guest stays before it goes on.
+	rest = 4 * time.Second
+)
+
+// traveller takes one guest from host to host.
+type traveller struct{ lab *lab.Lab }
+
+// travel migrates for as long as there is more to do, and keeps a sample of each.
+func (t *traveller) travel(ctx context.Context, more func() bool, keep func(sample)) {
+	for more() {
+		m, err := t.migrate(ctx)
+		if ctx.Err() != nil {
+			return // cut off: it does not count
+		}
+		if err != nil {
+			m.Fault = err.Error()
+		}
+		if m.ByHand, err = t.mend(ctx); err != nil {
+			fmt.Println("    the guest is not whole again:", err)
+		}
+		keep(m)
+	}
+}
+
+// migrate takes one sample.
+func (t *traveller) migrate(ctx context.Context) (sample, error) {
+	var m sample
+	server, err := t.settled(ctx)
+	if err != nil {
+		return m, err
+	}
+	m.Instance, m.Source, m.Destination, m.Began = server.ID, server.Host, lab.Other(server.Host), time.Now()
+	var before lab.Migration
+	if err := insist(ctx, novaBound, "Nova to name the last migration", func() error {
+		before, err = t.lab.LastMigration(ctx, m.Instance)
+		return err
+	}); err != nil {
+		return m, err
+	}
+	if err := insist(ctx, novaBound, "Nova to take the migration", func() error {
+		err := t.lab.Migrate(ctx, server.ID, m.Destination)
+		if err == nil {
+			return nil
+		}
+		m.Refused++
+		// Its answer may have been lost, and not the request.
+		if now, fault := t.lab.Server(ctx); fault == nil && now.TaskState != "" {
+			return nil
+		}
+		return err
+	}); err != nil {
+		return m, err
+	}
+	stuck := insist(ctx, novaBound, "Nova to end the migration", func() error { return t.ended(ctx, &m, before.ID) })
+	if ctx.Err() != nil {
+		return m, ctx.Err()
+	}
+	if stuck != nil {
+		m.Migration = "stuck: " + stuck.Error()
+	}
+	m.Ended = time.Now()
+	if err := insist(ctx, time.Minute, "libvirt to say where the guest is", func() error {
+		m.Guest, err = t.where(ctx, m.Instance)
+		return err
+	}); err != nil {
+		return m, err
+	}
+	if err := t.judge(ctx, &m); err != nil {
+		return m, err
+	}
+	if err := insist(ctx, time.Minute, "the logs", func() error { return t.recount(ctx, &m) }); err != nil {
+		return m, err
+	}
+	if err := lab.Sleep(ctx, rest); err != nil {
+		return m, err
+	}
+	m.Answers = t.lab.Reachable(ctx)
+	// What was right is to stay right.
+	return m, insist(ctx, time.Minute, "Neutron to answer", func() error {
+		why, err := t.wrong(ctx, m)
+		if m.Wrong == "" && why != "" {
+			m.Wrong = "it was right, and then: " + why
+		}
+		return err
+	})
+}
+
+// ended takes down how a migration has ended; an error if it has not. before is the one
+// before it: there is none of its own if Nova's conductor never heard of it.
+func (t *traveller) ended(ctx context.Context, m *sample, before int) error {
+	server, err := t.lab.Server(ctx)
+	if err != nil {
+		return err
+	}
+	m.Nova, m.NovaHost = server.Status, server.Host
+	if server.TaskState != "" {
+		return fmt.Errorf("status %s, task %s", server.Status, server.TaskState)
+	}
+	migration, err := t.lab.LastMigration(ctx, m.Instance)
+	switch {
+	case err != nil:
+		return err
+	case migration.ID == before:
+		m.Migration = "never begun"
+	case !slices.Contains([]string{"completed", "failed", "error", "cancelled"}, migration.Status):
+		return fmt.Errorf("the migration is %s", migration.Status)
+	default:
+		m.Migration = migration.Status
+	}
+	return nil
+}
+
+// judge looks until every port is right where the guest is.
+func (t *traveller) judge(ctx context.Context, m *sample) error {
+	if m.Guest == "" {
+		return nil // on neither host, or on both: nobody can say
+	}
+	return insist(ctx, repairBound+time.Minute, "Neutron to answer", func() error {
+		why, err := t.wrong(ctx, *m)
+		after := time.Since(m.Ended)
+		switch {
+		case err != nil:
+			return err
+		case why == "":
+			if m.Wrong = ""; m.Late {
+				m.ToRight = after.Seconds()
+			}
+			return nil
+		}
+		m.Late, m.Wrong = true, why
+		if after > repairBound {
+			return nil
+		}
+		return errors.New(why)
+	})
+}
+
+// wrong says what is wrong with a port; empty if they are right where the guest is.
+func (t *traveller) wrong(ctx context.Context, m sample) (string, error) {
+	ports, err := t.lab.Ports(ctx, m.Instance)
+	if err != nil {
+		return "", err
+	}
+	if len(ports) != len(lab.Addresses) {
+		return fmt.Sprintf("it has %d ports", len(ports)), nil
+	}
+	for _, p := range ports {
+		if right, why := p.RightOn(m.Guest); !right {
+			return "port " + p.ID + ": " + why, nil
+		}
+	}
+	return "", nil
+}
+
+// where says on which host the guest runs, by libvirt; empty if on neither or on both.
+func (t *traveller) where(ctx context.Context, instance string) (string, error) {
+	domains, err := t.lab.Domains(ctx, instance)
+	host := ""
+	for on, state := range domains {
+		if state != "running" && state != "paused" {
+			continue
+		}
+		if host != "" {
+			return "", err
+		}
+		host = on
+	}
+	return host, err
+}
+
+// recount takes down who has activated the destination, and what the consumers have alarmed of.
+func (t *traveller) recount(ctx context.Context, m *sample) error {
+	m.Ours, m.Novas, m.NovaConflict, m.NovaFailed, m.Alarms = 0, 0, 0, 0, 0
+	requests, err := t.lab.Requests(ctx, m.Began)
+	if err != nil {
+		return err
+	}
+	ports, err := t.lab.Ports(ctx, m.Instance)
+	if err != nil {
+		return err
+	}
+	for _, r := range requests {
+		for _, p := range ports {
+			if !strings.Contains(r.Path, p.ID) || !r.Activates() || r.At.After(m.Ended) {
+				continue
+			}
+			switch {
+			case r.ByEarlybind() && r.Status == 200:
+				m.Ours++
+			case r.ByEarlybind():
+			case r.Status == 200:
+				m.Novas++
+			case r.Status == 409:
+				m.NovaConflict++
+			default:
+				m.NovaFailed++
+			}
+		}
+	}
+	lines, err := t.lab.Lines(ctx, m.Began, lab.Consumers...)
+	for _, line := range lines {
+		if line.Text("instance") == m.Instance && line.Text("event") == "handover.alarm" {
+			m.Alarms++
+		}
+	}
+	return err
+}
+
+// settled waits until Nova works on the guest no more, however often it does not answer.
+func (t *traveller) settled(ctx context.Context) (lab.Server, error) {
+	var server lab.Server
+	err := insist(ctx, novaBound, "Nova to be done with the guest", func() error {
+		var err error
+		server, err = t.lab.Server(ctx)
+		if err == nil && server.TaskState != "" {
+			err = fmt.Errorf("status %s, task %s", server.Status, server.TaskState)
+		}
+		return err
+	})
+	return server, err
+}
+
+// mend sees to it that the guest can be migrated again, whatever Nova has left, and says
+// what an operator would have had to do by hand. The ports have been judged before.
+func (t *traveller) mend(ctx context.Context) (done []string, err error) {
+	server, stuck := t.settled(ctx)
+	if stuck != nil || server.Status == "ERROR" {
+		done = append(done, fmt.Sprintf("state reset (%s, %v)", server.Status, stuck))
+		if err := insist(ctx, time.Minute, "Nova to reset the state", func() error { return t.lab.ResetState(ctx, server.ID) }); err != nil {
+			return done, err
+		}
+	}
+	var domains map[string]string
+	if err := insist(ctx, time.Minute, "libvirt to list its domains", func() error {
+		domains, err = t.lab.Domains(ctx, server.ID)
+		return err
+	}); err != nil {
+		return done, err
+	}
+	if other := lab.Other(server.Host); domains[other] != "" {
+		done = append(done, fmt.Sprintf("domain on %s removed (%s)", other, domains[other]))
+		if err := t.lab.Destroy(ctx, other, server.ID); err != nil {
+			return done, err
+		}
+	}
+	// Nova refuses a migration to a host where a row of an earlier one is left.
+	if err := insist(ctx, time.Minute, "the ports to be mended", func() error {
+		ports, err := t.lab.Ports(ctx, server.ID)
+		if err != nil {
+			return err
+		}
+		for _, p := range ports {
+			if right, why := p.RightOn(server.Host); !right || len(p.Rows) > 1 {
+				done = append(done, fmt.Sprintf("port %s, %d rows: %s", p.ID[:8], len(p.Rows), why))
+				if err := t.lab.MendPort(ctx, p, server.Host); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		return done, err
+	}
+	// One address that answers is enough: what is plugged in again takes its time.
+	if domains[server.Host] == "running" && t.lab.Reachable(ctx) > 0 {
+		return done, nil
+	}
+	dead, _ := t.lab.Dead(ctx, server.Host, server.ID)
+	done = append(done, fmt.Sprintf("reboot (libvirt: %v, lost by QEMU's emulation: %t)", domains, dead))
+	return done, insist(ctx, 3*time.Minute, "the guest to be rebooted", func() error { return t.lab.Reboot(ctx, server.ID) })
+}
+
+// insist does something every 2 s until it succeeds; the last error is given when the time
+// is over.
+func insist(ctx context.Context, bound time.Duration, what string, do func() error) error {
+	end := time.Now().Add(bound)
+	for {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("waiting for %s: %w", what, err)
+		}
+		if err := lab.Sleep(ctx, 2*time.Second); err != nil {
+			return err
+		}
+	}
+}
