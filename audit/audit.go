@@ -34,6 +34,7 @@ const (
 	JournalRead      Event = "journal.read"      // what earlier replicas have left in the journal is known
 	HostRefused      Event = "host.refused"      // a host event without its host's own identity
 	MessageParked    Event = "message.parked"    // a message that cannot be understood
+	MessageSettled   Event = "message.settled"   // a message is about to be acknowledged; at level trace
 	ConsumerActive   Event = "consumer.active"   // this replica acts
 	ConsumerStarted  Event = "consumer.started"  // with settings and what the cloud allows
 	ConsumerBlocked  Event = "consumer.blocked"  // the broker reads nothing from its senders, or reads again
@@ -89,8 +90,12 @@ func (l Log) Of(broker string) Log {
 	return Log{l.logger.With().Str("broker", broker).Logger()}
 }
 
+// Traces tells whether lines of level trace are written: there is one for each
+// message, and what it says is worked out for nothing where it is not.
+func (l Log) Traces() bool { return l.logger.GetLevel() <= zerolog.TraceLevel }
+
 // Record writes one line: alarms, refusals and errors as warnings or errors,
-// all else as information.
+// settled messages as traces, all else as information.
 func (l Log) Record(line Line) {
 	e := l.logger.WithLevel(line.level())
 	e.Str("event", string(line.Event))
@@ -129,6 +134,8 @@ func (l Line) level() zerolog.Level {
 	case l.Err != nil, l.Event == CommitsStopped, l.Event == HostRefused, l.Event == MessageParked, l.Event == ConsumerLost,
 		l.Event == ConsumerBlocked && l.Outcome == Blocked:
 		return zerolog.WarnLevel
+	case l.Event == MessageSettled:
+		return zerolog.TraceLevel
 	}
 	return zerolog.InfoLevel
 }

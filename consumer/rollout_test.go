@@ -24,13 +24,17 @@ import (
 type site struct {
 	*stage
 	session *session
-	said    *strings.Builder // the lines of the session itself
+	said    *strings.Builder // the lines of the session itself, and "acknowledged"
 	settles int
 }
 
 var _ amqp.Acknowledger = (*site)(nil)
 
-func (s *site) Ack(uint64, bool) error        { s.settles++; return nil }
+func (s *site) Ack(uint64, bool) error {
+	s.settles++
+	s.said.WriteString("acknowledged\n")
+	return nil
+}
 func (s *site) Nack(uint64, bool, bool) error { return errors.New("nothing is given back") }
 func (s *site) Reject(uint64, bool) error     { return errors.New("nothing is rejected") }
 func (s *site) refusals() []string {

@@ -18,8 +18,9 @@ type shelf struct {
 
 func newShelf() *shelf { return &shelf{held: map[string]map[uint64]amqp.Delivery{}} }
 
-// hold keeps a message of an instance and gives what acknowledges it.
-func (s *shelf) hold(instance string, d amqp.Delivery) (settle func()) {
+// hold keeps a message of an instance and gives what takes it off and
+// acknowledges it.
+func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (settle func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held[instance] == nil {
@@ -33,7 +34,7 @@ func (s *shelf) hold(instance string, d amqp.Delivery) (settle func()) {
 			delete(s.held, instance)
 		}
 		s.mu.Unlock()
-		_ = d.Ack(false) // fails only with the session
+		acknowledge()
 	}
 }
 

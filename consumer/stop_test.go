@@ -54,7 +54,7 @@ func (a *acknowledger) take() []string {
 func TestShelfGivesBackWhatIsNotSettled(t *testing.T) {
 	broker, s := &acknowledger{}, newShelf()
 	hold := func(instance string, tag uint64) func() {
-		return s.hold(instance, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag})
+		return s.hold(instance, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag}, func() { _ = broker.Ack(tag, false) })
 	}
 	settleFirst, settleLast := hold("a", 1), hold("b", 4)
 	hold("a", 2)
@@ -226,7 +226,7 @@ func TestAStopTellsOfPortsThatAreNotInTheJournal(t *testing.T) {
 func TestWhatAnInstanceLeavesGoesBackOldestFirst(t *testing.T) {
 	shelf, broker := newShelf(), &acknowledger{}
 	for _, tag := range []uint64{5, 3, 9, 1, 7, 2} {
-		shelf.hold(guest, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag})
+		shelf.hold(guest, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag}, nil)
 	}
 	shelf.giveBack(guest)
 	want := []string{"nack 1 true", "nack 2 true", "nack 3 true", "nack 5 true", "nack 7 true", "nack 9 true"}
