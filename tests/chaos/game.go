@@ -27,6 +27,10 @@ type cloud struct {
 	// restartBroker and restartNeutron return when they serve again.
 	restartBroker  func(ctx context.Context, away time.Duration) error
 	restartNeutron func(context.Context) error
+	// closeConnection has the broker close the connection of that name; deadLetters
+	// has what it drops from a queue go to an exchange.
+	closeConnection func(ctx context.Context, name string) error
+	deadLetters     func(ctx context.Context, queue, exchange string) error
 
 	transport   http.RoundTripper // to the names in the cloud's catalog
 	environment []string          // of the consumers: where the cloud is
@@ -42,11 +46,14 @@ type game struct {
 	consumers *consumers
 	proxy     *proxy
 	weather   weather
+	archive   archive
+	account   *account
 	directory string // of logs and stories
 	began     time.Time
 
-	mu     sync.Mutex
-	faults []error // of the harness itself
+	mu      sync.Mutex
+	faults  []error     // of the harness itself
+	retired []*instance // at the end of the run, when they are to go
 }
 
 // say writes a line for whoever watches.
@@ -139,12 +146,10 @@ func (g *game) work(ctx context.Context, o *order, slots chan struct{}, ports in
 	drop := func() {
 		if in != nil {
 			g.removeInstance(context.WithoutCancel(ctx), in)
-			g.consumers.forget(in.id)
-			g.proxy.forget(in)
 			in = nil
 		}
 	}
-	defer drop()
+	defer func() { g.retire(in) }()
 	for ctx.Err() == nil {
 		slots <- struct{}{}
 		release := sync.OnceFunc(func() { <-slots })
@@ -167,6 +172,15 @@ func (g *game) work(ctx context.Context, o *order, slots chan struct{}, ports in
 			drop() // and what is wrong with it stays its own
 		}
 		release()
+	}
+}
+
+// retire keeps an instance until the end, so that late messages of it find it.
+func (g *game) retire(in *instance) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if in != nil {
+		g.retired = append(g.retired, in)
 	}
 }
 
