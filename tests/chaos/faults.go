@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/earlybind/earlybind/tests/lab"
 )
 
 // weather is the faults of the whole cloud, one after the other.
@@ -131,13 +133,14 @@ func (g *game) freeze(ctx context.Context, rng *rand.Rand) error {
 // unplug has the broker close connections of the acting replica: the one that
 // messages come through, the one that it sends through, or both.
 func (g *game) unplug(ctx context.Context, rng *rand.Rand) error {
-	name := "earlybind-consumer " + g.consumers.acting().identity()
-	for _, one := range [][]string{{name}, {name + " sender"}, {name, name + " sender"}}[rng.IntN(3)] {
-		if err := g.cloud.closeConnection(ctx, one); err != nil {
-			return err
-		}
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	which := rng.IntN(3)
+	return lab.Until(ctx, "a connection to close", func() (bool, error) {
+		name := "earlybind-consumer " + g.consumers.acting().identity()
+		closed, err := g.cloud.closeConnections(ctx, [][]string{{name}, {name + " sender"}, {name, name + " sender"}}[which]...)
+		return closed > 0, err
+	})
 }
 
 // cutOff cuts the acting replica off from the broker.

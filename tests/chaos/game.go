@@ -27,10 +27,10 @@ type cloud struct {
 	// restartBroker and restartNeutron return when they serve again.
 	restartBroker  func(ctx context.Context, away time.Duration) error
 	restartNeutron func(context.Context) error
-	// closeConnection has the broker close the connection of that name; deadLetters
-	// has what it drops from a queue go to an exchange.
-	closeConnection func(ctx context.Context, name string) error
-	deadLetters     func(ctx context.Context, queue, exchange string) error
+	// closeConnections has the broker close the connections of these names, if it
+	// knows them yet; deadLetters has what it drops from a queue go to an exchange.
+	closeConnections func(ctx context.Context, names ...string) (int, error)
+	deadLetters      func(ctx context.Context, queue, exchange string) error
 
 	transport   http.RoundTripper // to the names in the cloud's catalog
 	environment []string          // of the consumers: where the cloud is

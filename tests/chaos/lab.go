@@ -38,7 +38,7 @@ func openLab(ctx context.Context, l *lab.Lab) (c cloud, closing func(context.Con
 		bus:     bus{url: vhost.URL, password: vhost.Password},
 		newPort: network.NewPort, removePort: network.RemovePort,
 		restartBroker: l.RestartBroker, restartNeutron: l.RestartNeutron,
-		closeConnection: vhost.CloseConnection, deadLetters: vhost.DeadLetters,
+		closeConnections: vhost.CloseConnections, deadLetters: vhost.DeadLetters,
 		transport:   l.Transport(),
 		environment: []string{"OS_CLIENT_CONFIG_FILE=" + l.CloudsFile(), "OS_CLOUD=earlybind"},
 	}, closing, nil

@@ -110,14 +110,18 @@ func (a *account) dead(d amqp.Delivery) {
 	})
 }
 
-// readAll empties a queue: it sends a mark to it and reads up to that.
+// readAll empties a queue: it sends a mark to it and reads up to that, one message
+// at a time, so that what comes behind stays there.
 func readAll(ctx context.Context, ch *amqp.Channel, queue string, see func(amqp.Delivery)) error {
 	mark := nova.NewUUID()
 	if err := put(ctx, ch, queue, amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: mark}); err != nil {
 		return err
 	}
+	if err := ch.Qos(1, 0, false); err != nil {
+		return err
+	}
 	// A queue with a single active consumer knows no basic.get.
-	messages, err := ch.Consume(queue, mark, true, false, false, false, nil)
+	messages, err := ch.Consume(queue, mark, false, false, false, false, nil)
 	if err != nil {
 		return err
 	}
@@ -130,9 +134,12 @@ func readAll(ctx context.Context, ch *amqp.Channel, queue string, see func(amqp.
 				return errors.New("the broker ended the delivery of " + queue)
 			}
 			if d.MessageId == mark {
-				return ch.Cancel(mark, false)
+				return errors.Join(ch.Cancel(mark, false), d.Ack(false))
 			}
 			see(d)
+			if err := d.Ack(false); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -63,28 +65,33 @@ func (v *Vhost) DeadLetters(ctx context.Context, queue, exchange string) error {
 	return v.api(ctx, http.MethodPut, "policies/"+v.Name+"/"+url.PathEscape(exchange), policy, nil)
 }
 
-// CloseConnection has the broker close the connection that its client has named
-// so. The management shows a connection some seconds after its beginning, which is
-// waited for.
-func (v *Vhost) CloseConnection(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	return Until(ctx, "the management to show the connection "+name, func() (bool, error) {
-		var all []struct {
-			Name  string // the broker's own
-			Given string `json:"user_provided_name"`
+// CloseConnections has the broker close the connections whose clients have named them
+// so, and tells how many there were. The management shows a connection some seconds
+// after its beginning.
+func (v *Vhost) CloseConnections(ctx context.Context, names ...string) (int, error) {
+	var all []struct {
+		Name  string // the broker's own
+		Given string `json:"user_provided_name"`
+	}
+	if err := v.api(ctx, http.MethodGet, "vhosts/"+v.Name+"/connections", nil, &all); err != nil {
+		return 0, err
+	}
+	closed := 0
+	for _, c := range all {
+		if !slices.Contains(names, c.Given) {
+			continue
 		}
-		if err := v.api(ctx, http.MethodGet, "vhosts/"+v.Name+"/connections", nil, &all); err != nil {
-			return false, err
+		switch err := v.api(ctx, http.MethodDelete, "connections/"+url.PathEscape(c.Name), nil, nil); {
+		case err == nil:
+			closed++
+		case !errors.Is(err, errNotThere): // it can have ended meanwhile
+			return closed, err
 		}
-		for _, c := range all {
-			if c.Given == name {
-				return true, v.api(ctx, http.MethodDelete, "connections/"+url.PathEscape(c.Name), nil, nil)
-			}
-		}
-		return false, nil
-	})
+	}
+	return closed, nil
 }
+
+var errNotThere = errors.New("not there")
 
 // api calls RabbitMQ's management API as its administrator.
 func (v *Vhost) api(ctx context.Context, method, path string, body, into any) error {
@@ -104,6 +111,9 @@ func (v *Vhost) api(ctx context.Context, method, path string, body, into any) er
 		return err
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusNotFound {
+		return fmt.Errorf("RabbitMQ's management: %s %s: %w", method, path, errNotThere)
+	}
 	if answer.StatusCode >= 300 {
 		return fmt.Errorf("RabbitMQ's management: %s %s: %s", method, path, answer.Status)
 	}
