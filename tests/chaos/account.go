@@ -35,6 +35,7 @@ type account struct {
 // fate is what has become of the copies of one message.
 type fate struct {
 	key                   string // routing key
+	instance              string // that it is about, if it is one
 	sent                  int    // confirmed
 	done, parked, expired int
 	toPark                int // the consumer's log says it is parked
@@ -66,8 +67,8 @@ func (a *account) note(digest, key string, change func(*fate)) {
 }
 
 // confirmed notes a message that the broker has taken.
-func (a *account) confirmed(body []byte, key string) {
-	a.note(digest(body), key, func(f *fate) { f.sent++ })
+func (a *account) confirmed(body []byte, key, instance string) {
+	a.note(digest(body), key, func(f *fate) { f.sent, f.instance = f.sent+1, instance })
 }
 
 // unrouted notes a message that the broker has confirmed and no queue has.
@@ -96,17 +97,19 @@ func (a *account) settledLine(saw, outcome string) {
 	})
 }
 
-// open counts the messages of which a copy has no outcome yet.
-func (a *account) open() int {
+// open counts the messages of which a copy has no outcome yet, and names the
+// instances that they are about.
+func (a *account) open() (n int, instances map[string]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n := 0
+	instances = map[string]bool{}
 	for _, f := range a.of {
 		if f.settled()+f.toPark < f.sent {
 			n++
+			instances[f.instance] = true
 		}
 	}
-	return n
+	return n, instances
 }
 
 // balance is what an account comes to: distinct messages by outcome, and what was

@@ -16,7 +16,7 @@ func (a *account) says(body, outcome string) {
 
 func (a *account) sends(bodies ...string) {
 	for _, body := range bodies {
-		a.confirmed([]byte(body), "k")
+		a.confirmed([]byte(body), "k", body+"'s instance")
 	}
 }
 
@@ -35,11 +35,13 @@ func TestAccount(t *testing.T) {
 	a.dead(deadLetter("expired", "expired"))
 	a.dead(amqp.Delivery{RoutingKey: tickKey, Body: []byte("tick")})
 	a.unrouted()
-	if n := a.open(); n != 0 {
-		t.Errorf("%d are open", n)
+	a.sends("open")
+	if n, instances := a.open(); n != 1 || len(instances) != 1 || !instances["open's instance"] {
+		t.Errorf("%d are open, of %v", n, instances)
 	}
+	a.says("open", "done")
 	a.note(digest([]byte("parked")), "k", func(f *fate) { f.parked++ }) // and found
-	want := balance{Messages: 5, Done: 3, Parked: 1, Expired: 1, Copies: 1, Again: 1, Unconfirmed: 1, Unrouted: 1}
+	want := balance{Messages: 6, Done: 4, Parked: 1, Expired: 1, Copies: 1, Again: 1, Unconfirmed: 1, Unrouted: 1}
 	b := a.balance()
 	if !reflect.DeepEqual(b, want) {
 		t.Errorf("got  %+v\nwant %+v", b, want)
@@ -48,7 +50,7 @@ func TestAccount(t *testing.T) {
 		t.Error(err)
 	}
 	twice := sum([]balance{want, want})
-	if twice.Messages != 10 || twice.Done != 6 || twice.Unrouted != 2 || twice.Again != 2 {
+	if twice.Messages != 12 || twice.Done != 8 || twice.Unrouted != 2 || twice.Again != 2 {
 		t.Errorf("%+v", twice)
 	}
 	if text := statement([]balance{want}); !strings.Contains(text, "in 1 runs") || !strings.Contains(text, fmt.Sprintf("without an outcome     %8d", 0)) {

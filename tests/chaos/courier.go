@@ -12,6 +12,7 @@ import (
 // letter is one message.
 type letter struct {
 	exchange, key string
+	instance      string    // that it is about; empty if about several
 	at            time.Time // when what it tells has happened
 	// held is how long its sender has kept it beside the time since then, or,
 	// where that is negative, that it has not kept it at all.
@@ -171,7 +172,7 @@ func (c *courier) session(ctx context.Context) error {
 		case <-returned: // before it was confirmed
 			c.account.unrouted()
 		default:
-			c.account.confirmed(message.Body, l.key)
+			c.account.confirmed(message.Body, l.key, l.instance)
 		}
 		c.done()
 	}

@@ -53,7 +53,7 @@ type game struct {
 
 	mu      sync.Mutex
 	faults  []error     // of the harness itself
-	retired []*instance // at the end of the run, when they are to go
+	retired []*instance // that are migrated no more, and go at the end
 }
 
 // say writes a line for whoever watches.
@@ -143,12 +143,6 @@ func (g *game) run(ctx context.Context, o *order) {
 func (g *game) work(ctx context.Context, o *order, slots chan struct{}, ports int) {
 	var in *instance
 	left := 0
-	drop := func() {
-		if in != nil {
-			g.removeInstance(context.WithoutCancel(ctx), in)
-			in = nil
-		}
-	}
 	defer func() { g.retire(in) }()
 	for ctx.Err() == nil {
 		slots <- struct{}{}
@@ -158,8 +152,8 @@ func (g *game) work(ctx context.Context, o *order, slots chan struct{}, ports in
 			release()
 			return
 		}
-		if left--; left <= 0 || in == nil {
-			drop()
+		if left--; left <= 0 {
+			g.retire(in)
 			var err error
 			if in, err = g.instanceWhen(ctx, ports); err != nil {
 				release()
@@ -169,13 +163,14 @@ func (g *game) work(ctx context.Context, o *order, slots chan struct{}, ports in
 			left = perInstance
 		}
 		if right := g.playAndJudge(ctx, o, number, in, release); !right {
-			drop() // and what is wrong with it stays its own
+			left = 0 // what is wrong with it stays its own
 		}
 		release()
 	}
 }
 
-// retire keeps an instance until the end, so that late messages of it find it.
+// retire keeps an instance that is not migrated any more until the end: messages of
+// it are still to come.
 func (g *game) retire(in *instance) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

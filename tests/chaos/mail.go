@@ -84,6 +84,7 @@ func (m *mail) notify(l letter) {
 // hand sends a letter as the plan has it, and tells whether it will come too late
 // to be of use.
 func (m *mail) hand(c *courier, l letter) (withheld bool) {
+	l.instance = m.instance
 	m.archive.add(m.instance, sentLetter{c, l})
 	if m.plan.has(hourOld) && m.chance(10) {
 		c.sendAfter(m.between(20*time.Second, 4*time.Minute), l.after(anHour))

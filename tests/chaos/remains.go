@@ -78,7 +78,7 @@ func readRemains(ctx context.Context, b bus, a *account) error {
 	if err := put(ctx, ch, queueName, shortLived); err != nil {
 		return err
 	}
-	a.confirmed(shortLived.Body, queueName)
+	a.confirmed(shortLived.Body, queueName, "")
 	seen := false
 	if err := lab.Until(ctx, "a message to expire", func() (bool, error) {
 		return seen, readAll(ctx, ch, deadName, func(d amqp.Delivery) {
