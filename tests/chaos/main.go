@@ -145,7 +145,7 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	window := max(s.bound-drainWithin, s.bound*6/10)
 	o.until = g.began.Add(window)
 	if left := s.handovers - len(o.done); left > 0 {
-		o.pace = window * 8 / 10 / time.Duration(left)
+		o.pace = window * 9 / 10 / time.Duration(left)
 	}
 	b, err := g.playAll(ctx, s, o)
 	if err != nil {
