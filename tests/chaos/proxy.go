@@ -30,9 +30,14 @@ type proxy struct {
 	strays []string
 }
 
-// leaseFor is how long a replica may write after it has last heard from the queue
-// (package consumer), and second is for the way of a request from there to here.
-const leaseFor, second = 5 * time.Second, time.Second
+const (
+	// leaseFor is how long a replica may write after it has last heard from the queue
+	// (package consumer).
+	leaseFor = 5 * time.Second
+	// onTheWay bounds the time from its last look at the lease to a request's arrival
+	// here.
+	onTheWay = time.Second
+)
 
 var portPath = regexp.MustCompile(`^/v2\.0/ports/([0-9a-f-]{36})(?:/bindings(?:/([^/]+)(/activate)?)?)?$`)
 
@@ -71,7 +76,7 @@ func (p *proxy) note(r *http.Request, began time.Time, status int) {
 	defer p.mu.Unlock()
 	call := fmt.Sprintf("%s %s: %s %s: %d in %d ms", began.UTC().Format(stampFormat), replica, r.Method, r.URL.Path, status, time.Since(began).Milliseconds())
 	p.calls[part[1]] = append(p.calls[part[1]], call)
-	if since, ok := p.apart[replica]; ok && began.Sub(since) > leaseFor+second {
+	if since, ok := p.apart[replica]; ok && began.Sub(since) > leaseFor+onTheWay {
 		p.strays = append(p.strays, call)
 	}
 	if part[3] != "" && part[2] == p.moves[part[1]] {
