@@ -14,20 +14,23 @@ type mail struct {
 	of       map[string]*host
 	archive  *archive
 	// silent is the host whose events do not arrive; missing the number of the one
-	// event that does not, from 1 on; 0 is none.
+	// event that does not, from 1 on, and 0 is none.
 	silent  string
 	missing int
 
 	mu     sync.Mutex
 	rng    *rand.Rand
-	events int             // so far
-	gaps   map[string]bool // hosts of which an event did not arrive, or not in time
+	events int // so far
+	// gaps are the hosts that have something to make good when Nova is done; held
+	// is for how long a host holds what it has to tell.
+	gaps map[string]bool
+	held map[string]time.Duration
 }
 
 // newMail makes that of a migration of which a recording has so many moments.
 func newMail(g *game, p plan, in *instance, moments int) *mail {
 	m := &mail{
-		plan: p, instance: in.id, nova: g.nova, of: g.hosts, archive: &g.archive, gaps: map[string]bool{},
+		plan: p, instance: in.id, nova: g.nova, of: g.hosts, archive: &g.archive, gaps: map[string]bool{}, held: map[string]time.Duration{},
 		rng: rand.New(rand.NewPCG(p.rng.Uint64(), 0)),
 	}
 	if !p.has(dropped) {
@@ -49,21 +52,49 @@ func newMail(g *game, p plan, in *instance, moments int) *mail {
 	return m
 }
 
-// event sends what a host tells of the instance, unless it is to be lost.
+// event sends what a host tells of the instance, unless it is to be lost. A
+// publisher that loses one says so with its next message.
 func (m *mail) event(host string, l letter) {
+	l.instance = m.instance
 	m.mu.Lock()
 	m.events++
-	lost := host == m.silent || m.events == m.missing
+	missing := m.events == m.missing
 	m.mu.Unlock()
-	if lost || m.hand(m.of[host].courier, l) {
+	switch {
+	case host == m.silent:
 		m.gap(host)
+	case missing:
+		m.of[host].courier.send(m.of[host].states(true))
+	default:
+		m.tell(host, l)
 	}
 }
 
 // list sends what a host tells of its domains after its libvirt was away.
 func (m *mail) list(h *host) {
-	if l, lost := h.nextList(true); lost || m.hand(h.courier, l) {
+	if l, lost := h.nextList(true); lost {
 		m.gap(h.name)
+	} else {
+		m.tell(h.name, l)
+	}
+}
+
+// tell sends a host's message, or has the host begin to hold what it has to tell:
+// its messages keep their order, and those behind one that is held are held too.
+func (m *mail) tell(host string, l letter) {
+	begins := m.plan.has(hourOld) && m.chance(10)
+	longest := m.between(20*time.Second, 4*time.Minute)
+	m.mu.Lock()
+	if begins && m.held[host] == 0 {
+		m.held[host], m.gaps[host] = longest, true
+	}
+	held := m.held[host]
+	m.mu.Unlock()
+	if c := m.of[host].courier; held > 0 {
+		m.keep(c, l)
+		c.sendAfter(held, l.after(anHour))
+	} else {
+		m.hand(c, l)
 	}
 }
 
@@ -75,21 +106,25 @@ func (m *mail) gap(host string) {
 
 // notify sends a notification of Nova, unless it is to be lost.
 func (m *mail) notify(l letter) {
-	if m.plan.has(lost) && (m.plan.lostAll || m.chance(50)) {
-		return
+	l.instance = m.instance
+	switch {
+	case m.plan.has(lost) && (m.plan.lostAll || m.chance(50)):
+	case m.plan.has(hourOld) && m.chance(10):
+		m.keep(m.nova, l)
+		m.nova.sendAfter(m.between(20*time.Second, 4*time.Minute), l)
+	default:
+		m.hand(m.nova, l)
 	}
-	m.hand(m.nova, l)
 }
 
-// hand sends a letter as the plan has it, and tells whether it will come too late
-// to be of use.
-func (m *mail) hand(c *courier, l letter) (withheld bool) {
-	l.instance = m.instance
+// keep remembers a letter, to send it again.
+func (m *mail) keep(c *courier, l letter) {
 	m.archive.add(m.instance, sentLetter{c, l})
-	if m.plan.has(hourOld) && m.chance(10) {
-		c.sendAfter(m.between(20*time.Second, 4*time.Minute), l.after(anHour))
-		return true
-	}
+}
+
+// hand sends a letter as the plan has it.
+func (m *mail) hand(c *courier, l letter) {
+	m.keep(c, l)
 	delay := time.Duration(0)
 	if m.plan.has(late) && m.chance(30) {
 		delay = m.between(0, 8*time.Second)
@@ -98,7 +133,6 @@ func (m *mail) hand(c *courier, l letter) (withheld bool) {
 	if m.plan.has(duplicates) && m.chance(60) {
 		c.sendAfter(delay+m.between(0, 5*time.Second), l)
 	}
-	return false
 }
 
 // begin sends messages of earlier migrations again: some of the last one, and some
@@ -115,8 +149,8 @@ func (m *mail) begin(last []sentLetter) {
 	}
 }
 
-// end is called when Nova is done. A publisher knows when something was not sent,
-// and tells of its domains; so much is needed, or nobody knows what has become of
+// end is called when Nova is done. A publisher that was away, or whose list was lost,
+// then tells of its domains; so much is needed, or nobody knows what has become of
 // the guest. That list is not lost.
 func (m *mail) end() {
 	m.mu.Lock()

@@ -72,11 +72,12 @@ func TestWhatIsDroppedDoesNotArriveAndAListFollows(t *testing.T) {
 			t.Errorf("%s: the source sends %q, the destination %q", name, from, to)
 		}
 	}
-	// One event, and not the first: three that arrive, one list from before, one after.
+	// One event, and not the first: three that arrive, and in its place a list.
 	g, m, in := post(t, plan{faults: []fault{dropped}, loss: ofOne})
 	plays(g, m, in)
 	all := append(types(g.hosts["compute1"].sent()), types(g.hosts["compute2"].sent())...)
-	if len(all) != 5 || !slices.Contains(all, started) {
+	slices.Sort(all)
+	if len(all) != 5 || !slices.Contains(all, started) || !slices.Equal(all[3:], []string{wire.EventStates, wire.EventStates}) {
 		t.Errorf("one event: %q", all)
 	}
 }
@@ -114,7 +115,7 @@ func TestAnHour(t *testing.T) {
 	}
 }
 
-// Of a plan with old messages some come late instead of in time, and those of
+// Of a plan with old messages a host's come late from some place on, and those of
 // earlier migrations come again; nothing is lost for good.
 func TestOldMessagesComeAfterAll(t *testing.T) {
 	g, m, in := post(t, plan{faults: []fault{hourOld}})
@@ -130,7 +131,7 @@ func TestOldMessagesComeAfterAll(t *testing.T) {
 			old++
 		}
 	}
-	if inTime < 70 || inTime > 98 || old != 100-inTime+4 {
+	if inTime == 100 || old != 100-inTime+4 {
 		t.Errorf("%d in time, %d old", inTime, old)
 	}
 }

@@ -37,9 +37,13 @@ var allFaults = []fault{
 // loss is what does not arrive of the hosts' messages. Nova does its own work
 // whatever we hear, so that the rows end right as soon as we do no harm and mend
 // ours; that takes a host's word of where the guest is. So the bound counts
-// from Nova's last answer as ever (rightWithin), and a publisher that has lost
-// something tells of its domains within ten seconds after that, as the real one
-// does when its outbox has run over or it is back.
+// from Nova's last answer as ever (rightWithin), and a publisher that was away
+// tells of its domains within ten seconds after that. One that loses a single
+// event, because its outbox has run over, does so with its next message, as the
+// real one does: without that, a user's pause that is lost makes its unpause look
+// like the end of a failed migration, and the port is restored under a guest that
+// leaves (seen, with rows wrong for minutes; package handover takes a RESUMED
+// without a pause for a failure, because a commit after one would harm more).
 type loss int
 
 const (
