@@ -26,6 +26,8 @@ type site struct {
 	session *session
 	said    *strings.Builder // the lines of the session itself, and "acknowledged"
 	settles int
+	// redelivers: what comes was delivered before.
+	redelivers bool
 }
 
 var _ amqp.Acknowledger = (*site)(nil)
@@ -58,7 +60,7 @@ func rollOut(t *testing.T, policy handover.Policy, test func(*testing.T, *site))
 func (s *site) deliver(t *testing.T, exchange, user string, body []byte) {
 	t.Helper()
 	s.session.lease.renew(s.tools.clock())
-	if err := s.session.deliver(context.Background(), amqp.Delivery{Acknowledger: s, Exchange: exchange, UserId: user, Body: body}); err != nil {
+	if err := s.session.deliver(context.Background(), amqp.Delivery{Acknowledger: s, Exchange: exchange, UserId: user, Redelivered: s.redelivers, Body: body}); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()
