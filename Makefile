@@ -65,11 +65,11 @@ rolling: build ## N=50: two guests migrate to and fro while everything is restar
 races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped
 	go run ./tests/races -n $(N) -results var/races.jsonl
 
-chaos: build ## HANDOVERS=1000: handovers while everything is killed and restarted, 40 minutes at most; goes on where it stopped
+chaos: build ## HANDOVERS=1000: handovers while everything is killed, cut off and restarted, 40 minutes and until every message has an outcome; goes on where it stopped
 	go run ./tests/chaos -handovers $(HANDOVERS) -results var/chaos.jsonl
 
-chaos-short: build ## 24 of them, in 3 minutes
-	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
+chaos-short: build ## 24 of them, in 4 minutes and until every message has an outcome
+	go run ./tests/chaos -handovers 24 -seed 1 -for 4m
 
 cluster: ## a RabbitMQ of three nodes, whose leader is killed or cut off, and consumers that are killed or frozen: 10 minutes; needs the lab's images
 	$(INTEGRATION) go test -v -count=1 -timeout 20m -run '^TestCluster' ./tests/integration
@@ -102,7 +102,7 @@ test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, a
 	$(LAB) down
 	$(LAB) up
 	$(INTEGRATION) go test -count=1 -timeout 20m -skip '^TestCluster' ./tests/integration/...
-	go run ./tests/chaos -handovers 24 -seed 1 -for 3m
+	go run ./tests/chaos -handovers 24 -seed 1 -for 4m
 	go run ./tests/tour
 	$(LAB) down
 

@@ -32,6 +32,7 @@ const (
 	JournalRead      Event = "journal.read"      // what earlier replicas have left in the journal is known
 	HostRefused      Event = "host.refused"      // a host event without its host's own identity
 	MessageParked    Event = "message.parked"    // a message that cannot be understood
+	MessageSettled   Event = "message.settled"   // a message is about to be acknowledged; at level trace
 	ConsumerActive   Event = "consumer.active"   // this replica acts
 	ConsumerStarted  Event = "consumer.started"  // with settings and what the cloud allows
 	ConsumerBlocked  Event = "consumer.blocked"  // the broker reads nothing from its senders, or reads again
@@ -44,7 +45,7 @@ const (
 func Events() []Event {
 	return []Event{
 		HandoverBegun, HandoverArmed, HandoverAlarm, HandoverEnded, EvidenceSeen, CommitsStopped, CommitsResumed, PortDecided,
-		PortObserved, PortWritten, PortVerified, HostsAsked, LeftOversRead, JournalRead, HostRefused, MessageParked,
+		PortObserved, PortWritten, PortVerified, HostsAsked, LeftOversRead, JournalRead, HostRefused, MessageParked, MessageSettled,
 		ConsumerActive, ConsumerStarted, ConsumerBlocked, ConsumerLost, ConsumerStopping, ConsumerStopped,
 	}
 }
@@ -140,8 +141,12 @@ func (l Log) Counted(count func(broker string, line Line)) Log {
 	return l
 }
 
+// Traces tells whether lines of level trace are written: there is one for each
+// message, and what it says is worked out for nothing where it is not.
+func (l Log) Traces() bool { return l.logger.GetLevel() <= zerolog.TraceLevel }
+
 // Record writes one line: alarms, refusals and errors as warnings or errors,
-// all else as information. [Parse] reads it.
+// settled messages as traces, all else as information. [Parse] reads it.
 func (l Log) Record(line Line) {
 	e := l.logger.WithLevel(line.level())
 	e.Str("time", l.now().UTC().Format(stamp))
@@ -184,6 +189,8 @@ func (l Line) level() zerolog.Level {
 	case l.Err != nil, l.Event == CommitsStopped, l.Event == HostRefused, l.Event == MessageParked, l.Event == ConsumerLost,
 		l.Event == ConsumerBlocked && l.Outcome == Blocked:
 		return zerolog.WarnLevel
+	case l.Event == MessageSettled:
+		return zerolog.TraceLevel
 	}
 	return zerolog.InfoLevel
 }

@@ -120,9 +120,9 @@ func TestLevels(t *testing.T) {
 		{Line{Event: HostRefused}, "warn"}, {Line{Event: MessageParked}, "warn"}, {Line{Event: CommitsStopped}, "warn"}, {Line{Event: CommitsResumed}, "info"}, {Line{Event: ConsumerLost}, "warn"},
 		{Line{Event: ConsumerBlocked, Outcome: Blocked}, "warn"}, {Line{Event: ConsumerBlocked, Outcome: "unblocked"}, "info"},
 		{Line{Event: PortWritten, Err: fault}, "warn"}, {Line{Event: PortWritten}, "info"}, {Line{Event: HandoverEnded}, "info"},
-		{Line{Event: EvidenceSeen}, "info"},
+		{Line{Event: EvidenceSeen}, "info"}, {Line{Event: MessageSettled}, "trace"},
 	} {
-		if got := write(t, zerolog.DebugLevel, c.line)["level"]; got != c.want {
+		if got := write(t, zerolog.TraceLevel, c.line)["level"]; got != c.want {
 			t.Errorf("%s: %v, want %s", c.line.Event, got, c.want)
 		}
 	}
@@ -145,5 +145,11 @@ func TestLinesBelowTheLevelAreNotWritten(t *testing.T) {
 	}
 	if got := write(t, zerolog.ErrorLevel, Line{Event: HandoverAlarm}); got == nil {
 		t.Error("an alarm was not written")
+	}
+	for level, traces := range map[zerolog.Level]bool{zerolog.TraceLevel: true, zerolog.DebugLevel: false} {
+		log := New(&bytes.Buffer{}, level, "replica-1")
+		if log.Traces() != traces || log.Of("broker").Traces() != traces {
+			t.Errorf("at %s: traces %t", level, !traces)
+		}
 	}
 }

@@ -121,7 +121,7 @@ func (r *registry) mute(host string) {
 func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
 	a, ok := r.actors[e.Instance]
 	if !ok {
-		a = r.start(e.Instance)
+		a = r.start(e.Instance, r.since(again))
 		r.catchUp(again)
 	}
 	edge := "start"
@@ -151,7 +151,7 @@ func (r *registry) event(e wire.HostEvent, freshFor time.Duration, again bool, s
 		return
 	}
 	if !known {
-		a = r.start(e.Instance)
+		a = r.start(e.Instance, r.since(again))
 		r.catchUp(again)
 	}
 	r.tell(a, message{
@@ -208,7 +208,7 @@ func (r *registry) states(s wire.HostStates) {
 			continue
 		}
 		if !known {
-			a = r.start(d.Instance)
+			a = r.start(d.Instance, nil)
 		}
 		say(a, signsOfList(sign, ok, s.Reconnected)...)
 	}
@@ -379,7 +379,7 @@ func (r *registry) leftOver(f found) {
 	}
 	a, known := r.actors[f.instance]
 	if !known {
-		a = r.start(f.instance)
+		a = r.start(f.instance, nil)
 	}
 	r.tell(a, message{input: f.input, saw: "rows left wrong", host: f.input.Host})
 }
@@ -393,8 +393,21 @@ func (r *registry) tell(a *actor, m message) {
 	}
 }
 
-func (r *registry) start(instance string) *actor {
+// since gives what the first message of an instance begins after: the hosts' last
+// lists. An old event of an earlier migration, which comes after them to a replica
+// that has just taken over, is so known for what it is, as it would be to an actor
+// that was there when they came. What was delivered before goes back without: another
+// session has taken it in, and all of that handover may come again.
+func (r *registry) since(again bool) map[string]wire.Order {
+	if again {
+		return nil
+	}
+	return r.latest
+}
+
+func (r *registry) start(instance string, since map[string]wire.Order) *actor {
 	a := newActor(instance, r.tools)
+	a.core.Follows(since)
 	r.actors[instance] = a
 	r.run(a)
 	return a

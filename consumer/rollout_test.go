@@ -24,14 +24,20 @@ import (
 type site struct {
 	*stage
 	session   *session
-	said      *strings.Builder // the lines of the session itself
+	said      *strings.Builder // the lines of the session itself, and "acknowledged"
 	settles   int
 	delivered uint64 // tag of the last delivery
+	// redelivers: what comes was delivered before.
+	redelivers bool
 }
 
 var _ amqp.Acknowledger = (*site)(nil)
 
-func (s *site) Ack(uint64, bool) error        { s.settles++; return nil }
+func (s *site) Ack(uint64, bool) error {
+	s.settles++
+	s.said.WriteString("acknowledged\n")
+	return nil
+}
 func (s *site) Nack(uint64, bool, bool) error { return errors.New("nothing is given back") }
 func (s *site) Reject(uint64, bool) error     { return errors.New("nothing is rejected") }
 func (s *site) refusals() []string {
@@ -56,7 +62,7 @@ func (s *site) deliver(t *testing.T, exchange, user string, body []byte) {
 	t.Helper()
 	s.session.lease.renew(s.tools.clock())
 	s.delivered++
-	if err := s.session.deliver(context.Background(), amqp.Delivery{Acknowledger: s, DeliveryTag: s.delivered, Exchange: exchange, UserId: user, Body: body}); err != nil {
+	if err := s.session.deliver(context.Background(), amqp.Delivery{Acknowledger: s, DeliveryTag: s.delivered, Exchange: exchange, UserId: user, Redelivered: s.redelivers, Body: body}); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()

@@ -284,7 +284,8 @@ func (s *session) novaBound() func(error) {
 // parked when it cannot be understood. An error ends the session; the message
 // then comes again.
 func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
-	settle := func() { _ = d.Ack(false) } // fails only with the session
+	settled := s.settler(d)
+	settle := func() { settled("done") }
 	m, err := s.settings.read(delivered{exchange: d.Exchange, userID: d.UserId, body: d.Body})
 	s.metrics.Took(messageOf(m))
 	switch {
@@ -301,9 +302,9 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 	}
 	switch m := m.(type) {
 	case wire.NovaEvent:
-		settle = s.shelf.hold(m.Instance, d)
+		settle = s.shelf.hold(m.Instance, d, settle)
 	case wire.HostEvent:
-		settle = s.shelf.hold(m.Instance, d)
+		settle = s.shelf.hold(m.Instance, d, settle)
 	}
 	s.registry.take(m, func(e wire.HostEvent) time.Duration { return s.freshFor(e, d.Redelivered) }, d.Redelivered, settle)
 	return nil
@@ -348,8 +349,32 @@ func (s *session) park(ctx context.Context, d amqp.Delivery, reason error) error
 		return fmt.Errorf("park a message: %w", err)
 	}
 	s.log.Record(audit.Line{
-		Event: audit.MessageParked, Kind: kindOf(reason), Saw: "exchange " + d.Exchange + ", key " + d.RoutingKey + ", sha256 " + hash(d.Body),
+		Event: audit.MessageParked, Kind: kindOf(reason), Saw: identityOf(d),
 		Why: reason.Error(), Decided: "parked in " + s.settings.parkedName(), Figures: map[string]int64{"bytes": int64(len(d.Body))},
 	})
-	return d.Ack(false)
+	s.settler(d)("parked")
+	return nil
+}
+
+// settler gives what acknowledges a message whose outcome is recorded. Who wants an account
+// of every message sets the log to trace: its line is written first, so that what the
+// broker has let go of has one; if the acknowledgement is then lost with the session, the
+// message comes again and has a second. What was in the message is not kept.
+func (s *session) settler(d amqp.Delivery) func(outcome string) {
+	saw := ""
+	if s.log.Traces() {
+		saw = identityOf(d)
+	}
+	d.Body, d.Headers = nil, nil
+	return func(outcome string) {
+		if saw != "" {
+			s.log.Record(audit.Line{Event: audit.MessageSettled, Saw: saw, Outcome: outcome})
+		}
+		_ = d.Ack(false) // fails only with the session
+	}
+}
+
+// identityOf tells a message from others without its content.
+func identityOf(d amqp.Delivery) string {
+	return "exchange " + d.Exchange + ", key " + d.RoutingKey + ", sha256 " + hash(d.Body)
 }

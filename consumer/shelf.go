@@ -26,18 +26,20 @@ type shelf struct {
 
 // item is a message without its body.
 type item struct {
-	instance string
-	tag      uint64
-	broker   amqp.Acknowledger
+	instance    string
+	tag         uint64
+	broker      amqp.Acknowledger
+	acknowledge func()
 }
 
 func newShelf(room int) *shelf {
 	return &shelf{room: room, held: map[string]map[uint64]*list.Element{}, all: list.New()}
 }
 
-// hold keeps a message of an instance and gives what acknowledges it.
-func (s *shelf) hold(instance string, d amqp.Delivery) (settle func()) {
-	kept := item{instance, d.DeliveryTag, d.Acknowledger}
+// hold keeps a message of an instance and gives what takes it off and acknowledges
+// it.
+func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (settle func()) {
+	kept := item{instance, d.DeliveryTag, d.Acknowledger, acknowledge}
 	s.mu.Lock()
 	if s.held[instance] == nil {
 		s.held[instance] = map[uint64]*list.Element{}
@@ -64,7 +66,7 @@ func (s *shelf) settle(m item) {
 	}
 	s.mu.Unlock()
 	if held {
-		_ = m.broker.Ack(m.tag, false) // fails only with the session
+		m.acknowledge()
 	}
 }
 

@@ -54,7 +54,7 @@ func (a *acknowledger) take() []string {
 func TestShelfGivesBackWhatIsNotSettled(t *testing.T) {
 	broker, s := &acknowledger{}, newShelf(maxShelf)
 	hold := func(instance string, tag uint64) func() {
-		return s.hold(instance, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag})
+		return s.hold(instance, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag}, func() { _ = broker.Ack(tag, false) })
 	}
 	settleFirst, settleLast := hold("a", 1), hold("b", 4)
 	hold("a", 2)
@@ -227,7 +227,7 @@ func TestAFullShelfAcknowledgesTheOldestOnce(t *testing.T) {
 	shelf, broker := newShelf(2), &acknowledger{}
 	var settle []func()
 	for i, instance := range []string{guest, "other", guest, "other"} {
-		settle = append(settle, shelf.hold(instance, amqp.Delivery{Acknowledger: broker, DeliveryTag: uint64(i + 1)}))
+		settle = append(settle, shelf.hold(instance, amqp.Delivery{Acknowledger: broker, DeliveryTag: uint64(i + 1)}, func() { _ = broker.Ack(uint64(i+1), false) }))
 	}
 	if want := []string{"ack 1", "ack 2"}; !slices.Equal(broker.take(), want) {
 		t.Errorf("not the oldest: %q", broker.said)
@@ -247,7 +247,7 @@ func TestAFullShelfAcknowledgesTheOldestOnce(t *testing.T) {
 func TestWhatAnInstanceLeavesGoesBackOldestFirst(t *testing.T) {
 	shelf, broker := newShelf(maxShelf), &acknowledger{}
 	for _, tag := range []uint64{5, 3, 9, 1, 7, 2} {
-		shelf.hold(guest, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag})
+		shelf.hold(guest, amqp.Delivery{Acknowledger: broker, DeliveryTag: tag}, nil)
 	}
 	shelf.giveBack(guest)
 	want := []string{"nack 1 true", "nack 2 true", "nack 3 true", "nack 5 true", "nack 7 true", "nack 9 true"}

@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -39,6 +40,10 @@ type Instance struct {
 func NewInstance(s Settings) *Instance {
 	return &Instance{settings: s, latest: map[string]wire.Order{}}
 }
+
+// Follows tells, before the first input, how far the hosts' streams have come: what
+// is not above is of earlier migrations. One that has been there as long knows it.
+func (i *Instance) Follows(latest map[string]wire.Order) { maps.Copy(i.latest, latest) }
 
 // Current is the handover that goes on, nil if none does.
 func (i *Instance) Current() *Handover { return i.current }

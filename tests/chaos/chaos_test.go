@@ -1,10 +1,16 @@
 package main
 
 import (
+	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/earlybind/earlybind/simulated/neutron"
+	"github.com/earlybind/earlybind/simulated/nova"
 	"github.com/earlybind/earlybind/tests/results"
 )
 
@@ -63,10 +69,86 @@ func TestPlans(t *testing.T) {
 	if failed != n/2 {
 		t.Errorf("%d fail", failed)
 	}
-	for _, one := range []fault{race, duplicates, late, lost, again} {
+	for _, one := range []fault{race, duplicates, late, hourOld, lost, dropped, again} {
 		if met[one] < 30 {
 			t.Errorf("%s: %d times", one, met[one])
 		}
+	}
+}
+
+// A file of results from before there were stream faults is still read, and its
+// seed gives its handovers: the same recordings, with the same faults and new ones.
+func TestOldResults(t *testing.T) {
+	records, balances, err := load("../../docs/measurements/2025.1-chaos.jsonl", "2025.1")
+	if err != nil || len(records) != 1000 {
+		t.Fatalf("%d records, %d accounts, %v", len(records), len(balances), err)
+	}
+	fails := outcomes(records[0].Seed, 1000)
+	for _, r := range records {
+		p := draw(r.Seed, r.Number, fails[r.Number])
+		if p.fails != r.Fails || p.stream != r.Stream || p.shared != r.Shared {
+			t.Fatalf("handover %d is %+v, and was %+v", r.Number, p, r)
+		}
+		for _, f := range []fault{race, duplicates, late, lost, again} {
+			if p.has(f) != slices.Contains(r.Faults, f) {
+				t.Fatalf("handover %d: %q, and was %q", r.Number, p.faults, r.Faults)
+			}
+		}
+	}
+}
+
+// A short run meets every fault of the cloud.
+func TestARoundBeginsWithOneOfEach(t *testing.T) {
+	all := round(rand.New(rand.NewPCG(1, 2)))
+	times := map[fault]int{}
+	for i, f := range all {
+		if times[f]++; i < len(deck) && times[f] > 1 {
+			t.Errorf("%s comes twice in %q", f, all[:len(deck)])
+		}
+	}
+	for _, card := range deck {
+		if times[card.fault] != card.times {
+			t.Errorf("%s: %d times", card.fault, times[card.fault])
+		}
+	}
+}
+
+// A request tells which replica has made it, and one of a replica that has been cut
+// off for longer than its lease is found.
+func TestProxyFindsWhoWritesWithoutItsLease(t *testing.T) {
+	cloud := neutron.New()
+	defer cloud.Close()
+	p, err := startProxy(neutron.Transport{Handler: cloud.Handler()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.server.Close()
+	write := func(replica, method string) {
+		t.Helper()
+		through, err := url.Parse(p.urlFor(replica))
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport := &http.Transport{Proxy: http.ProxyURL(through), DisableKeepAlives: true}
+		request, _ := http.NewRequestWithContext(t.Context(), method, "http://controller:9696/v2.0/ports/"+nova.NewUUID()+"/bindings/compute2/activate", nil)
+		answer, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+	}
+	p.cutOff("consumer1", time.Now().Add(-leaseFor))
+	p.cutOff("consumer2", time.Now().Add(-time.Minute))
+	write("consumer1", http.MethodPut)
+	write("consumer2", http.MethodGet)
+	if err := p.verdict(); err != nil {
+		t.Error(err)
+	}
+	write("consumer2", http.MethodPut)
+	p.cutOff("consumer2", time.Time{})
+	write("consumer2", http.MethodPut)
+	if err := p.verdict(); err == nil || !strings.Contains(err.Error(), "consumer2: PUT") || len(p.strays) != 1 {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -94,19 +176,22 @@ func TestTableAndVerdict(t *testing.T) {
 // What is in the file is not played again.
 func TestResume(t *testing.T) {
 	name := t.TempDir() + "/results.jsonl"
-	file, err := results.Open[record](name)
+	file, err := results.Open[any](name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []record{{Release: "zed", Seed: 3, Number: 1}, {Release: "2025.1", Seed: 4, Number: 2}} {
+	for _, r := range []any{
+		record{Release: "zed", Seed: 3, Number: 1}, record{Release: "2025.1", Seed: 4, Number: 2},
+		accountLine{Release: "2025.1", Seed: 4, Account: &balance{Messages: 7}}, accountLine{Release: "zed", Seed: 3, Account: &balance{}},
+	} {
 		if err := file.Save(r); err != nil {
 			t.Fatal(err)
 		}
 	}
 	file.Close()
-	records, err := load(name, "2025.1")
-	if err != nil || len(records) != 1 || records[0].Number != 2 {
-		t.Errorf("%+v, %v", records, err)
+	records, balances, err := load(name, "2025.1")
+	if err != nil || len(records) != 1 || records[0].Number != 2 || len(balances) != 1 || balances[0].Messages != 7 {
+		t.Errorf("%+v, %+v, %v", records, balances, err)
 	}
 	s := settings{results: name}
 	if err := s.chooseSeed(records); err != nil || s.seed != 4 {

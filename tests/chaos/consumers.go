@@ -16,21 +16,24 @@ import (
 
 // replica is one process of the real consumer. It is started again when it ends.
 type replica struct {
-	name string
-	all  *consumers
+	name        string
+	environment []string
+	cable       *cable // to the broker
+	all         *consumers
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
+	id     string    // as it calls itself: another one after each start
 	active time.Time // when it last said that it acts
 	ended  chan struct{}
 }
 
 // consumers are the replicas and what they have written.
 type consumers struct {
-	binary      string
-	environment []string
-	directory   string // of their logs
-	replicas    []*replica
+	binary    string
+	directory string // of their logs
+	replicas  []*replica
+	account   *account
 
 	mu     sync.Mutex
 	lines  map[string][]string // audit lines by instance
@@ -45,15 +48,24 @@ type ending struct {
 	at      time.Time
 }
 
-func newConsumers(binary, directory string, environment []string, n int) *consumers {
-	c := &consumers{
-		binary: binary, environment: environment, directory: directory,
+func newConsumers(binary, directory string, a *account) *consumers {
+	return &consumers{
+		binary: binary, directory: directory, account: a,
 		lines: map[string][]string{}, ends: map[string][]ending{}, alarms: map[string]int{},
 	}
-	for i := range n {
-		c.replicas = append(c.replicas, &replica{name: fmt.Sprintf("consumer%d", i+1), all: c})
+}
+
+// add makes a replica: its way to the broker, and its name for the proxy before
+// Neutron. It is not started yet.
+func (c *consumers) add(cloud cloud, p *proxy) error {
+	r := &replica{name: fmt.Sprintf("consumer%d", len(c.replicas)+1), all: c}
+	var err error
+	if r.cable, err = layCable(cloud.bus.url); err != nil {
+		return err
 	}
-	return c
+	r.environment = environment(cloud, r.cable.url, p.urlFor(r.name))
+	c.replicas = append(c.replicas, r)
+	return nil
 }
 
 // start starts a replica's process; its log is appended to its file.
@@ -63,7 +75,7 @@ func (r *replica) start() error {
 		return err
 	}
 	cmd := exec.Command(r.all.binary)
-	cmd.Env = r.all.environment
+	cmd.Env = r.environment
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -100,6 +112,13 @@ func (r *replica) wait() {
 	<-ended
 }
 
+// identity gives the name that the process calls itself by.
+func (r *replica) identity() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.id
+}
+
 // alive tells whether the process has not ended.
 func (r *replica) alive() bool {
 	r.mu.Lock()
@@ -116,9 +135,11 @@ func (r *replica) alive() bool {
 // auditLine is what is read of a line; docs/audit.md has all fields.
 type auditLine struct {
 	Event     string
+	Replica   string
 	Instance  string
 	RequestID string `json:"request_id"`
 	Outcome   string
+	Saw       string
 	Why       string
 }
 
@@ -135,10 +156,13 @@ func (r *replica) read(log io.Reader) {
 		if json.Unmarshal(lines.Bytes(), &l) != nil {
 			continue
 		}
-		if l.Event == "consumer.active" {
+		switch l.Event {
+		case "consumer.active":
 			r.mu.Lock()
-			r.active = time.Now()
+			r.active, r.id = time.Now(), l.Replica
 			r.mu.Unlock()
+		case "message.settled":
+			r.all.account.settledLine(l.Saw, l.Outcome)
 		}
 		if l.Instance == "" {
 			continue
@@ -214,13 +238,20 @@ func (c *consumers) forget(instance string) {
 	delete(c.alarms, instance)
 }
 
-// stop ends all processes in order, or else at all.
+// stop ends all processes in order, or else at all. It can be called again.
 func (c *consumers) stop() {
 	for _, r := range c.replicas {
+		r.cable.close()
+		if !r.alive() {
+			continue
+		}
 		_ = r.signal(syscall.SIGCONT)
 		_ = r.signal(syscall.SIGTERM)
 	}
 	for _, r := range c.replicas {
+		if !r.alive() {
+			continue
+		}
 		killed := time.AfterFunc(30*time.Second, func() { _ = r.signal(syscall.SIGKILL) })
 		r.wait()
 		killed.Stop()

@@ -9,27 +9,52 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// letter is one message; pack makes it ready for one send.
+// letter is one message.
 type letter struct {
 	exchange, key string
-	pack          func() amqp.Publishing
+	instance      string    // that it is about; empty if about several
+	at            time.Time // when what it tells has happened
+	// held is how long its sender has kept it beside the time since then, or,
+	// where that is negative, that it has not kept it at all.
+	held time.Duration
+	// pack makes it ready for one send, at its age.
+	pack func(age time.Duration) amqp.Publishing
+}
+
+// unheld marks a letter that was sent at once and has been in the broker since.
+const unheld = time.Duration(-1)
+
+func (l letter) ready() amqp.Publishing {
+	if l.held == unheld {
+		return l.pack(0)
+	}
+	return l.pack(time.Since(l.at) + l.held)
+}
+
+// after gives the same message as one that was held for longer.
+func (l letter) after(held time.Duration) letter {
+	l.held = held
+	return l
 }
 
 // courier brings one sender's messages to the broker, in their order, each until
 // the broker has confirmed it: what could not be sent while the broker was away
-// is sent afterwards.
+// is sent afterwards. What no queue takes is lost, as it would be.
 type courier struct {
 	dial func(context.Context) (*amqp.Connection, error)
 	// begin prepares a session on its channel.
-	begin func(context.Context, *amqp.Channel) error
+	begin   func(context.Context, *amqp.Channel) error
+	account *account
 
 	mu    sync.Mutex
 	queue []letter
 	wake  chan struct{}
+	later sync.WaitGroup // letters that wait for their time
+	hurry chan struct{}  // closed when they shall not wait any more
 }
 
-func newCourier(dial func(context.Context) (*amqp.Connection, error), begin func(context.Context, *amqp.Channel) error) *courier {
-	return &courier{dial: dial, begin: begin, wake: make(chan struct{}, 1)}
+func newCourier(a *account, dial func(context.Context) (*amqp.Connection, error), begin func(context.Context, *amqp.Channel) error) *courier {
+	return &courier{account: a, dial: dial, begin: begin, wake: make(chan struct{}, 1), hurry: make(chan struct{})}
 }
 
 // send adds a letter.
@@ -45,11 +70,41 @@ func (c *courier) send(l letter) {
 
 // sendAfter adds a letter later.
 func (c *courier) sendAfter(delay time.Duration, l letter) {
+	c.doAfter(delay, func() { c.send(l) })
+}
+
+// doAfter does later what sends letters.
+func (c *courier) doAfter(delay time.Duration, send func()) {
 	if delay <= 0 {
-		c.send(l)
+		send()
 		return
 	}
-	time.AfterFunc(delay, func() { c.send(l) })
+	c.later.Go(func() {
+		select {
+		case <-time.After(delay):
+		case <-c.hurry:
+		}
+		send()
+	})
+}
+
+// finish sends all that waits for its time, and flushes. It is called once.
+func (c *courier) finish(ctx context.Context) error {
+	close(c.hurry)
+	c.later.Wait()
+	return c.flush(ctx)
+}
+
+// flush returns when the broker has all that was sent.
+func (c *courier) flush(ctx context.Context) error {
+	for {
+		if _, left := c.next(); !left {
+			return nil
+		}
+		if sleep(ctx, 100*time.Millisecond); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 }
 
 // run serves session after session until the context ends.
@@ -87,6 +142,7 @@ func (c *courier) session(ctx context.Context) error {
 	if err := ch.Confirm(false); err != nil {
 		return err
 	}
+	returned := ch.NotifyReturn(make(chan amqp.Return, 1))
 	if err := c.begin(ctx, ch); err != nil {
 		return err
 	}
@@ -100,7 +156,8 @@ func (c *courier) session(ctx context.Context) error {
 			}
 			continue
 		}
-		confirmation, err := ch.PublishWithDeferredConfirmWithContext(ctx, l.exchange, l.key, false, false, l.pack())
+		message := l.ready()
+		confirmation, err := ch.PublishWithDeferredConfirmWithContext(ctx, l.exchange, l.key, true, false, message)
 		if err != nil {
 			return err
 		}
@@ -108,9 +165,16 @@ func (c *courier) session(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if taken {
-			c.done()
+		if !taken {
+			continue
 		}
+		select {
+		case <-returned: // before it was confirmed
+			c.account.unrouted()
+		default:
+			c.account.confirmed(message.Body, l.key, l.instance)
+		}
+		c.done()
 	}
 }
 

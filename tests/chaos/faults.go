@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/earlybind/earlybind/tests/lab"
 )
 
 // weather is the faults of the whole cloud, one after the other.
@@ -22,12 +24,15 @@ type spell struct {
 }
 
 // deck is how often each fault comes in one round of them.
-var deck = map[fault]int{kill: 5, freeze: 2, noBroker: 2, noNeutron: 2}
+var deck = []struct {
+	fault fault
+	times int
+}{{kill, 4}, {freeze, 2}, {unplug, 3}, {cutOff, 3}, {absent, 2}, {noBroker, 2}, {noNeutron, 2}}
 
 // The pause before a fault: short before the first of each kind, so that a short
 // run meets them all; long enough later for most handovers to end undisturbed.
 var (
-	calmAtFirst = span{8000, 18000}
+	calmAtFirst = span{5000, 12000}
 	calmLater   = span{20000, 40000}
 )
 
@@ -35,21 +40,32 @@ var (
 // and a half heartbeats of 5 s, and some.
 const frozenFor = 30 * time.Second
 
-// rage brings one fault after the other until the context ends; each round of
-// them in an order that the seed gives, one of each first.
+// cutFor is about as long as the lease (5 s) and as the broker's patience (10 to
+// 15 s): the replica is the active one still when it is back, or has long been
+// replaced.
+var cutFor = span{4000, 25000}
+
+// round gives the faults of one round in the order that chance gives, one of each
+// first.
+func round(rng *rand.Rand) []fault {
+	var first, further []fault
+	for _, card := range deck {
+		first = append(first, card.fault)
+		further = append(further, slices.Repeat([]fault{card.fault}, card.times-1)...)
+	}
+	for _, some := range [][]fault{first, further} {
+		rng.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	}
+	return append(first, further...)
+}
+
+// rage brings one fault after the other until the context ends.
 func (g *game) rage(ctx context.Context, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	pauses := calmAtFirst
 	for ctx.Err() == nil {
-		var round []fault
-		for _, f := range []fault{kill, freeze, noBroker, noNeutron} {
-			round = append(round, slices.Repeat([]fault{f}, deck[f]-1)...)
-		}
-		rng.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
-		first := []fault{kill, freeze, noBroker, noNeutron}
-		rng.Shuffle(len(first), func(i, j int) { first[i], first[j] = first[j], first[i] })
-		for i, f := range append(first, round...) {
-			if i == len(first) {
+		for i, f := range round(rng) {
+			if i == len(deck) {
 				pauses = calmLater
 			}
 			sleep(ctx, pauses.draw(rng))
@@ -61,38 +77,114 @@ func (g *game) rage(ctx context.Context, seed uint64) {
 	}
 }
 
-// strike brings one fault and returns when it is over.
+// strike brings one fault and returns when it is over. What is begun is brought to
+// its end, but for waiting, when the context ends.
 func (g *game) strike(ctx context.Context, f fault, rng *rand.Rand) {
 	i := g.weather.begin(f)
 	defer g.weather.end(i)
 	g.say("%s", f)
-	abated := ctx
-	ctx = context.WithoutCancel(ctx) // what is begun is brought to its end
 	var err error
 	switch f {
 	case kill:
-		r := g.consumers.acting()
-		if err = r.signal(syscall.SIGKILL); err == nil {
-			r.wait()
-			sleep(ctx, time.Duration(rng.IntN(2000))*time.Millisecond)
-			err = r.start()
-		}
+		err = g.kill(ctx, rng)
 	case freeze:
-		r := g.consumers.replicas[rng.IntN(len(g.consumers.replicas))]
-		if rng.IntN(4) > 0 {
-			r = g.consumers.acting()
-		}
-		if err = r.signal(syscall.SIGSTOP); err == nil {
-			sleep(abated, frozenFor)
-			err = r.signal(syscall.SIGCONT)
-		}
+		err = g.freeze(ctx, rng)
+	case unplug:
+		err = g.unplug(context.WithoutCancel(ctx), rng)
+	case cutOff:
+		g.cutOff(ctx, rng)
+	case absent:
+		err = g.takeAllAway(ctx, rng)
 	case noBroker:
-		err = g.cloud.restartBroker(ctx, time.Duration(1+rng.IntN(5))*time.Second)
+		err = g.cloud.restartBroker(context.WithoutCancel(ctx), time.Duration(1+rng.IntN(5))*time.Second)
 	case noNeutron:
-		err = g.cloud.restartNeutron(ctx)
+		err = g.cloud.restartNeutron(context.WithoutCancel(ctx))
 	}
 	if err != nil {
 		g.fail("%s: %v", f, err)
+	}
+	if slices.Contains([]fault{kill, freeze, unplug, cutOff}, f) && rng.IntN(2) == 0 {
+		g.remind(ctx, rng)
+	}
+}
+
+func (g *game) kill(ctx context.Context, rng *rand.Rand) error {
+	r := g.consumers.acting()
+	if err := r.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	r.wait()
+	sleep(ctx, time.Duration(rng.IntN(2000))*time.Millisecond)
+	return r.start()
+}
+
+func (g *game) freeze(ctx context.Context, rng *rand.Rand) error {
+	r := g.consumers.replicas[rng.IntN(len(g.consumers.replicas))]
+	if rng.IntN(4) > 0 {
+		r = g.consumers.acting()
+	}
+	if err := r.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	sleep(ctx, frozenFor)
+	return r.signal(syscall.SIGCONT)
+}
+
+// unplug has the broker close connections of the acting replica: the one that
+// messages come through, the one that it sends through, or both.
+func (g *game) unplug(ctx context.Context, rng *rand.Rand) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	which := rng.IntN(3)
+	return lab.Until(ctx, "a connection to close", func() (bool, error) {
+		name := "earlybind-consumer " + g.consumers.acting().identity()
+		closed, err := g.cloud.closeConnections(ctx, [][]string{{name}, {name + " sender"}, {name, name + " sender"}}[which]...)
+		return closed > 0, err
+	})
+}
+
+// cutOff cuts the acting replica off from the broker.
+func (g *game) cutOff(ctx context.Context, rng *rand.Rand) {
+	r := g.consumers.acting()
+	r.cable.cut()
+	g.proxy.cutOff(r.name, time.Now())
+	sleep(ctx, cutFor.draw(rng))
+	g.proxy.cutOff(r.name, time.Time{}) // before it can be told
+	r.cable.mend()
+}
+
+// takeAllAway kills all replicas for a while. The hosts' and Nova's messages wait
+// for them in the broker, and among them some as if they had done so for long.
+func (g *game) takeAllAway(ctx context.Context, rng *rand.Rand) error {
+	for _, r := range g.consumers.replicas {
+		if err := r.signal(syscall.SIGKILL); err != nil {
+			return err
+		}
+		r.wait()
+	}
+	sleep(ctx, 2*time.Second)
+	defer g.weather.end(g.weather.begin(hourOld))
+	for _, old := range g.archive.draw(rng, "", 20) {
+		old.courier.send(old.letter.after(unheld))
+	}
+	sleep(ctx, span{2000, 10000}.draw(rng))
+	for _, r := range g.consumers.replicas {
+		if err := r.start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remind sends messages as if an hour had passed: to a replica that has just
+// taken over, and knows of nothing newer, or that is about to.
+func (g *game) remind(ctx context.Context, rng *rand.Rand) {
+	defer g.weather.end(g.weather.begin(hourOld))
+	for range 20 {
+		for _, old := range g.archive.draw(rng, "", 1) {
+			old.courier.send(old.letter.after(anHour))
+		}
+		sleep(ctx, span{50, 500}.draw(rng))
 	}
 }
 
@@ -109,7 +201,8 @@ func (w *weather) end(i int) {
 	w.spells[i].until = time.Now()
 }
 
-// between gives the faults that were there in a time, and how long they lasted.
+// between gives the faults that were there in a time, and how long they lasted. Old
+// messages keep nobody from his work.
 func (w *weather) between(from, until time.Time) (met []fault, lasted time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,7 +214,9 @@ func (w *weather) between(from, until time.Time) (met []fault, lasted time.Durat
 		if s.from.After(until) || end.Before(from) {
 			continue
 		}
-		lasted += end.Sub(s.from)
+		if s.fault != hourOld {
+			lasted += end.Sub(s.from)
+		}
 		if !slices.Contains(met, s.fault) {
 			met = append(met, s.fault)
 		}

@@ -27,6 +27,10 @@ type cloud struct {
 	// restartBroker and restartNeutron return when they serve again.
 	restartBroker  func(ctx context.Context, away time.Duration) error
 	restartNeutron func(context.Context) error
+	// closeConnections has the broker close the connections of these names, if it
+	// knows them yet; deadLetters has what it drops from a queue go to an exchange.
+	closeConnections func(ctx context.Context, names ...string) (int, error)
+	deadLetters      func(ctx context.Context, queue, exchange string) error
 
 	transport   http.RoundTripper // to the names in the cloud's catalog
 	environment []string          // of the consumers: where the cloud is
@@ -42,11 +46,14 @@ type game struct {
 	consumers *consumers
 	proxy     *proxy
 	weather   weather
+	archive   archive
+	account   *account
 	directory string // of logs and stories
 	began     time.Time
 
-	mu     sync.Mutex
-	faults []error // of the harness itself
+	mu      sync.Mutex
+	faults  []error     // of the harness itself
+	retired []*instance // that are migrated no more, and go at the end
 }
 
 // say writes a line for whoever watches.
@@ -136,15 +143,7 @@ func (g *game) run(ctx context.Context, o *order) {
 func (g *game) work(ctx context.Context, o *order, slots chan struct{}, ports int) {
 	var in *instance
 	left := 0
-	drop := func() {
-		if in != nil {
-			g.removeInstance(context.WithoutCancel(ctx), in)
-			g.consumers.forget(in.id)
-			g.proxy.forget(in)
-			in = nil
-		}
-	}
-	defer drop()
+	defer func() { g.retire(in) }()
 	for ctx.Err() == nil {
 		slots <- struct{}{}
 		release := sync.OnceFunc(func() { <-slots })
@@ -153,8 +152,8 @@ func (g *game) work(ctx context.Context, o *order, slots chan struct{}, ports in
 			release()
 			return
 		}
-		if left--; left <= 0 || in == nil {
-			drop()
+		if left--; left <= 0 {
+			g.retire(in)
 			var err error
 			if in, err = g.instanceWhen(ctx, ports); err != nil {
 				release()
@@ -164,9 +163,19 @@ func (g *game) work(ctx context.Context, o *order, slots chan struct{}, ports in
 			left = perInstance
 		}
 		if right := g.playAndJudge(ctx, o, number, in, release); !right {
-			drop() // and what is wrong with it stays its own
+			left = 0 // what is wrong with it stays its own
 		}
 		release()
+	}
+}
+
+// retire keeps an instance that is not migrated any more until the end: messages of
+// it are still to come.
+func (g *game) retire(in *instance) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if in != nil {
+		g.retired = append(g.retired, in)
 	}
 }
 

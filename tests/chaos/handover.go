@@ -19,7 +19,7 @@ type instance struct {
 	host string // where the guest is
 	// ports as Nova's network info cache has them.
 	ports []nova.Port
-	last  []sentLetter // of its last migration
+	last  []sentLetter // what was sent in its last migration
 }
 
 // played is one handover after Nova's part in it.
@@ -69,7 +69,9 @@ type handover struct {
 // what the two hosts' libvirt would say. It returns when Nova is done; the
 // instance's host is then where the guest is.
 func (g *game) play(ctx context.Context, p plan, in *instance) played {
-	h := &handover{game: g, in: in, stream: g.streams[p.stream], mail: newMail(g, p)}
+	h := &handover{game: g, in: in, stream: g.streams[p.stream]}
+	h.mail = newMail(g, p, in, len(h.stream.moments))
+	sentBefore := g.archive.length(in.id)
 	h.migration = nova.Migration{
 		Instance: in.id, RequestID: nova.NewRequestID(), Source: in.host, Destination: g.other(in.host), Ports: in.ports,
 	}
@@ -83,7 +85,8 @@ func (g *game) play(ctx context.Context, p plan, in *instance) played {
 	} else {
 		h.glance(ctx)
 	}
-	in.last = h.mail.sent
+	h.mail.end()
+	in.last = g.archive.since(in.id, sentBefore)
 	return h.played
 }
 
@@ -104,9 +107,9 @@ func (h *handover) migrate(ctx context.Context) {
 		return
 	}
 	if source := h.hosts[h.migration.Source]; !source.runs(h.in.id) {
-		h.mail.post(source.name, source.says(h.in.id, wire.Started, "booted")) // its QEMU had been killed
+		h.mail.event(source.name, source.says(h.in.id, wire.Started, "booted")) // its QEMU had been killed
 	}
-	h.mail.replay(h.in.last)
+	h.mail.begin(h.in.last)
 	h.start = time.Now().Add(max(preToStart.draw(rng), -h.plan.stagger))
 
 	var both sync.WaitGroup
@@ -125,19 +128,19 @@ func (h *handover) libvirt(ctx context.Context) {
 		}
 		on := h.hosts[name]
 		if !m.returned {
-			h.mail.post(name, on.says(h.in.id, m.event, m.detail))
+			h.mail.event(name, on.says(h.in.id, m.event, m.detail))
 			continue
 		}
 		if m.onSource == h.plan.fails {
 			on.has(h.in.id) // what its libvirt reads when it is back
 		}
-		h.mail.post(name, on.returned())
+		h.mail.list(on)
 	}
 	// A destination whose libvirt has died finds no domain when it is back.
 	if to := h.hosts[h.migration.Destination]; h.plan.fails && to.runs(h.in.id) {
 		sleep(ctx, longestGap)
 		to.forgets(h.in.id)
-		h.mail.post(to.name, to.returned())
+		h.mail.list(to)
 	}
 }
 
@@ -247,16 +250,22 @@ func (g *game) newInstance(ctx context.Context, ports int) (*instance, error) {
 	return in, nil
 }
 
-// removeInstance takes it out of the cloud.
+// removeInstance takes it out of the cloud, as its deletion by a user does: the
+// guest's host says so, and then its ports go.
 func (g *game) removeInstance(ctx context.Context, in *instance) {
 	for _, h := range g.hosts {
-		h.forgets(in.id)
+		if h.runs(in.id) {
+			h.courier.send(h.says(in.id, wire.Stopped, "destroyed"))
+		}
 	}
+	g.archive.forget(in.id)
 	for _, p := range in.ports {
 		if err := g.cloud.removePort(ctx, p.ID); err != nil {
 			g.say("port %s is left until the network goes: %v", p.ID, err)
 		}
 	}
+	g.consumers.forget(in.id)
+	g.proxy.forget(in)
 }
 
 func (g *game) other(host string) string {

@@ -37,12 +37,13 @@ type host struct {
 	mu      sync.Mutex
 	order   wire.Order
 	domains map[string]wire.DomainState
+	lose    bool // the next list is to get lost
 }
 
-func newHost(b bus, name string) *host {
+func newHost(b bus, a *account, name string) *host {
 	// The epoch has to be above that of an earlier run in the same place.
 	h := &host{name: name, user: "earlybind-" + name, order: wire.Order{Epoch: time.Now().Unix()}, domains: map[string]wire.DomainState{}}
-	h.courier = newCourier(b.dial(h.user, "chaos "+wire.PublisherID(name)), h.begin)
+	h.courier = newCourier(a, b.dial(h.user, "chaos "+wire.PublisherID(name)), h.begin)
 	return h
 }
 
@@ -68,10 +69,10 @@ func (h *host) begin(ctx context.Context, ch *amqp.Channel) error {
 	if err != nil {
 		return err
 	}
-	h.courier.send(h.states(false))
+	h.list()
 	go func() {
 		for range requests {
-			h.courier.send(h.states(false))
+			h.list()
 		}
 	}()
 	return nil
@@ -108,8 +109,8 @@ func (h *host) says(instance string, event wire.Event, detail wire.Detail) lette
 	e := wire.HostEvent{
 		Schema: wire.SchemaVersion, Host: h.name, Order: h.order, Instance: instance, Event: event, Detail: detail, At: time.Now(),
 	}
-	return h.letter(e.RoutingKey(), e.EventType(), func() any {
-		e.AgeMS = time.Since(e.At).Milliseconds()
+	return h.letter(e.RoutingKey(), e.EventType(), e.At, func(age time.Duration) any {
+		e.AgeMS = age.Milliseconds()
 		return e
 	})
 }
@@ -143,28 +144,49 @@ func (h *host) apply(instance string, event wire.Event, detail wire.Detail) {
 	h.domains[instance] = d
 }
 
-// returned tells all domains after the host's libvirt was away.
-func (h *host) returned() letter { return h.states(true) }
+// list tells of all domains, unless that is to be lost.
+func (h *host) list() {
+	if l, lost := h.nextList(false); !lost {
+		h.courier.send(l)
+	}
+}
 
-func (h *host) states(reconnected bool) letter {
+// nextList gives a list of all domains, and whether it is to be lost. missed:
+// events may be missing before it.
+func (h *host) nextList(missed bool) (list letter, lost bool) {
+	list = h.states(missed)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	lost = h.lose
+	h.lose = false
+	return list, lost
+}
+
+// losesList has the next list get lost.
+func (h *host) losesList() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lose = true
+}
+
+func (h *host) states(missed bool) letter {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.order.Sequence++
-	s := wire.HostStates{Schema: wire.SchemaVersion, Host: h.name, Order: h.order, Reconnected: reconnected, Domains: []wire.DomainState{}}
+	s := wire.HostStates{Schema: wire.SchemaVersion, Host: h.name, Order: h.order, Reconnected: missed, Domains: []wire.DomainState{}}
 	for _, d := range h.domains {
 		s.Domains = append(s.Domains, d)
 	}
 	slices.SortFunc(s.Domains, func(a, b wire.DomainState) int { return cmp.Compare(a.Instance, b.Instance) })
-	taken := time.Now()
-	return h.letter(s.RoutingKey(), wire.EventStates, func() any {
-		s.AgeMS = time.Since(taken).Milliseconds()
+	return h.letter(s.RoutingKey(), wire.EventStates, time.Now(), func(age time.Duration) any {
+		s.AgeMS = age.Milliseconds()
 		return s
 	})
 }
 
-func (h *host) letter(key, eventType string, payload func() any) letter {
-	return letter{wire.ExchangeEvents, key, func() amqp.Publishing {
-		n, err := wire.NewNotification(wire.PublisherID(h.name), eventType, payload(), nova.NewUUID(), time.Now())
+func (h *host) letter(key, eventType string, at time.Time, payload func(age time.Duration) any) letter {
+	return letter{exchange: wire.ExchangeEvents, key: key, at: at, pack: func(age time.Duration) amqp.Publishing {
+		n, err := wire.NewNotification(wire.PublisherID(h.name), eventType, payload(age), nova.NewUUID(), time.Now())
 		if err != nil {
 			panic(err)
 		}
@@ -181,14 +203,14 @@ func (h *host) letter(key, eventType string, payload func() any) letter {
 
 // newNovaCourier sends Nova's notifications. Its exchange is not durable: whoever
 // comes first after a restart of the broker declares it anew.
-func newNovaCourier(b bus) *courier {
-	return newCourier(b.dial("openstack", "chaos nova"), func(_ context.Context, ch *amqp.Channel) error {
+func newNovaCourier(b bus, a *account) *courier {
+	return newCourier(a, b.dial("openstack", "chaos nova"), func(_ context.Context, ch *amqp.Channel) error {
 		return ch.ExchangeDeclare("nova", amqp.ExchangeTopic, false, false, false, false, nil)
 	})
 }
 
 func novaLetter(n nova.Notification) letter {
-	return letter{"nova", n.RoutingKey, func() amqp.Publishing {
+	return letter{exchange: "nova", key: n.RoutingKey, at: time.Now(), pack: func(time.Duration) amqp.Publishing {
 		return amqp.Publishing{ContentType: "application/json", ContentEncoding: "utf-8", DeliveryMode: amqp.Persistent, Body: n.Body}
 	}}
 }

@@ -38,13 +38,14 @@ func openLab(ctx context.Context, l *lab.Lab) (c cloud, closing func(context.Con
 		bus:     bus{url: vhost.URL, password: vhost.Password},
 		newPort: network.NewPort, removePort: network.RemovePort,
 		restartBroker: l.RestartBroker, restartNeutron: l.RestartNeutron,
+		closeConnections: vhost.CloseConnections, deadLetters: vhost.DeadLetters,
 		transport:   l.Transport(),
 		environment: []string{"OS_CLIENT_CONFIG_FILE=" + l.CloudsFile(), "OS_CLOUD=earlybind"},
 	}, closing, nil
 }
 
-// environment is that of the consumers.
-func environment(c cloud, proxy string) []string {
+// environment is that of one replica, with its ways to the broker and to Neutron.
+func environment(c cloud, broker, proxy string) []string {
 	repair := "own"
 	if !c.safe {
 		repair = "all" // nothing is committed there, so nothing is earlybind's own
@@ -56,12 +57,14 @@ func environment(c cloud, proxy string) []string {
 		}
 	}
 	return append(append(kept, c.environment...),
-		"EARLYBIND_AMQP_URLS="+c.bus.url, "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD="+c.bus.password,
+		"EARLYBIND_AMQP_URLS="+broker, "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD="+c.bus.password,
 		"EARLYBIND_POLICY=suspended", "EARLYBIND_REPAIR="+repair,
 		// No guest is plugged in anywhere: a port's status never comes up.
 		"EARLYBIND_UP_WITHIN=1s",
 		// It would stop what is to be tried.
 		"EARLYBIND_BREAKER_FAILURES=0",
+		// The account needs a line for each message.
+		"EARLYBIND_LOG_LEVEL=trace",
 		"HTTP_PROXY="+proxy,
 	)
 }

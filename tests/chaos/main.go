@@ -1,19 +1,23 @@
 // Command chaos plays hundreds of handovers, half of them failing, against the
 // lab's Neutron and RabbitMQ and two processes of the real consumer, while
-// consumers are killed and frozen, broker and Neutron restarted, messages lost,
-// doubled and late, and Nova's calls race ours. It prints how the ports have
-// ended.
+// consumers are killed, frozen and cut off, their connections closed, broker and
+// Neutron restarted, messages lost, doubled, late and an hour old, and Nova's calls
+// race ours. It prints how the ports have ended, and what has become of every
+// message that the broker has taken for the consumers.
 //
-//	chaos -results var/chaos.jsonl   500 failed and 500 successful ones, at most 40 minutes
-//	chaos -handovers 24 -seed 1 -for 3m
+//	chaos -results var/chaos.jsonl   500 failed and 500 successful ones, in 40 minutes
+//	chaos -handovers 24 -seed 1 -for 4m
+//
+// When all is played, it waits until every message has its outcome: a handover that
+// nothing ends holds its messages for ten minutes.
 //
 // What libvirt says is recorded (handover/testdata), with no pause longer than
 // 2 s; what Nova says and calls is package nova's. Of the lab it needs rabbitmq,
 // controller, compute1 and compute2. A run that was cut off goes on where it
 // stopped, with the seed of its results.
 //
-// The exit status is 1 if a port has ended wrong, Nova was hurt, or handovers
-// are missing.
+// The exit status is 1 if a port has ended wrong, Nova was hurt, a replica has
+// written that was cut off, a message has no outcome, or handovers are missing.
 package main
 
 import (
@@ -48,7 +52,7 @@ func main() {
 	var s settings
 	flag.IntVar(&s.handovers, "handovers", 1000, "how many, half of them failing")
 	flag.Uint64Var(&s.seed, "seed", 0, "of everything that is left to chance; 0: that of the results, or a new one")
-	flag.DurationVar(&s.bound, "for", 40*time.Minute, "how long at most")
+	flag.DurationVar(&s.bound, "for", 40*time.Minute, "for how long to play at most")
 	flag.StringVar(&s.results, "results", "", "append to this file, and leave out the handovers that are in it")
 	flag.IntVar(&s.atOnce, "at-once", 6, "how many handovers keep Neutron busy at once")
 	flag.StringVar(&s.consumer, "consumer", "bin/earlybind-consumer", "the consumer")
@@ -102,21 +106,21 @@ const drainWithin = rightWithin + 30*time.Second
 
 // play is chaos on any cloud.
 func play(ctx context.Context, s settings, c cloud, streams map[string]stream) error {
-	records, err := load(s.results, c.release)
+	records, balances, err := load(s.results, c.release)
 	if err != nil {
 		return err
 	}
 	if err := s.chooseSeed(records); err != nil {
 		return err
 	}
-	file, err := results.Open[record](s.results)
+	file, err := results.Open[any](s.results)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	g := &game{
 		cloud: c, neutron: consumer.NewNeutron(c.nova), streams: streams, began: time.Now(),
-		hosts: map[string]*host{}, nova: newNovaCourier(c.bus),
+		hosts: map[string]*host{}, account: newAccount(),
 		directory: filepath.Join(s.logs, fmt.Sprintf("%s-%d-%d", c.release, s.seed, len(records))),
 	}
 	if err := os.MkdirAll(g.directory, 0o755); err != nil {
@@ -138,18 +142,22 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 		}
 		return file.Save(r)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.bound)
-	defer cancel()
 	window := max(s.bound-drainWithin, s.bound*6/10)
 	o.until = g.began.Add(window)
 	if left := s.handovers - len(o.done); left > 0 {
-		o.pace = window * 8 / 10 / time.Duration(left)
+		o.pace = window * 9 / 10 / time.Duration(left)
 	}
-	if err := g.playAll(ctx, s, o); err != nil {
+	b, err := g.playAll(ctx, s, o)
+	if err != nil {
+		return err
+	}
+	balances = append(balances, b)
+	if err := file.Save(accountLine{Release: c.release, Seed: s.seed, Account: &b}); err != nil {
 		return err
 	}
 	fmt.Println(table(records))
-	faults := []error{verdict(records), g.failed()}
+	fmt.Println(statement(balances))
+	faults := []error{verdict(records), b.verdict(), g.proxy.verdict(), g.failed()}
 	if n := g.proxy.earlyActivates(); n > 0 && !c.safe {
 		faults = append(faults, fmt.Errorf("%d activates of a destination on a Neutron where that can hurt Nova", n))
 	} else {
@@ -175,32 +183,29 @@ func (s *settings) chooseSeed(records []record) error {
 	return nil
 }
 
-// playAll starts all parts, plays, and ends them.
-func (g *game) playAll(ctx context.Context, s settings, o *order) error {
+// playAll starts all parts, plays, and ends them. The account is closed only if
+// the context has not ended before.
+func (g *game) playAll(ctx context.Context, s settings, o *order) (balance, error) {
 	var err error
 	if g.proxy, err = startProxy(g.cloud.transport); err != nil {
-		return err
+		return balance{}, err
 	}
 	defer g.proxy.server.Close()
-	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer stop()
-
-	g.consumers = newConsumers(s.consumer, g.directory, environment(g.cloud, g.proxy.url), 2)
-	for _, r := range g.consumers.replicas {
-		if err := r.start(); err != nil {
-			return err
-		}
+	if err := errors.Join(prepareDead(ctx, g.cloud.bus), g.cloud.deadLetters(ctx, queueName, deadName)); err != nil {
+		return balance{}, err
+	}
+	if err := g.startConsumers(s.consumer); err != nil {
+		return balance{}, err
 	}
 	defer g.consumers.stop()
-	for _, name := range g.cloud.hosts {
-		g.hosts[name] = newHost(g.cloud.bus, name)
+
+	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	stopSenders := func() { stop(); running.Wait() }
+	defer stopSenders()
+	for _, c := range g.makeSenders() {
+		running.Go(func() { c.run(parts) })
 	}
-	for _, h := range g.hosts {
-		running.Go(func() { h.courier.run(parts) })
-	}
-	running.Go(func() { g.nova.run(parts) })
 	if err := lab.Until(ctx, "a consumer to act (see its log in "+g.directory+")", func() (bool, error) {
 		for _, r := range g.consumers.replicas {
 			if !r.alive() {
@@ -209,13 +214,51 @@ func (g *game) playAll(ctx context.Context, s settings, o *order) error {
 		}
 		return g.consumers.someoneActs(), nil
 	}); err != nil {
-		return err
+		return balance{}, err
 	}
+	first := g.hosts[g.cloud.hosts[0]]
+	first.courier.send(unreadable(first))
+	g.playUntil(ctx, s.bound, o)
+	if ctx.Err() != nil {
+		return balance{}, ctx.Err()
+	}
+	return g.closeAccount(ctx, stopSenders)
+}
+
+func (g *game) startConsumers(binary string) error {
+	g.consumers = newConsumers(binary, g.directory, g.account)
+	for range 2 {
+		if err := g.consumers.add(g.cloud, g.proxy); err != nil {
+			return err
+		}
+	}
+	for _, r := range g.consumers.replicas {
+		if err := r.start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeSenders makes the hosts and Nova, and gives their couriers.
+func (g *game) makeSenders() []*courier {
+	g.nova = newNovaCourier(g.cloud.bus, g.account)
+	senders := []*courier{g.nova}
+	for _, name := range g.cloud.hosts {
+		g.hosts[name] = newHost(g.cloud.bus, g.account, name)
+		senders = append(senders, g.hosts[name].courier)
+	}
+	return senders
+}
+
+// playUntil plays the order in fair and foul weather.
+func (g *game) playUntil(ctx context.Context, bound time.Duration, o *order) {
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
 	raging, abate := context.WithCancel(ctx)
 	var storm sync.WaitGroup
 	storm.Go(func() { g.rage(raging, o.seed) })
 	g.run(ctx, o)
 	abate()
 	storm.Wait()
-	return nil
 }

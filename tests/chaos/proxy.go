@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,15 +16,28 @@ import (
 // hosts that this machine does not know, and what the consumers ask of Neutron
 // is written down here.
 type proxy struct {
-	url    string
-	server *http.Server
+	address string
+	server  *http.Server
 
 	mu    sync.Mutex
 	moves map[string]string   // port -> destination of the migration that goes on
 	calls map[string][]string // writes of the consumers by port
 	// early counts the activates of a destination while Nova was not done.
 	early int
+	// apart holds since when a replica has been cut off from the broker, strays
+	// what it has written although its lease was over.
+	apart  map[string]time.Time
+	strays []string
 }
+
+const (
+	// leaseFor is how long a replica may write after it has last heard from the queue
+	// (package consumer).
+	leaseFor = 5 * time.Second
+	// onTheWay bounds the time from its last look at the lease to a request's arrival
+	// here.
+	onTheWay = time.Second
+)
 
 var portPath = regexp.MustCompile(`^/v2\.0/ports/([0-9a-f-]{36})(?:/bindings(?:/([^/]+)(/activate)?)?)?$`)
 
@@ -33,7 +47,7 @@ func startProxy(transport http.RoundTripper) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{url: "http://" + listener.Addr().String(), moves: map[string]string{}, calls: map[string][]string{}}
+	p := &proxy{address: listener.Addr().String(), moves: map[string]string{}, calls: map[string][]string{}, apart: map[string]time.Time{}}
 	forward := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL, r.Out.Host = r.In.URL, r.In.Host },
 		Transport: transport,
@@ -57,13 +71,48 @@ func (p *proxy) note(r *http.Request, began time.Time, status int) {
 	if part == nil || r.Method == http.MethodGet {
 		return
 	}
+	replica := sender(r)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.calls[part[1]] = append(p.calls[part[1]], fmt.Sprintf("%s earlybind: %s %s: %d in %d ms",
-		began.UTC().Format(stampFormat), r.Method, r.URL.Path, status, time.Since(began).Milliseconds()))
+	call := fmt.Sprintf("%s %s: %s %s: %d in %d ms", began.UTC().Format(stampFormat), replica, r.Method, r.URL.Path, status, time.Since(began).Milliseconds())
+	p.calls[part[1]] = append(p.calls[part[1]], call)
+	if since, ok := p.apart[replica]; ok && began.Sub(since) > leaseFor+onTheWay {
+		p.strays = append(p.strays, call)
+	}
 	if part[3] != "" && part[2] == p.moves[part[1]] {
 		p.early++
 	}
+}
+
+// urlFor is the proxy's URL for one replica, by which its requests are told from
+// others'.
+func (p *proxy) urlFor(replica string) string { return "http://" + replica + ":@" + p.address }
+
+// sender tells which replica has made a request.
+func sender(r *http.Request) string {
+	name, _, _ := (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth()
+	return name
+}
+
+// cutOff says since when a replica has been cut off from the broker; the zero time
+// that it is not.
+func (p *proxy) cutOff(replica string, since time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.apart[replica] = since
+	if since.IsZero() {
+		delete(p.apart, replica)
+	}
+}
+
+// verdict is nil if no replica has written when its lease was over.
+func (p *proxy) verdict() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.strays) == 0 {
+		return nil
+	}
+	return fmt.Errorf("a replica that was cut off has written %d times without its lease:\n  %s", len(p.strays), strings.Join(p.strays, "\n  "))
 }
 
 // migrates says where an instance's ports migrate to; "" when Nova is done.

@@ -49,8 +49,29 @@ func newRecord(release string, seed uint64, p played, j judgement) record {
 	return r
 }
 
-// load reads the records of a release.
-func load(name, release string) ([]record, error) {
-	records, err := results.Load[record](name)
-	return slices.DeleteFunc(records, func(r record) bool { return r.Release != release }), err
+// accountLine is a line of the results file that is no handover: the account of one
+// run that came to its end. Files of November 2026 and before have none.
+type accountLine struct {
+	Release string   `json:"release"`
+	Seed    uint64   `json:"seed"`
+	Account *balance `json:"account"`
+}
+
+// load reads the records of a release and the accounts of its runs.
+func load(name, release string) (records []record, balances []balance, err error) {
+	type line struct {
+		record
+		Account *balance `json:"account"`
+	}
+	lines, err := results.Load[line](name)
+	for _, l := range lines {
+		switch {
+		case l.Release != release:
+		case l.Account != nil:
+			balances = append(balances, *l.Account)
+		default:
+			records = append(records, l.record)
+		}
+	}
+	return records, balances, err
 }

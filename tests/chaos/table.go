@@ -15,13 +15,31 @@ func table(records []record) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%-26s %7s %10s %13s %6s %10s %8s %7s %16s\n", "fault", "rounds", "right at", "right after", "wrong", "hurt Nova", "refused", "alarms", "s to right")
 	fmt.Fprintf(&b, "%-26s %7s %10s %13s %6s %10s %8s %7s %16s\n", "", "", "once", "repair", "", "", "", "", "p50 / p99")
-	for _, f := range []fault{calm, race, duplicates, late, lost, again, kill, freeze, noBroker, noNeutron} {
+	for _, f := range allFaults {
 		b.WriteString(row(string(f), records, func(r record) bool { return slices.Contains(r.Faults, f) }))
 	}
 	b.WriteString(row("all failed migrations", records, func(r record) bool { return r.Fails }))
 	b.WriteString(row("all successful ones", records, func(r record) bool { return !r.Fails }))
 	b.WriteString(row("all", records, func(record) bool { return true }))
 	return b.String()
+}
+
+// statement says what has become of the messages, in all runs that came to their
+// end.
+func statement(balances []balance) string {
+	b := sum(balances)
+	return fmt.Sprintf(`messages that the broker has confirmed into the consumers' queue, in %d runs
+  distinct                 %8d
+    done                   %8d
+    parked                 %8d
+    expired                %8d
+    without an outcome     %8d
+  counted apart
+    sent again             %8d   further copies of the same message
+    settled again          %8d   the acknowledgement was lost with the session
+    never confirmed        %8d   settled, but sent again by its sender, who could not know
+    into no queue          %8d   confirmed while no queue was bound
+`, len(balances), b.Messages, b.Done, b.Parked, b.Expired, b.Without, b.Copies, b.Again, b.Unconfirmed, b.Unrouted)
 }
 
 func row(name string, records []record, counts func(record) bool) string {

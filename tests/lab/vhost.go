@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -27,7 +31,7 @@ func (l *Lab) NewVhost(ctx context.Context, name string) (*Vhost, error) {
 	}
 	address := l.Address("rabbitmq")
 	v := &Vhost{Name: name, URL: "amqp://" + address + ":5672/" + name, Password: password, address: address}
-	if err := v.api(ctx, http.MethodPut, "vhosts/"+name, nil); err != nil {
+	if err := v.api(ctx, http.MethodPut, "vhosts/"+name, nil, nil); err != nil {
 		return nil, err
 	}
 	text, err := os.ReadFile(l.Path("deploy/lab/rabbitmq/definitions.json"))
@@ -42,7 +46,7 @@ func (l *Lab) NewVhost(ctx context.Context, name string) (*Vhost, error) {
 	}
 	for _, p := range definitions.Permissions {
 		rights := map[string]string{"configure": p.Configure, "write": p.Write, "read": p.Read}
-		if err := v.api(ctx, http.MethodPut, "permissions/"+name+"/"+p.User, rights); err != nil {
+		if err := v.api(ctx, http.MethodPut, "permissions/"+name+"/"+p.User, rights, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -51,11 +55,46 @@ func (l *Lab) NewVhost(ctx context.Context, name string) (*Vhost, error) {
 
 // Remove deletes it with all that is in it.
 func (v *Vhost) Remove(ctx context.Context) error {
-	return v.api(ctx, http.MethodDelete, "vhosts/"+v.Name, nil)
+	return v.api(ctx, http.MethodDelete, "vhosts/"+v.Name, nil, nil)
 }
 
+// DeadLetters has what leaves a queue without an acknowledgement, expired or for
+// want of room, go to an exchange.
+func (v *Vhost) DeadLetters(ctx context.Context, queue, exchange string) error {
+	policy := map[string]any{"pattern": "^" + regexp.QuoteMeta(queue) + "$", "apply-to": "queues", "definition": map[string]any{"dead-letter-exchange": exchange}}
+	return v.api(ctx, http.MethodPut, "policies/"+v.Name+"/"+url.PathEscape(exchange), policy, nil)
+}
+
+// CloseConnections has the broker close the connections whose clients have named them
+// so, and tells how many there were. The management shows a connection some seconds
+// after its beginning.
+func (v *Vhost) CloseConnections(ctx context.Context, names ...string) (int, error) {
+	var all []struct {
+		Name  string // the broker's own
+		Given string `json:"user_provided_name"`
+	}
+	if err := v.api(ctx, http.MethodGet, "vhosts/"+v.Name+"/connections", nil, &all); err != nil {
+		return 0, err
+	}
+	closed := 0
+	for _, c := range all {
+		if !slices.Contains(names, c.Given) {
+			continue
+		}
+		switch err := v.api(ctx, http.MethodDelete, "connections/"+url.PathEscape(c.Name), nil, nil); {
+		case err == nil:
+			closed++
+		case !errors.Is(err, errNotThere): // it can have ended meanwhile
+			return closed, err
+		}
+	}
+	return closed, nil
+}
+
+var errNotThere = errors.New("not there")
+
 // api calls RabbitMQ's management API as its administrator.
-func (v *Vhost) api(ctx context.Context, method, path string, body any) error {
+func (v *Vhost) api(ctx context.Context, method, path string, body, into any) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -72,8 +111,14 @@ func (v *Vhost) api(ctx context.Context, method, path string, body any) error {
 		return err
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusNotFound {
+		return fmt.Errorf("RabbitMQ's management: %s %s: %w", method, path, errNotThere)
+	}
 	if answer.StatusCode >= 300 {
 		return fmt.Errorf("RabbitMQ's management: %s %s: %s", method, path, answer.Status)
 	}
-	return nil
+	if into == nil {
+		return nil
+	}
+	return json.NewDecoder(answer.Body).Decode(into)
 }

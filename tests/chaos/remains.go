@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/earlybind/earlybind/simulated/nova"
+	"github.com/earlybind/earlybind/tests/lab"
+	"github.com/earlybind/earlybind/wire"
+)
+
+// The consumers' queues, and chaos' own for what the broker drops from the first.
+const (
+	queueName  = "earlybind"
+	parkedName = "earlybind.parked"
+	deadName   = "chaos.dead"
+)
+
+// prepareDead makes the queue of dead letters.
+func prepareDead(ctx context.Context, b bus) error {
+	conn, err := b.dial("openstack", "chaos account")(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	if err := ch.ExchangeDeclare(deadName, amqp.ExchangeFanout, true, false, false, false, nil); err != nil {
+		return err
+	}
+	if _, err := ch.QueueDeclare(deadName, true, false, false, false, amqp.Table{"x-max-length": int64(100_000)}); err != nil {
+		return err
+	}
+	return ch.QueueBind(deadName, "", deadName, false, nil)
+}
+
+// unreadable is a message that cannot but be parked, on behalf of a host.
+func unreadable(h *host) letter {
+	return letter{exchange: wire.ExchangeEvents, key: "libvirt." + h.name + ".unreadable", pack: func(time.Duration) amqp.Publishing {
+		return amqp.Publishing{DeliveryMode: amqp.Persistent, UserId: h.user, Body: []byte("{" + nova.NewUUID())}
+	}}
+}
+
+// readRemains reads what is left in the broker when the consumers are stopped: in
+// their queue what was never acknowledged, in the parking queue what was parked,
+// among the dead letters what has expired. Before it reads those, it has a message
+// expire.
+func readRemains(ctx context.Context, b bus, a *account) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	conn, err := b.dial("openstack", "chaos account")(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	if err := ch.Confirm(false); err != nil {
+		return err
+	}
+	if err := readAll(ctx, ch, queueName, func(d amqp.Delivery) {
+		if d.RoutingKey != tickKey {
+			a.note(digest(d.Body), d.RoutingKey, func(f *fate) { f.left++ })
+		}
+	}); err != nil {
+		return err
+	}
+	// A queue looks for what has expired at its head; it is empty now.
+	shortLived := amqp.Publishing{DeliveryMode: amqp.Persistent, Expiration: "1", Body: []byte(nova.NewUUID())}
+	if err := put(ctx, ch, queueName, shortLived); err != nil {
+		return err
+	}
+	a.confirmed(shortLived.Body, queueName, "")
+	seen := false
+	if err := lab.Until(ctx, "a message to expire", func() (bool, error) {
+		return seen, readAll(ctx, ch, deadName, func(d amqp.Delivery) {
+			seen = seen || string(d.Body) == string(shortLived.Body)
+			a.dead(d)
+		})
+	}); err != nil {
+		return err
+	}
+	return readAll(ctx, ch, parkedName, func(d amqp.Delivery) {
+		key, _ := d.Headers["earlybind-routing-key"].(string)
+		a.note(digest(d.Body), key, func(f *fate) { f.parked++ })
+	})
+}
+
+// dead notes a dead letter, by why the broker says it dropped it.
+func (a *account) dead(d amqp.Delivery) {
+	why, _ := d.Headers["x-first-death-reason"].(string)
+	key := d.RoutingKey
+	if key == tickKey {
+		return
+	}
+	a.note(digest(d.Body), key, func(f *fate) {
+		if why == "expired" {
+			f.expired++
+		} else {
+			f.dropped++
+		}
+	})
+}
+
+// readAll empties a queue: it sends a mark to it and reads up to that, one message
+// at a time, so that what comes behind stays there.
+func readAll(ctx context.Context, ch *amqp.Channel, queue string, see func(amqp.Delivery)) error {
+	mark := nova.NewUUID()
+	if err := put(ctx, ch, queue, amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: mark}); err != nil {
+		return err
+	}
+	if err := ch.Qos(1, 0, false); err != nil {
+		return err
+	}
+	// A queue with a single active consumer knows no basic.get.
+	messages, err := ch.Consume(queue, mark, false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("reading what is left in %s: %w", queue, ctx.Err())
+		case d, ok := <-messages:
+			if !ok {
+				return errors.New("the broker ended the delivery of " + queue)
+			}
+			if d.MessageId == mark {
+				return errors.Join(ch.Cancel(mark, false), d.Ack(false))
+			}
+			see(d)
+			if err := d.Ack(false); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// put sends a message to a queue.
+func put(ctx context.Context, ch *amqp.Channel, queue string, m amqp.Publishing) error {
+	confirmation, err := ch.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, m)
+	if err != nil {
+		return err
+	}
+	taken, err := confirmation.WaitContext(ctx)
+	if err == nil && !taken {
+		err = errors.New("the broker did not take a message for " + queue)
+	}
+	return err
+}
