@@ -113,7 +113,7 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 		"lab-failed-in-pre-copy": "compute1", "lab-failed-in-switchover": "compute1", "lab-failed-in-finish": "compute1",
 		"lab-destination-libvirtd-killed": "compute1", "lab-destination-frozen": "compute1",
 		"lab-source-libvirtd-killed": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
-		"lab-network-cut-long": "compute1", "lab-network-cut-left-paused": sourceIfTold,
+		"lab-network-cut-long": "compute1", "lab-network-cut-left-paused": sourceIfTold, "lab-network-cut": sourceIfTold,
 		"lab-paused-guest": "compute2",
 	} {
 		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
