@@ -162,7 +162,7 @@ func TestGolden(t *testing.T) {
 // are, and an alarm says so.
 var notFine = []string{
 	"post-copy-failed", "destination-thaws", "source-qemu-killed",
-	"lab-source-libvirtd-killed", "lab-network-cut-left-paused",
+	"lab-source-libvirtd-killed", "lab-network-cut",
 }
 
 func TestEveryRecordingKeepsTheRules(t *testing.T) {
