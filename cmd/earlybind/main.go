@@ -22,12 +22,13 @@ const (
 	done       = 0
 	failed     = 1
 	wrongUsage = 2
-	notRight   = 3 // of audit
+	notRight   = 3 // of audit and doctor
 )
 
 const usage = `earlybind looks into live migrations as earlybind's consumer sees them.
 
   earlybind audit FILE...  tell what a consumer's log says: what happened, what ended wrong, what was gained
+  earlybind doctor         find ports whose bindings are not where their guest is, and mend them
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did
   earlybind record FILE    record what a consumer would read off RabbitMQ, without tokens and names
 
@@ -48,7 +49,7 @@ func main() {
 // run runs a command and gives the exit code.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"audit": auditLogs, "record": record, "replay": replayFile,
+		"audit": auditLogs, "doctor": examine, "record": record, "replay": replayFile,
 	}
 	switch {
 	case len(args) == 0:

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2/openstack"
+
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/doctor"
+	"github.com/earlybind/earlybind/internal/clock"
+	"github.com/earlybind/earlybind/internal/neutron"
+)
+
+const aboutDoctor = `Finds the ports of a cloud whose bindings are not right where Nova has their instance: stale, wrong way
+round, without an ACTIVE row, half rolled back, left migrating_to. Prints what would mend each, request by request.
+It reads only, unless -fix is given: then it looks again after a minute, and sends what still stands, each request
+written to the undo journal before. What has a migration of any type, a task or an unconfirmed resize is left alone.
+
+  earlybind doctor                              examine all compute hosts that Nova names
+  earlybind doctor -before-migrate compute7     what would be in the way of migrating compute7's instances
+  earlybind doctor -fix -journal doctor.jsonl   and mend it
+
+Neutron is read with OS_CLOUD, -cloud or the OS_* variables, Nova with -nova-cloud if that is given. Neutron's user
+must be one that may see and write port bindings (docs/settings.md), Nova's one that sees all projects' servers
+(docs/doctor.md). Exit status: 0 nothing found, or all of it mended; 1 could not be done; 3 something is not right.`
+
+func examine(ctx context.Context, args []string, out, faults io.Writer) error {
+	f := flag.NewFlagSet("doctor", flag.ContinueOnError)
+	var hosts []string
+	f.Func("host", "look at this `HOST` too, which Nova does not name any more; may be repeated", func(host string) error {
+		hosts = append(hosts, host)
+		return nil
+	})
+	leaving := f.String("before-migrate", "", "report only what is about instances on this `HOST`")
+	fix := f.Bool("fix", false, "carry out the plans")
+	journal := f.String("journal", "earlybind-doctor.jsonl", "with -fix: the undo journal, a `FILE` that is added to")
+	cloud := f.String("cloud", "", "entry of clouds.yaml for Neutron")
+	novaCloud := f.String("nova-cloud", "", "entry of clouds.yaml for Nova; the same as Neutron's if empty")
+	words, err := parseFiles(f, aboutDoctor, "", args, faults)
+	if err != nil {
+		return err
+	}
+	if len(words) > 0 {
+		return misused(f, faults, "it takes options only")
+	}
+
+	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: *cloud, Version: version})
+	if err != nil {
+		return fmt.Errorf("Neutron: %w", err)
+	}
+	provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(*novaCloud, *cloud), Version: version})
+	if err != nil {
+		return fmt.Errorf("Nova: %w", err)
+	}
+	compute, err := openstack.NewComputeV2(provider, endpoint)
+	if err != nil {
+		return fmt.Errorf("Nova: %w", err)
+	}
+	c := doctor.Cloud{Neutron: neutron.New(client), Nova: doctor.NewNova(compute), Hosts: hosts, Clock: clock.Real()}
+	if *fix {
+		if c.Notes, err = doctor.OpenNotes(*journal, time.Now); err != nil {
+			return err
+		}
+		defer c.Notes.Close()
+	}
+	report, err := c.Examine(ctx)
+	if err != nil {
+		return err
+	}
+	if *leaving != "" {
+		report = report.Leaving(*leaving)
+	}
+	fmt.Fprint(out, report.Text())
+	if *fix {
+		return mend(ctx, c, report, *journal, out)
+	}
+	if len(report.Wrong()) > 0 {
+		return errNotRight
+	}
+	return nil
+}
+
+// mend carries out a report's plans and tells what has come of each.
+func mend(ctx context.Context, c doctor.Cloud, report doctor.Report, journal string, out io.Writer) error {
+	fmt.Fprintf(out, "\nlooking again in %s; the undo journal is %s\n", doctor.Patience, journal)
+	mended, err := c.Mend(ctx, report, func(id, said string) { fmt.Fprintf(out, "%s: %s\n", id, said) })
+	if err != nil {
+		return err
+	}
+	left := len(report.Wrong()) - len(mended)
+	for _, m := range mended {
+		fmt.Fprintf(out, "%s: %s\n", m.Port.ID, m.Outcome)
+		if !m.Right {
+			left++
+		}
+	}
+	fmt.Fprintf(out, "%d mended, %d left\n", len(report.Wrong())-left, left)
+	if left > 0 {
+		return errNotRight
+	}
+	return nil
+}

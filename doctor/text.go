@@ -1,0 +1,87 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback"
+)
+
+// Text is a report for people.
+func (r Report) Text() string {
+	var b strings.Builder
+	for _, c := range r.Cases {
+		fmt.Fprintf(&b, "port %s of instance %s", c.Port.ID, c.Port.Device)
+		if s := c.Server; s != nil {
+			fmt.Fprintf(&b, " (%s on %s)", s.Status, orNone(s.Host))
+		}
+		fmt.Fprintf(&b, "\n  %s: %s\n  %s\n", c.Verdict, c.Why, rows(c.Port))
+		for i, step := range c.Plan {
+			label := "plan:"
+			if i > 0 {
+				label = "     "
+			}
+			fmt.Fprintf(&b, "  %s %s\n", label, request(c.Port.ID, step))
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "%d hosts, %d ports of instances\n", len(r.Hosts), r.Ports)
+	if r.Gap != "" {
+		fmt.Fprintf(&b, "not all of the cloud has answered: %s\n", r.Gap)
+	}
+	wrong := r.Wrong()
+	if len(wrong) == 0 {
+		b.WriteString("every port is right, or something is under way with its instance\n")
+		return b.String()
+	}
+	mends := 0
+	for _, c := range wrong {
+		if len(c.Plan) > 0 {
+			mends++
+		}
+	}
+	fmt.Fprintf(&b, "%d not right, of which %d have a plan: earlybind doctor -fix carries it out\n", len(wrong), mends)
+	return b.String()
+}
+
+// Leaving keeps the cases of guests on one host: what a migration away from there would
+// meet.
+func (r Report) Leaving(host string) Report {
+	r.Cases = slices.DeleteFunc(slices.Clone(r.Cases), func(c Case) bool { return c.Server == nil || c.Server.Host != host })
+	return r
+}
+
+func request(id string, s rollback.Step) string {
+	if s.Action == rollback.WriteDown {
+		return "write down what the row on " + s.Host + " holds"
+	}
+	return s.Request(id)
+}
+
+func rows(p port.Port) string {
+	if len(p.Rows) == 0 {
+		return "no row; port status " + p.Status
+	}
+	var words []string
+	for _, r := range p.Rows {
+		status := "INACTIVE"
+		if r.Active {
+			status = "ACTIVE"
+		}
+		word := r.Host + " " + status + " " + r.VIFType
+		if to := r.MigratingTo(); to != "" {
+			word += " migrating_to=" + to
+		}
+		words = append(words, word)
+	}
+	return "rows: " + strings.Join(words, "; ") + "; port status " + p.Status
+}
+
+func orNone(host string) string {
+	if host == "" {
+		return "no host"
+	}
+	return host
+}
