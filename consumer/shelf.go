@@ -13,7 +13,8 @@ import (
 // whoever acts next, and not only with the session.
 type shelf struct {
 	mu   sync.Mutex
-	held map[string]map[uint64]amqp.Delivery // by instance and delivery tag
+	came uint64                              // how many, so far: delivery tags are a channel's own
+	held map[string]map[uint64]amqp.Delivery // by instance and the order in which they came
 }
 
 func newShelf() *shelf { return &shelf{held: map[string]map[uint64]amqp.Delivery{}} }
@@ -25,10 +26,12 @@ func (s *shelf) hold(instance string, d amqp.Delivery) (settle func()) {
 	if s.held[instance] == nil {
 		s.held[instance] = map[uint64]amqp.Delivery{}
 	}
-	s.held[instance][d.DeliveryTag] = d
+	s.came++
+	number := s.came
+	s.held[instance][number] = d
 	return func() {
 		s.mu.Lock()
-		delete(s.held[instance], d.DeliveryTag)
+		delete(s.held[instance], number)
 		if len(s.held[instance]) == 0 {
 			delete(s.held, instance)
 		}
@@ -43,7 +46,7 @@ func (s *shelf) giveBack(instance string) {
 	left := s.held[instance]
 	delete(s.held, instance)
 	s.mu.Unlock()
-	for _, tag := range slices.Sorted(maps.Keys(left)) { // the oldest first
-		_ = left[tag].Nack(false, true) // fails only with the session
+	for _, number := range slices.Sorted(maps.Keys(left)) { // the oldest first
+		_ = left[number].Nack(false, true) // fails only with the session
 	}
 }

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// prefetch bounds what is held unacknowledged, and so this process's memory.
+	// prefetch bounds what is held unacknowledged of each queue, and so this process's
+	// memory.
 	prefetch = 1000
 	// queueTTL bounds how long an absent consumer keeps messages in the broker;
 	// queueMaxBytes how much.
@@ -33,14 +34,33 @@ const (
 	rebindEvery = 30 * time.Second
 )
 
-func (s Settings) parkedName() string  { return s.Queue + ".parked" }
-func (s Settings) journalName() string { return s.Queue + ".journal" }
+// queues are the names of earlybind's own.
+type queues struct {
+	// events are the hosts' and this replica's ticks: the replica that this queue
+	// serves is the one that acts.
+	events string
+	// notifications are Nova's. There may be thousands that are none of earlybind's
+	// business: a host event does not stand behind them.
+	notifications string
+	journal       string
+	parked        string
+}
+
+func (s Settings) queues() queues {
+	return queues{
+		events:        s.Queue,
+		notifications: s.Queue + ".notifications",
+		journal:       s.Queue + ".journal",
+		parked:        s.Queue + ".parked",
+	}
+}
 
 // declare makes what is earlybind's own: two exchanges for the publishers, the
-// queue with one active consumer, the parking queue and the journal. The journal
-// has an exchange of its own, to which no publisher may write.
-func (s Settings) declare(ch *amqp.Channel) error {
-	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, s.parkedName(), s.journalName()} {
+// queues of events and notifications with one active consumer each, the parking
+// queue and the journal. The journal has an exchange of its own, to which no
+// publisher may write. bindNova binds the notifications.
+func (s Settings) declare(ch *amqp.Channel, q queues) error {
+	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, q.parked, q.journal} {
 		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
 			return fmt.Errorf("declare exchange %s: %w", exchange, err)
 		}
@@ -54,10 +74,13 @@ func (s Settings) declare(ch *amqp.Channel) error {
 	if s.QueueType == "quorum" {
 		queue["x-delivery-limit"] = int64(deliveryLimit)
 	}
-	if err := declareBound(ch, s.Queue, wire.ExchangeEvents, queue); err != nil {
+	if err := declareQueue(ch, q.notifications, queue); err != nil {
 		return err
 	}
-	if err := declareBound(ch, s.parkedName(), s.parkedName(), amqp.Table{
+	if err := declareBound(ch, q.events, wire.ExchangeEvents, queue); err != nil {
+		return err
+	}
+	if err := declareBound(ch, q.parked, q.parked, amqp.Table{
 		"x-queue-type":  s.QueueType,
 		"x-message-ttl": parkedTTL.Milliseconds(),
 		"x-max-length":  int64(parkedMax),
@@ -73,12 +96,19 @@ func (s Settings) declare(ch *amqp.Channel) error {
 	if s.QueueType == "quorum" {
 		journal["x-delivery-limit"] = int64(journalDeliveryLimit)
 	}
-	return declareBound(ch, s.journalName(), s.journalName(), journal)
+	return declareBound(ch, q.journal, q.journal, journal)
+}
+
+func declareQueue(ch *amqp.Channel, queue string, args amqp.Table) error {
+	if _, err := ch.QueueDeclare(queue, true, false, false, false, args); err != nil {
+		return fmt.Errorf("declare queue %s: %w", queue, err)
+	}
+	return nil
 }
 
 func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table) error {
-	if _, err := ch.QueueDeclare(queue, true, false, false, false, args); err != nil {
-		return fmt.Errorf("declare queue %s: %w", queue, err)
+	if err := declareQueue(ch, queue, args); err != nil {
+		return err
 	}
 	if err := ch.QueueBind(queue, "#", exchange, false, nil); err != nil {
 		return fmt.Errorf("bind queue %s to exchange %s: %w", queue, exchange, err)
@@ -86,12 +116,12 @@ func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table) err
 	return nil
 }
 
-// bindNova keeps the queue bound to Nova's exchange. The exchange is Nova's: it
+// bindNova keeps the queue of notifications bound to Nova's exchange. The exchange is Nova's: it
 // is declared passively, whatever its durability, and waited for while it does
 // not exist. Its keys must be named: "#" would bring Nova's RPC.
-func (s Settings) bindNova(ctx context.Context, conn *amqp.Connection, said func(error)) {
+func (s Settings) bindNova(ctx context.Context, conn *amqp.Connection, q queues, said func(error)) {
 	for {
-		err := s.bindNovaOnce(conn)
+		err := s.bindNovaOnce(conn, q)
 		if ctx.Err() != nil {
 			return
 		}
@@ -108,7 +138,7 @@ func (s Settings) bindNova(ctx context.Context, conn *amqp.Connection, said func
 	}
 }
 
-func (s Settings) bindNovaOnce(conn *amqp.Connection) error {
+func (s Settings) bindNovaOnce(conn *amqp.Connection, q queues) error {
 	// A channel of its own: a passive declaration of what is not there closes it.
 	ch, err := conn.Channel()
 	if err != nil {
@@ -124,8 +154,13 @@ func (s Settings) bindNovaOnce(conn *amqp.Connection) error {
 	}
 	for _, topic := range s.NotificationTopics {
 		for _, priority := range []string{"info", "error"} {
-			if err := ch.QueueBind(s.Queue, topic+"."+priority, s.NovaExchange, false, nil); err != nil {
-				return fmt.Errorf("bind queue %s to exchange %s: %w", s.Queue, s.NovaExchange, err)
+			key := topic + "." + priority
+			if err := ch.QueueBind(q.notifications, key, s.NovaExchange, false, nil); err != nil {
+				return fmt.Errorf("bind queue %s to exchange %s: %w", q.notifications, s.NovaExchange, err)
+			}
+			// An earlier version had one queue for both.
+			if err := ch.QueueUnbind(q.events, key, s.NovaExchange, nil); err != nil {
+				return fmt.Errorf("unbind queue %s from exchange %s: %w", q.events, s.NovaExchange, err)
 			}
 		}
 	}
