@@ -40,6 +40,7 @@ const (
 	ConsumerLost     Event = "consumer.lost"     // the session with the broker has ended
 	ConsumerStopping Event = "consumer.stopping" // this replica was asked to stop
 	ConsumerStopped  Event = "consumer.stopped"  // another replica acts, nothing is under way here
+	ConsumerGivesUp  Event = "consumer.gives_up" // a share, to a replica that acts for fewer
 )
 
 // CouldNotBegin is the outcome of a start that ends the program.
@@ -83,10 +84,10 @@ func New(w io.Writer, level zerolog.Level, replica string) Log {
 	return Log{zerolog.New(w).Level(level).With().Timestamp().Int("schema", Schema).Str("replica", replica).Logger()}
 }
 
-// Of gives a log whose lines name the broker that they are about: for a replica
-// that serves several.
-func (l Log) Of(broker string) Log {
-	return Log{l.logger.With().Str("broker", broker).Logger()}
+// Of gives a log whose lines name the broker, or the share, that they are about: for
+// a replica that serves several.
+func (l Log) Of(what, name string) Log {
+	return Log{l.logger.With().Str(what, name).Logger()}
 }
 
 // Record writes one line: alarms, refusals and errors as warnings or errors,

@@ -95,7 +95,7 @@ func TestLevels(t *testing.T) {
 func TestALogOfABrokerNamesItInEachLine(t *testing.T) {
 	var b bytes.Buffer
 	log := New(&b, zerolog.InfoLevel, "replica-1")
-	log.Of("rabbit1:5672").Record(Line{Event: ConsumerActive})
+	log.Of("broker", "rabbit1:5672").Record(Line{Event: ConsumerActive})
 	log.Record(Line{Event: ConsumerActive})
 	first, second, _ := strings.Cut(b.String(), "\n")
 	if !strings.Contains(first, `"broker":"rabbit1:5672"`) || strings.Contains(second, `"broker"`) {

@@ -15,7 +15,7 @@ import (
 	"github.com/earlybind/earlybind/internal/health"
 )
 
-// Consumer is one replica.
+// Consumer is one replica, of one share of one cell.
 type Consumer struct {
 	settings Settings
 	core     handover.Settings
@@ -24,7 +24,9 @@ type Consumer struct {
 	replica  string
 	clock    func() time.Duration
 	breaker  *breaker
-	cell     string // for names on the board: empty, or the broker where there are several
+	part     share
+	balance  *balance
+	name     string // on the board: empty, or the cell and the share where there are several
 	health   *health.Board
 
 	refusals sync.Map // reason -> true: each is said once
@@ -46,10 +48,11 @@ func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) 
 		replica: replica,
 		clock:   clock,
 		breaker: newBreaker(s.BreakerFailures, s.BreakerPause, clock),
+		balance: &balance{clock: clock},
 	}
 }
 
-func (c *Consumer) queues() queues { return c.settings.queues() }
+func (c *Consumer) queues() queues { return c.settings.queuesOf(c.part) }
 
 // ReplicaName names this process: unique per start, and telling where it runs.
 func ReplicaName() string {
@@ -73,6 +76,10 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 		if ctx.Err() != nil {
 			c.giveUp(err)
 			return nil
+		}
+		if errors.Is(err, errGivenUp) {
+			wait.Reset()
+			continue // to wait for it behind the others
 		}
 		board.Lacks(c.factBroker(), err.Error())
 		delay := wait.NextBackOff()
@@ -100,8 +107,12 @@ func (c *Consumer) giveUp(err error) {
 	}
 }
 
-// refuse says once per reason that a sender is not believed.
+// refuse says once per reason that a sender is not believed; every share refuses,
+// one of them says it.
 func (c *Consumer) refuse(reason error) {
+	if !c.part.has(reason.Error()) {
+		return
+	}
 	if _, said := c.refusals.LoadOrStore(reason.Error(), true); !said {
 		c.log.Record(audit.Line{Event: audit.HostRefused, Why: reason.Error(), Decided: "its messages are dropped"})
 	}

@@ -77,6 +77,13 @@ func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
 	case err != nil:
 		return s.park(ctx, d, err.Error())
 	}
+	if whose := s.part.whose(e.Instance); !s.part.has(e.Instance) { // there were fewer shares
+		if err := s.sender.keep(ctx, s.settings.queuesOf(whose).journal, s.sender.again(d)); err != nil {
+			return fmt.Errorf("move an entry of the journal to the share %s: %w", whose, err)
+		}
+		settle()
+		return nil
+	}
 	s.journal.add(e, s.clock(), settle, back)
 	return nil
 }

@@ -44,14 +44,19 @@ type queues struct {
 	notifications string
 	journal       string
 	parked        string
+	// layout never holds a message: its arguments say how many shares there are.
+	layout string
 }
 
-func (s Settings) queues() queues {
+// queuesOf gives those of a share. What is parked, and the layout, are of all.
+func (s Settings) queuesOf(part share) queues {
+	own := part.queue(s.Queue)
 	return queues{
-		events:        s.Queue,
-		notifications: s.Queue + ".notifications",
-		journal:       s.Queue + ".journal",
+		events:        own,
+		notifications: own + ".notifications",
+		journal:       own + ".journal",
 		parked:        s.Queue + ".parked",
+		layout:        s.Queue + ".layout",
 	}
 }
 
@@ -60,6 +65,9 @@ func (s Settings) queues() queues {
 // queue and the journal. The journal has an exchange of its own, to which no
 // publisher may write. bindNova binds the notifications.
 func (s Settings) declare(ch *amqp.Channel, q queues) error {
+	if err := s.declareLayout(ch, q); err != nil {
+		return err
+	}
 	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, q.parked, q.journal} {
 		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
 			return fmt.Errorf("declare exchange %s: %w", exchange, err)
@@ -77,14 +85,14 @@ func (s Settings) declare(ch *amqp.Channel, q queues) error {
 	if err := declareQueue(ch, q.notifications, queue); err != nil {
 		return err
 	}
-	if err := declareBound(ch, q.events, wire.ExchangeEvents, queue); err != nil {
+	if err := declareBound(ch, q.events, wire.ExchangeEvents, queue, "libvirt.#", wire.TickKey(q.events)); err != nil {
 		return err
 	}
 	if err := declareBound(ch, q.parked, q.parked, amqp.Table{
 		"x-queue-type":  s.QueueType,
 		"x-message-ttl": parkedTTL.Milliseconds(),
 		"x-max-length":  int64(parkedMax),
-	}); err != nil {
+	}, "#"); err != nil {
 		return err
 	}
 	journal := amqp.Table{
@@ -96,7 +104,7 @@ func (s Settings) declare(ch *amqp.Channel, q queues) error {
 	if s.QueueType == "quorum" {
 		journal["x-delivery-limit"] = int64(journalDeliveryLimit)
 	}
-	return declareBound(ch, q.journal, q.journal, journal)
+	return declareBound(ch, q.journal, q.journal, journal, "#")
 }
 
 func declareQueue(ch *amqp.Channel, queue string, args amqp.Table) error {
@@ -106,12 +114,14 @@ func declareQueue(ch *amqp.Channel, queue string, args amqp.Table) error {
 	return nil
 }
 
-func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table) error {
+func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table, keys ...string) error {
 	if err := declareQueue(ch, queue, args); err != nil {
 		return err
 	}
-	if err := ch.QueueBind(queue, "#", exchange, false, nil); err != nil {
-		return fmt.Errorf("bind queue %s to exchange %s: %w", queue, exchange, err)
+	for _, key := range keys {
+		if err := ch.QueueBind(queue, key, exchange, false, nil); err != nil {
+			return fmt.Errorf("bind queue %s to exchange %s: %w", queue, exchange, err)
+		}
 	}
 	return nil
 }
