@@ -273,7 +273,7 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 	saw := ""
 	for _, p := range ports {
 		a.drivers[p.ID] = p.Driver
-		saw += p.ID + ": driver " + p.Driver + "; " + describe(p) + " "
+		saw += p.ID + ": driver " + p.Driver + "; " + p.Describe() + " "
 	}
 	now := a.tools.clock()
 	a.record(audit.Line{Event: audit.HandoverArmed, Saw: saw, Outcome: "armed", Took: now - began, Figures: map[string]int64{"ports": int64(len(ports))}})

@@ -297,7 +297,7 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 	line := audit.Line{Event: audit.PortVerified, Handover: audit.Handover{Instance: e.Instance}, Port: e.Port, Host: host, Why: "the journal: " + e.Why, Err: err}
 	right := false
 	if err == nil {
-		line.Saw, line.Outcome = describe(p), "the guest is not known to run on one host alone: nothing is changed"
+		line.Saw, line.Outcome = p.Describe(), "the guest is not known to run on one host alone: nothing is changed"
 		if alone {
 			right, _ = settled(p, host)
 			line.Outcome = rightness(p, host)

@@ -86,7 +86,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 	up = up || right && err == nil && p.Status == binding.PortActive
 	line := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Decided: goal.Kind.String(), Err: err}
 	if err == nil {
-		line.Saw = describe(p)
+		line.Saw = p.Describe()
 		line.Outcome = rightness(p, host)
 	}
 	w.report(line)
@@ -152,7 +152,7 @@ func (w *worker) alarm(ctx context.Context, host string, err error) {
 	if p, err := w.read(ctx); err == nil {
 		held, read := w.tools.journal.of(w.instance).Held(w.port, host)
 		step := rollback.Plan(rollback.Situation{Port: p, Source: host, Destination: otherHost([]port.Port{p}, host), NovaDone: true, Held: held, Unread: !read})
-		line.Saw = describe(p)
+		line.Saw = p.Describe()
 		if request := step.Request(w.port); request != "" {
 			line.Decided = "to mend it, once no migration of the instance runs and the guest is on " + host + ": " + request + ", then read the rows again and go on by docs/repair.md"
 		}
@@ -165,22 +165,4 @@ func rightness(p port.Port, host string) string {
 		return "rows wrong: " + why
 	}
 	return "rows right"
-}
-
-// describe puts a port into words: its rows and its status, which are two
-// things.
-func describe(p port.Port) string {
-	text := "port status " + p.Status + "; rows:"
-	for _, r := range p.Rows {
-		status := "INACTIVE"
-		if r.Active {
-			status = "ACTIVE"
-		}
-		text += fmt.Sprintf(" %s %s %s", r.Host, status, r.VIFType)
-		if to := r.MigratingTo(); to != "" {
-			text += " migrating_to=" + to
-		}
-		text += ";"
-	}
-	return text
 }

@@ -142,7 +142,8 @@ func (w *worker) isOther(a handover.Aim) bool {
 }
 
 // stands tells whether the aim at work may still be written for: its handover goes on,
-// no other aim waits, and this replica holds the lease. It is asked right before a request is sent, and
+// no other aim waits, and this replica holds the lease. It is asked right before a request is
+// sent, and
 // again before it is sent anew with a new token.
 func (w *worker) stands(ctx context.Context) bool {
 	return ctx.Err() == nil && !w.mail.holds(w.isOther) && w.tools.may()
@@ -196,7 +197,7 @@ func (w *worker) commit(ctx context.Context) {
 	p, err := w.read(ctx)
 	verified := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Err: err}
 	if err == nil {
-		verified.Saw = describe(p)
+		verified.Saw = p.Describe()
 		verified.Outcome = rightness(p, host)
 	}
 	w.report(verified)

@@ -235,7 +235,7 @@ func TestAMailboxKeepsTheNewestAimOnly(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	got := describe(*prepared("p1"))
+	got := prepared("p1").Describe()
 	want := "port status ACTIVE; rows: compute1 ACTIVE ovs migrating_to=compute2; compute2 INACTIVE ovs;"
 	if got != want {
 		t.Errorf("%q", got)

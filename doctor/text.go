@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
 )
 
@@ -17,7 +16,7 @@ func (r Report) Text() string {
 		if s := c.Server; s != nil {
 			fmt.Fprintf(&b, " (%s on %s)", s.Status, orNone(s.Host))
 		}
-		fmt.Fprintf(&b, "\n  %s: %s\n  %s\n", c.Verdict, c.Why, rows(c.Port))
+		fmt.Fprintf(&b, "\n  %s: %s\n  %s\n", c.Verdict, c.Why, c.Port.Describe())
 		for i, step := range c.Plan {
 			label := "plan:"
 			if i > 0 {
@@ -58,25 +57,6 @@ func request(id string, s rollback.Step) string {
 		return "write down what the row on " + s.Host + " holds"
 	}
 	return s.Request(id)
-}
-
-func rows(p port.Port) string {
-	if len(p.Rows) == 0 {
-		return "no row; port status " + p.Status
-	}
-	var words []string
-	for _, r := range p.Rows {
-		status := "INACTIVE"
-		if r.Active {
-			status = "ACTIVE"
-		}
-		word := r.Host + " " + status + " " + r.VIFType
-		if to := r.MigratingTo(); to != "" {
-			word += " migrating_to=" + to
-		}
-		words = append(words, word)
-	}
-	return "rows: " + strings.Join(words, "; ") + "; port status " + p.Status
 }
 
 func orNone(host string) string {

@@ -108,3 +108,21 @@ func (p Port) RightOn(host string) (bool, string) {
 	}
 	return true, ""
 }
+
+// Describe gives the port's status and its rows as people read them, in logs and
+// reports. They are two things: see [Port].
+func (p Port) Describe() string {
+	text := "port status " + p.Status + "; rows:"
+	for _, r := range p.Rows {
+		status := "INACTIVE"
+		if r.Active {
+			status = "ACTIVE"
+		}
+		text += " " + r.Host + " " + status + " " + r.VIFType
+		if to := r.MigratingTo(); to != "" {
+			text += " migrating_to=" + to
+		}
+		text += ";"
+	}
+	return text
+}
