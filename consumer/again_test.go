@@ -65,10 +65,10 @@ func (a activating) Activate(ctx context.Context, id, host string) error {
 // counts: no activate after a sign of failure, none after hands off, none of a handover
 // that has ended.
 func TestARequestIsNotSentAgainWhenItsAimNoLongerStands(t *testing.T) {
-	restore := handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalRestore, Host: src}, Destination: dst}
+	restore := handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalRestore, Host: src}, Other: dst}
 	told := restore
 	told.Goal.NovaDone = true
-	commit := handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalCommit, Host: dst}, Destination: dst, Deadline: time.Minute}
+	commit := handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalCommit, Host: dst}, Other: src, Deadline: time.Minute}
 	hold := handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalHold}}
 	for _, c := range []struct {
 		name  string

@@ -11,9 +11,10 @@ import (
 	"github.com/earlybind/earlybind/rollback"
 )
 
+// restore brings the port back to ACTIVE and bound on the host where its guest is.
 func (w *worker) restore(ctx context.Context) {
 	began := w.tools.clock()
-	source := w.aim.Goal.Host
+	host := w.aim.Goal.Host
 	patience, cancel := w.tools.time.WithTimeout(binding.OnlyIf(ctx, func() bool { return w.stands(ctx) }), restorePatience)
 	defer cancel()
 	stopped := false
@@ -30,7 +31,8 @@ func (w *worker) restore(ctx context.Context) {
 			told := w.aim.Goal.NovaDone
 			return told || w.tools.clock()-began > novaPatience, !told
 		},
-		May: func() bool { return !stop() && w.tools.may() },
+		Came: w.aim.Goal.Mend,
+		May:  func() bool { return !stop() && w.tools.may() },
 		Report: func(t rollback.Taken) {
 			stop()
 			if t.Action.Writes() {
@@ -55,7 +57,7 @@ func (w *worker) restore(ctx context.Context) {
 	parts := min(tellings+1, max(1, w.tools.upWithin/tellEvery))
 	part := w.tools.upWithin / parts
 	for told := time.Duration(0); ; {
-		err := rollback.Restore(patience, w.tools.neutron, w.port, source, w.aim.Destination, options)
+		err := rollback.Restore(patience, w.tools.neutron, w.port, host, w.aim.Other, options)
 		switch {
 		case stopped:
 			return
@@ -79,16 +81,16 @@ func (w *worker) restore(ctx context.Context) {
 			w.gone(err)
 			return
 		case err == nil && told < parts-1 && !w.up(patience, part):
-			if told++; w.tellAgain(patience, source) {
+			if told++; w.tellAgain(patience, host) {
 				continue
 			}
 		case err != nil:
-			w.alarm(ctx, source, err)
+			w.alarm(ctx, host, err)
 			if !errors.Is(err, rollback.ErrHandsOff) {
 				w.leave("its restore was given up: " + err.Error())
 			}
 		}
-		w.finish(ctx, source, err == nil, part*(parts-told))
+		w.finish(ctx, host, err == nil, part*(parts-told))
 		return
 	}
 }

@@ -13,7 +13,13 @@ import (
 	"github.com/earlybind/earlybind/rollback"
 )
 
-// verify waits for Nova's end and reads until the rows are right.
+// mendAfter is how long after Nova's word that it has finished on the destination rows may
+// stay wrong before they are mended: all its writes to the port come before that word
+// (nova/compute/manager.py, _post_live_migration_at_destination).
+const mendAfter = 5 * time.Second
+
+// verify waits for Nova's end and reads until the rows are right, or mends them where
+// that is allowed and Nova has said that it has finished.
 func (w *worker) verify(ctx context.Context) {
 	began := w.tools.clock()
 	host := w.aim.Goal.Host
@@ -52,9 +58,13 @@ func (w *worker) verify(ctx context.Context) {
 		case right && w.tools.clock() >= w.unknown:
 			w.finish(ctx, host, true, w.tools.upWithin)
 			return
+		case !right && err == nil && w.aim.Goal.Mend && w.aim.Goal.NovaDone && waited > mendAfter:
+			w.report(audit.Line{Event: audit.PortDecided, Port: w.port, Host: host, Saw: p.Describe(), Decided: handover.GoalRestore.String(), Why: "Nova has finished and the rows are wrong: " + why})
+			w.restore(ctx)
+			return
 		case !right && waited > bound:
 			w.alarm(ctx, host, errors.New(why))
-			if w.tools.settings.Repair == handover.RepairAll {
+			if w.aim.Goal.Mend || w.tools.settings.Repair == handover.RepairAll {
 				w.leave("it was not right in the end: " + why)
 			}
 			w.finish(ctx, host, false, 0)
@@ -78,7 +88,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 		if right, why = settled(p, host); !right {
 			why = "the rows were right and have changed since: " + why
 			w.alarm(ctx, host, errors.New(why))
-			if goal.Kind == handover.GoalRestore || w.tools.settings.Repair == handover.RepairAll {
+			if goal.Kind == handover.GoalRestore || goal.Mend || w.tools.settings.Repair == handover.RepairAll {
 				w.leave(why)
 			}
 		}
@@ -93,7 +103,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 	if right && err != nil && ctx.Err() == nil && !w.replaced() {
 		const why = "the rows were right, and how the port stands since could not be read"
 		w.report(audit.Line{Event: audit.HandoverAlarm, Kind: audit.AlarmDown, Port: w.port, Host: host, Why: why, Err: err, Decided: "look at the port's rows and status when Neutron answers (docs/repair.md)"})
-		if goal.Kind == handover.GoalRestore {
+		if goal.Kind == handover.GoalRestore || goal.Mend {
 			w.leave(why)
 		}
 	}

@@ -151,3 +151,61 @@ func TestAPortThatTheLastLookFindsUpIsUp(t *testing.T) {
 		}
 	})
 }
+
+// What a restore that came too late has left: the guest is on the destination, Nova has
+// finished, and the ACTIVE row is on the source.
+func TestVerifyMendsWhatIsWrongWhenNovaHasFinished(t *testing.T) {
+	for name, c := range map[string]struct {
+		goal   handover.Goal
+		writes []string
+		at     time.Duration
+	}{
+		"it may":          {handover.Goal{Kind: handover.GoalVerify, Host: dst, NovaDone: true, Mend: true}, []string{"activate p1 compute2", "rebind p1"}, mendAfter + 3*time.Second},
+		"Nova is at work": {handover.Goal{Kind: handover.GoalVerify, Host: dst, Mend: true}, nil, verifyPatience + time.Minute},
+		"it may not":      {handover.Goal{Kind: handover.GoalVerify, Host: dst, NovaDone: true}, nil, 2*novaPatience + 5*time.Second},
+	} {
+		p := prepared("p1")
+		p.Rows[1].VIFType = "unbound" // and the source's announces the migration still
+		work(t, p, func(t *testing.T, d *desk) {
+			d.w.mail.put(handover.Aim{Port: "p1", Goal: c.goal, Other: src})
+			got, at := d.wait()
+			if got.Right != (c.writes != nil) || got.Goal != c.goal || at > c.at {
+				t.Errorf("%s: %+v after %s", name, got, at)
+			}
+			d.wantWrites(t, c.writes...)
+			if left := len(d.pages.doubts) > 0; left != (c.goal.Mend && c.writes == nil) {
+				t.Errorf("%s: in the journal: %t", name, left)
+			}
+		})
+	}
+}
+
+// Nova's last changes may be on their way when it says that it has finished.
+func TestVerifyGivesNovaTimeBeforeItMends(t *testing.T) {
+	work(t, prepared("p1"), func(t *testing.T, d *desk) {
+		d.w.mail.put(handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalVerify, Host: dst, Mend: true}, Other: src})
+		d.pass(40 * time.Second) // before that Nova's silence is taken for nothing
+		d.w.mail.put(handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalVerify, Host: dst, Mend: true, NovaDone: true}, Other: src})
+		d.pass(mendAfter - time.Second)
+		d.neutron.change("p1", func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true })
+		if got, _ := d.wait(); !got.Right {
+			t.Errorf("%+v", got)
+		}
+		d.wantWrites(t)
+	})
+}
+
+func TestMendingStopsForAnotherGoal(t *testing.T) {
+	work(t, prepared("p1"), func(t *testing.T, d *desk) {
+		d.neutron.answer = on("activate", func(context.Context) (bool, error) {
+			<-time.After(time.Second)
+			return true, nil
+		})
+		d.w.mail.put(handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalVerify, Host: dst, NovaDone: true, Mend: true}, Other: src})
+		d.pass(mendAfter + 1500*time.Millisecond) // the activate is under way
+		d.aim(handover.GoalHold, "", false)
+		d.pass(time.Minute)
+		d.wantWrites(t, "activate p1 compute2")
+		d.wantQuiet(t)
+	})
+}

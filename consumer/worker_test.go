@@ -44,7 +44,7 @@ func work(t *testing.T, p *port.Port, test func(*testing.T, *desk)) {
 
 func (d *desk) aim(kind handover.GoalKind, host string, novaDone bool) {
 	d.w.mail.put(handover.Aim{
-		Port: "p1", Goal: handover.Goal{Kind: kind, Host: host, NovaDone: novaDone}, Destination: dst, Deadline: d.clock() + 5*time.Second,
+		Port: "p1", Goal: handover.Goal{Kind: kind, Host: host, NovaDone: novaDone}, Other: dst, Deadline: d.clock() + 5*time.Second,
 	})
 }
 

@@ -305,7 +305,9 @@ func TestVerdicts(t *testing.T) {
 	done := func(kind GoalKind, host, id string, right, up bool) Input {
 		return PortDone{Port: id, Goal: Goal{Kind: kind, Host: host}, Right: right, Up: up}
 	}
-	verified := func(id string, right, up bool) Input { return done(GoalVerify, dst, id, right, up) }
+	verified := func(id string, right, up bool) Input {
+		return PortDone{Port: id, Goal: Goal{Kind: GoalVerify, Host: dst, Mend: true}, Right: right, Up: up}
+	}
 	restored := func(id string, right, up bool) Input { return done(GoalRestore, src, id, right, up) }
 	rolledBack := func(id string, right, up bool) Input {
 		return PortDone{Port: id, Goal: Goal{Kind: GoalVerify, Host: src, NovaDone: true}, Right: right, Up: up}
@@ -397,8 +399,7 @@ func TestAPortThatWasNotCommittedCountsForThePair(t *testing.T) {
 	d := newDrive(auto, ready("p1"), with(func(p *port.Port) { p.ID, p.Driver = "p2", "ovn" }))
 	d.tell(toThePause()...)
 	d.tell(at(dst, 2, SignResumed), Activated{Port: "p1"}, Activated{Port: "p2"}, at(src, 2, SignLeft))
-	goal := Goal{Kind: GoalVerify, Host: dst}
-	d.tell(PortDone{Port: "p1", Goal: goal, Right: true, Up: true}, PortDone{Port: "p2", Goal: goal})
+	d.tell(PortDone{Port: "p1", Goal: Goal{Kind: GoalVerify, Host: dst, Mend: true}, Right: true, Up: true}, PortDone{Port: "p2", Goal: Goal{Kind: GoalVerify, Host: dst}})
 	want := []Verdict{{Circuit: pairAB, Result: Bad, Why: "a port did not end right"}, {Circuit: ofOVS, Result: Good}}
 	if got := verdictsIn(d.log); !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -408,7 +409,7 @@ func TestAPortThatWasNotCommittedCountsForThePair(t *testing.T) {
 func TestADriverThatIsNotShownHasNoCircuit(t *testing.T) {
 	d := newDrive(suspended, driver(""))
 	d.tell(toThePause()...)
-	d.tell(at(src, 2, SignLeft), PortDone{Port: "p1", Goal: Goal{Kind: GoalVerify, Host: dst}})
+	d.tell(at(src, 2, SignLeft), PortDone{Port: "p1", Goal: Goal{Kind: GoalVerify, Host: dst, Mend: true}})
 	if got := verdictsIn(d.log); len(got) != 1 || got[0].Circuit != pairAB || got[0].Result != Bad {
 		t.Errorf("%+v", got)
 	}

@@ -49,7 +49,7 @@ func TestEachPolicyCommitsAtItsMoment(t *testing.T) {
 				t.Errorf("%d commits at the arrival, want %d", len(later), c.landed)
 			}
 			for _, a := range append(got, later...) {
-				if a.Goal.Host != dst || a.Destination != dst || a.Deadline <= 0 || !strings.Contains(a.Why, "guest is ") {
+				if a.Goal.Host != dst || a.Other != src || a.Deadline <= 0 || !strings.Contains(a.Why, "guest is ") {
 					t.Errorf("commit %+v", a)
 				}
 			}
@@ -252,7 +252,7 @@ func TestRepair(t *testing.T) {
 			d.tell(toThePause()...)
 			got := aims(d.tell(at(src, 2, SignResumed)))
 			want := Goal{Kind: c.want, Host: src}
-			if len(got) != 1 || got[0].Goal != want || got[0].Destination != dst {
+			if len(got) != 1 || got[0].Goal != want || got[0].Other != dst {
 				t.Errorf("%+v, want %+v", got, want)
 			}
 			got = aims(d.tell(ended("req", wire.NovaRollback)))

@@ -24,7 +24,10 @@ func (h *Handover) decide(s Settings, bars Bars, now time.Duration) []Decision {
 		out = append(out, h.commit(s, bars, phase, now)...)
 	case Left:
 		out = append(out, h.explain(s)...)
-		out = append(out, h.aimAll(Goal{Kind: GoalVerify, Host: h.Destination, NovaDone: h.novaPostEnd}, "the guest has left the source")...)
+		for _, p := range h.ports {
+			goal := Goal{Kind: GoalVerify, Host: h.Destination, NovaDone: h.novaPostEnd, Mend: h.landed() && h.mends(s, p)}
+			out = append(out, h.aim(p, goal, "the guest has left the source")...)
+		}
 	case Failing:
 		if !h.asked {
 			h.asked = true
@@ -124,7 +127,7 @@ func (h *Handover) commit(s Settings, bars Bars, phase Phase, now time.Duration)
 		out = append(out, tries...)
 		goal := Goal{Kind: GoalCommit, Host: h.Destination}
 		h.goals[p.ID], h.commits[p.ID], h.moved[p.ID] = goal, commitment{driver: p.Driver}, true
-		out = append(out, Aim{Port: p.ID, Goal: goal, Destination: h.Destination, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why + onTrial})
+		out = append(out, Aim{Port: p.ID, Goal: goal, Other: h.Source, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why + onTrial})
 	}
 	return out
 }
@@ -227,17 +230,22 @@ func (h *Handover) restore(s Settings) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
 		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.leftOver}
-		_, own := h.commits[p.ID]
-		own = own || s.ConcurrentActivateSafe && mayBeOurs(s, p)
-		// A left-over is found long after: on a Neutron where our activate can
-		// make another's fail, it is told and not touched.
-		touch := s.Repair == RepairAll && (s.ConcurrentActivateSafe || !h.leftOver)
-		if touch || s.Repair == RepairOwn && own {
+		if h.mends(s, p) {
 			goal.Kind = GoalRestore
 		}
 		out = append(out, h.aim(p, goal, "the migration has failed")...)
 	}
 	return out
+}
+
+// mends tells whether repair covers a port. Where our activate can make another's
+// fail, what is found long after, as a left-over or when Nova has finished, is told
+// and not touched: another migration may begin.
+func (h *Handover) mends(s Settings, p port.Port) bool {
+	_, own := h.commits[p.ID]
+	own = own || s.ConcurrentActivateSafe && mayBeOurs(s, p)
+	late := h.leftOver || h.phase() == Left
+	return s.Repair == RepairAll && (s.ConcurrentActivateSafe || !late) || s.Repair == RepairOwn && own
 }
 
 func (h *Handover) aimAll(g Goal, why string) []Decision {
@@ -253,13 +261,16 @@ func (h *Handover) aim(p port.Port, g Goal, why string) []Decision {
 		return nil // has it, or nobody has said yet which host that is
 	}
 	h.goals[p.ID] = g
-	destination := h.Destination
+	other := h.Destination
+	if g.Host == h.Destination {
+		other = h.Source
+	}
 	if g.Kind == GoalRestore {
 		h.moved[p.ID] = true
 		// Nobody has named it: the rows do. For a commit that is not enough.
-		destination = cmp.Or(destination, announcedBy(p, g.Host))
+		other = cmp.Or(other, announcedBy(p, g.Host))
 	}
-	return []Decision{Aim{Port: p.ID, Goal: g, Destination: destination, Why: why}}
+	return []Decision{Aim{Port: p.ID, Goal: g, Other: other, Why: why}}
 }
 
 // unfinished gives the ports that were committed, or were to be restored, and have

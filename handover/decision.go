@@ -16,8 +16,9 @@ type Arm struct{}
 type Aim struct {
 	Port string
 	Goal Goal
-	// Destination of the migration, for a goal on the source.
-	Destination string
+	// Other is the migration's other host: where rows that are wrong may have to be
+	// brought back from.
+	Other string
 	// Deadline, of a commit, on the caller's monotonic clock: not to be sent
 	// later.
 	Deadline time.Duration
@@ -81,6 +82,9 @@ type Goal struct {
 	// NovaDone: Nova has finished with this migration; what it left is not
 	// going to change by itself.
 	NovaDone bool
+	// Mend, of a verify: repair covers the port, and a host has said that its guest
+	// runs there. What is still wrong when Nova has finished is brought right.
+	Mend bool
 }
 
 // Outcome is how a handover ended.

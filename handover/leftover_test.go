@@ -17,7 +17,7 @@ func TestALeftOverIsRestoredWhereTheGuestRuns(t *testing.T) {
 		if repair == RepairOff {
 			want.Kind = GoalVerify
 		}
-		if got := aims(d.log); len(got) != 1 || got[0].Goal != want || got[0].Destination != dst {
+		if got := aims(d.log); len(got) != 1 || got[0].Goal != want || got[0].Other != dst {
 			t.Errorf("%s: %+v, want %+v", repair, got, want)
 		}
 		if got := endsIn(d.finish(true)); !slices.Equal(got, []Outcome{OutcomeRestored}) {

@@ -215,7 +215,7 @@ func checkEnd(t *testing.T, d *drive, truth Phase, never []Phase, begun bool, or
 		t.Errorf("%d ports have a goal: %v", len(last), names(order))
 	}
 	for id, goal := range last {
-		goal.NovaDone = false
+		goal.NovaDone, goal.Mend = false, false
 		if expected, ok := want[phase]; ok && goal != expected {
 			t.Errorf("port %s is aimed at %s %s in phase %s: %v", id, goal.Kind, goal.Host, phase, names(order))
 		}

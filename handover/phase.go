@@ -44,7 +44,8 @@ const (
 	// Arrived: the guest is on the destination, past the point of no return.
 	// Policies suspended and resumed commit.
 	Arrived
-	// Left: success is certain, Nova takes over. Commit nothing, verify.
+	// Left: success is certain, Nova takes over. Commit nothing, verify, and mend what
+	// is wrong when Nova has finished: a restore may have come too late to be stopped.
 	Left
 	// Failing: the migration may have failed, but no host says where the guest
 	// is: Nova alone speaks of it, or the guest has gone from the destination
@@ -120,6 +121,12 @@ func (e evidence) resumedSincePause() bool {
 // than its pause is of one before.
 func (e evidence) sincePause(m highest) bool {
 	return m.known && (!e.paused.known || e.paused.Before(m.Order))
+}
+
+// landed tells whether a host has said, and not Nova alone, that the guest has come
+// to the destination and left the source.
+func (e evidence) landed() bool {
+	return e.sincePause(e.left) || e.arrived.known && !e.arrived.Before(e.incoming.Order)
 }
 
 // phase reads the evidence; see the table at [Phase].

@@ -129,10 +129,10 @@ func TestARestoreWhoseDestinationNobodyHasNamedTakesItFromTheRows(t *testing.T) 
 	d := newDrive(chosen(PolicyAuto, RepairOwn, true), p)
 	d.tell(at(src, 1, SignPaused), at(src, 2, SignResumed))
 	got := aimed(d.log, GoalRestore)
-	if len(got) != 1 || got[0].Destination != dst {
+	if len(got) != 1 || got[0].Other != dst {
 		t.Fatalf("%+v", got)
 	}
-	if step := rollback.Plan(rollback.Situation{Port: p, Source: src, Destination: got[0].Destination}); step.Action == rollback.HandsOff {
+	if step := rollback.Plan(rollback.Situation{Port: p, Source: src, Destination: got[0].Other}); step.Action == rollback.HandsOff {
 		t.Errorf("an ordinary failed migration is not ours to mend: %s", step.Why)
 	}
 }
@@ -155,5 +155,40 @@ func TestAnOrphanThatAThirdHostListsTakesNothingOver(t *testing.T) {
 	}
 	if got := aimed(d.tell(at(dst, 2, SignStopped), at(src, 2, SignResumed)), GoalRestore); len(got) != 1 || got[0].Goal.Host != src {
 		t.Errorf("restores %+v", got)
+	}
+}
+
+// Found by chaos: a user's pause was lost, the RESUMED after it read as a failure, and the
+// replica that activated the source just after Nova's activate was cut off. The next one
+// has to mend that, not only to see it.
+func TestWhatIsWrongWhenNovaHasFinishedIsMended(t *testing.T) {
+	left, landed := at(src, 2, SignLeft), at(dst, 2, SignResumed)
+	post, done := start("req", wire.NovaPost), ended("req", wire.NovaPostDest)
+	for name, c := range map[string]struct {
+		settings Settings
+		says     []Input
+		mend     bool
+		novaDone bool
+	}{
+		"left, Nova at work":                    {suspended, []Input{left}, true, false},
+		"left, Nova has finished":               {suspended, []Input{left, done}, true, true},
+		"a restore came too late":               {suspended, []Input{at(src, 2, SignResumed), at(src, 3, SignLeft), done}, true, true},
+		"landed, Nova has finished":             {suspended, []Input{landed, post, done}, true, true},
+		"Nova's word alone":                     {suspended, []Input{post, done}, false, true},
+		"Nova's word, then the source's":        {suspended, []Input{post, done, left}, true, true},
+		"repair is off":                         {chosen(PolicySuspended, RepairOff, true), []Input{left, done}, false, true},
+		"not ours":                              {chosen(PolicyObserve, RepairOwn, true), []Input{left, done}, false, true},
+		"not ours, and all are to be right":     {chosen(PolicyObserve, RepairAll, true), []Input{left, done}, true, true},
+		"two activates at once can fail Nova's": {chosen(PolicySuspended, RepairAll, false), []Input{left, done}, false, true},
+	} {
+		d := newDrive(c.settings, ready("p1"))
+		d.tell(toThePause()...)
+		d.tell(c.says...)
+		wantPhase(t, d, Left)
+		all := aims(d.log)
+		last := all[len(all)-1]
+		if want := (Goal{Kind: GoalVerify, Host: dst, NovaDone: c.novaDone, Mend: c.mend}); last.Goal != want || last.Other != src {
+			t.Errorf("%s: %+v", name, last)
+		}
 	}
 }

@@ -179,7 +179,7 @@ func wantLastGoals(t *rapid.T, p *player, l leg) {
 		t.Fatalf("no port has a goal%s", p.tale())
 	}
 	last := all[len(all)-1].Goal
-	last.NovaDone = false
+	last.NovaDone, last.Mend = false, false
 	if last != want {
 		t.Fatalf("the last goal is %s %s, want %s %s%s", last.Kind, last.Host, want.Kind, want.Host, p.tale())
 	}

@@ -74,6 +74,9 @@ type Situation struct {
 	// Presumed: NovaDone is taken from Nova's silence. It may then still be at
 	// work: a row that nobody moved is left to it.
 	Presumed bool
+	// Came: the guest came to Source by a migration from Destination, which Nova has
+	// finished. What Destination's row announces of that one goes on no more.
+	Came bool
 	// Held is what was written down of the source's row; nil if nothing was.
 	Held *Held
 	// Unread: what was written down is not known yet, so that Held may be
@@ -172,7 +175,8 @@ func (s Step) Request(id string) string {
 //	INACTIVE         any             any     any       any        any       write down
 //
 // Nova: "at work" until it has said that its roll-back has ended, or has been
-// silent for long; "done" only when it has said so. Written: what is known of
+// silent for long; "done" only when it has said so. Where the guest came by a migration
+// that Nova has finished, the destination's ">" to the guest's host does not count. Written: what is known of
 // the source's row from the journal; "same" is what the row holds now. Port:
 // "other" is no instance's, "movable" is one for which a row can be made on the
 // destination: vnic_type normal, no allocation, a destination that is known and
@@ -198,7 +202,7 @@ func Plan(s Situation) Step {
 		return handsOff("the ACTIVE row is on a third host, " + active.Host)
 	case source.Active && source.MigratingTo() != "" && source.MigratingTo() != s.Destination:
 		return handsOff("the source's row announces another migration, to " + source.MigratingTo())
-	case destination.Active && destination.MigratingTo() != "":
+	case destination.Active && destination.MigratingTo() != "" && !(s.Came && destination.MigratingTo() == s.Source):
 		return handsOff("the destination's row is ACTIVE and announces another migration, to " + destination.MigratingTo())
 	case source.Active:
 		return settle(s, source, destination, hasDestination)

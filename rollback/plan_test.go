@@ -144,11 +144,11 @@ func everySituation(f func(s Situation, fits func(l line) bool)) int {
 	for _, source := range sources {
 		for _, destination := range destinations {
 			for _, other := range thirds {
-				for _, nova := range []string{"at work", "presumed", "done"} {
+				for _, nova := range []string{"at work", "presumed", "done", "came"} {
 					for _, written := range wrote {
 						for _, p := range ports {
 							n++
-							s := Situation{Source: src, Destination: dst, NovaDone: nova != "at work", Presumed: nova == "presumed", Unread: written == "unread"}
+							s := Situation{Source: src, Destination: dst, NovaDone: nova != "at work", Presumed: nova == "presumed", Came: nova == "came", Unread: written == "unread"}
 							s.Port = port.Port{ID: "p", DeviceOwner: "compute:nova"}
 							var own *port.Row
 							for _, k := range []kind{source, destination, other} {
@@ -173,9 +173,13 @@ func everySituation(f func(s Situation, fits func(l line) bool)) int {
 								h := heldBy(*own)
 								s.Held = &h
 							}
+							destination := destination
+							if s.Came {
+								destination.words = slices.DeleteFunc(slices.Clone(destination.words), func(w string) bool { return w == ">" })
+							}
 							f(s, func(l line) bool {
 								return source.fits(l.cells[0]) && destination.fits(l.cells[1]) && other.fits(l.cells[2]) &&
-									(l.cells[3] == "any" || l.cells[3] == nova) &&
+									(l.cells[3] == "any" || l.cells[3] == nova || l.cells[3] == "done" && s.Came) &&
 									(l.cells[4] == "any" || l.cells[4] == written || l.cells[4] == "yes" && s.Held != nil || l.cells[4] == "no" && s.Held == nil) &&
 									(l.cells[5] == "any" || l.cells[5] == p.word)
 							})
@@ -218,7 +222,7 @@ func TestPlanIsItsTable(t *testing.T) {
 		}
 		checkStep(t, s, step)
 	})
-	if want := 55 * 25 * 13 * 3 * len(wrote) * len(ports); n != want {
+	if want := 55 * 25 * 13 * 4 * len(wrote) * len(ports); n != want {
 		t.Errorf("%d situations, want %d", n, want)
 	}
 	for i, times := range used {

@@ -53,6 +53,8 @@ type Options struct {
 	// NovaDone gives the situation's NovaDone and Presumed at the time of each
 	// plan.
 	NovaDone func() (done, presumed bool)
+	// Came is the situation's.
+	Came bool
 	// May is asked immediately before each write: false ends the roll-back
 	// with ErrStopped (ownership lost, another migration shows).
 	May func() bool
@@ -125,7 +127,7 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 			done, presumed := o.NovaDone()
 			held, known := o.Journal.Held(id, source)
 			step := Plan(Situation{
-				Port: p, Source: source, Destination: destination, NovaDone: done, Presumed: presumed,
+				Port: p, Source: source, Destination: destination, NovaDone: done, Presumed: presumed, Came: o.Came,
 				Held: held, Unread: !known, NoDetour: refused >= refusals,
 			})
 			switch step.Action {
