@@ -14,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -41,7 +42,7 @@ type ClientOpts struct {
 	// bound a call tighter by its context.
 	RequestTimeout time.Duration
 
-	// DialTimeout bounds the TCP and, separately, the TLS handshake; default 5 s.
+	// DialTimeout bounds the TCP handshake, and twice it both this and TLS'; default 5 s.
 	DialTimeout time.Duration
 
 	// IdleTimeout is how long an unused connection is kept warm; default 90 s.
@@ -116,9 +117,18 @@ func NewProvider(ctx context.Context, opts ClientOpts) (*gophercloud.ProviderCli
 func transport(opts ClientOpts, tlsConfig *tls.Config) *http.Transport {
 	dialer := &net.Dialer{Timeout: opts.DialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
-		Proxy:               proxyOf,
-		DialContext:         dialer.DialContext,
-		TLSClientConfig:     tlsConfig,
+		Proxy: proxyOf,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			return checked(ctx, conn, err)
+		},
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, 2*opts.DialTimeout)
+			defer cancel()
+			conn, err := (&tls.Dialer{NetDialer: dialer, Config: tlsConfig}).DialContext(ctx, network, address)
+			return checked(ctx, conn, err)
+		},
+		TLSClientConfig:     tlsConfig, // through a proxy
 		TLSHandshakeTimeout: opts.DialTimeout,
 		MaxIdleConnsPerHost: opts.MaxIdlePerHost,
 		IdleConnTimeout:     opts.IdleTimeout,
@@ -138,13 +148,31 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 
 type checkKey struct{}
 
+// condition is the check of [OnlyIf]. One request at a time is sent with its context,
+// and write tells whether that is one.
+type condition struct {
+	check func() bool
+	write atomic.Bool
+}
+
 // OnlyIf has the check asked immediately before each write that is sent with the
 // context, and withholds the write with [ErrWithheld] if it says no. A token that has
 // expired is renewed within a call and the request sent again, seconds later if
-// Keystone is slow: a check before the call does not cover that. Reads are not
-// checked. Only clients of [NewClient] and [NewProvider] ask.
+// Keystone is slow, and a connection may have to be made first: a check before the
+// call covers neither. Reads are not checked; what is sent with the context at the same
+// time must be reads. Only clients of [NewClient] and [NewProvider] ask.
 func OnlyIf(ctx context.Context, check func() bool) context.Context {
-	return context.WithValue(ctx, checkKey{}, check)
+	return context.WithValue(ctx, checkKey{}, &condition{check: check})
+}
+
+// checked asks once more when a connection has been made, which can have taken seconds.
+func checked(ctx context.Context, conn net.Conn, err error) (net.Conn, error) {
+	c, has := ctx.Value(checkKey{}).(*condition)
+	if err != nil || !has || !c.write.Load() || c.check() {
+		return conn, err
+	}
+	_ = conn.Close()
+	return nil, ErrWithheld
 }
 
 // proxyOf is [http.ProxyFromEnvironment], and where the check of [OnlyIf] is asked:
@@ -152,11 +180,12 @@ func OnlyIf(ctx context.Context, check func() bool) context.Context {
 // gives a request up if it fails. A RoundTripper of our own would cost each request
 // a goroutine: [http.Client] lets time out by context an [http.Transport] only.
 func proxyOf(r *http.Request) (*url.URL, error) {
-	check, has := r.Context().Value(checkKey{}).(func() bool)
-	// Keystone is asked for a token by a POST without one.
-	write := r.Method != http.MethodGet && r.Header.Get("X-Auth-Token") != ""
-	if has && write && !check() {
-		return nil, ErrWithheld
+	if c, has := r.Context().Value(checkKey{}).(*condition); has {
+		// Keystone is asked for a token by a POST without one.
+		c.write.Store(r.Method != http.MethodGet && r.Header.Get("X-Auth-Token") != "")
+		if c.write.Load() && !c.check() {
+			return nil, ErrWithheld
+		}
 	}
 	return http.ProxyFromEnvironment(r)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -339,6 +340,37 @@ func TestOnlyIf(t *testing.T) {
 			}
 			th.AssertNoErr(t, binding.List(ctx, client, portID).Err)
 		})
+	}
+}
+
+// A connection that is made anew can take as long as a commit has, too.
+func TestOnlyIfWhenAConnectionHasBeenMade(t *testing.T) {
+	for name, start := range map[string]func(http.Handler) *httptest.Server{"TCP": httptest.NewServer, "TLS": httptest.NewTLSServer} {
+		for _, allowed := range []int{1, 2} {
+			cloud := newCloud(t)
+			env(t, cloud, map[string]string{"OS_INSECURE": "true"})
+			client, err := binding.NewClient(t.Context(), binding.ClientOpts{Region: "RegionOne"})
+			th.AssertNoErr(t, err)
+			came := 0
+			neutron := start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				came++
+				_, _ = io.WriteString(w, `{"bindings": []}`)
+			}))
+			client.ResourceBase = neutron.URL + "/v2.0/"
+
+			asked := 0
+			ctx := binding.OnlyIf(t.Context(), func() bool { asked++; return asked <= allowed })
+			err = binding.Delete(ctx, client, portID, "compute2").Err
+			if withheld := errors.Is(err, binding.ErrWithheld); withheld != (allowed == 1) || withheld && (binding.IsTransient(err) || binding.OutcomeUnknown(err)) {
+				t.Errorf("%s, allowed %d times: %v", name, allowed, err)
+			}
+			if came != allowed-1 || asked != 2 {
+				t.Errorf("%s, allowed %d times: asked %d times, %d requests came", name, allowed, asked, came)
+			}
+			client.ProviderClient.HTTPClient.CloseIdleConnections()
+			th.AssertNoErr(t, binding.List(ctx, client, portID).Err)
+			neutron.Close()
+		}
 	}
 }
 
