@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,21 +161,25 @@ func (l *Lab) runWith(ctx context.Context, variable string, services []string) (
 	return true, l.Script(ctx, []string{variable}, args...)
 }
 
-// HandoverEnded waits until a consumer has closed the guest's handover, at most
-// 150 s: one that another replica has taken over is watched for a minute.
-func (l *Lab) HandoverEnded(ctx context.Context, since time.Time, instance string) error {
+// HandoversEnded waits until the consumers have begun that many handovers of the guest, and
+// closed the last, at most 150 s: one that another replica has taken over is watched for a
+// minute.
+func (l *Lab) HandoversEnded(ctx context.Context, since time.Time, instance string, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, 150*time.Second)
 	defer cancel()
 	return Until(ctx, "earlybind to end the handover", func() (bool, error) {
 		lines, err := l.Lines(ctx, since, Consumers...)
+		slices.SortStableFunc(lines, func(a, b Line) int { return a.Time.Compare(b.Time) })
+		begun, over := 0, false
 		for _, line := range lines {
-			if line.Text("instance") != instance {
-				continue
-			}
-			if line.Text("event") == "handover.ended" {
-				return true, nil
+			switch event := line.Text("event"); {
+			case line.Text("instance") != instance:
+			case event == "handover.begun":
+				begun, over = begun+1, false
+			case event == "handover.ended":
+				over = true
 			}
 		}
-		return false, err
+		return over && begun >= n, err
 	})
 }

@@ -35,6 +35,7 @@ type sample struct {
 	KilledAt    time.Time         `json:"killed_at,omitzero"`
 	Fault       string            `json:"fault,omitempty"` // the sample itself did not work
 	asked       bool              // Nova has accepted the migration
+	AgainAt     time.Time         `json:"again_at,omitzero"` // Nova has accepted the second one
 }
 
 // result is how one port ended.
@@ -105,7 +106,7 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 		return m, err
 	}
 	guestOn := m.Source
-	if s.Fail == none {
+	if s.Fail == none || s.Again {
 		guestOn = m.Destination
 	}
 	if server.Host != guestOn {
@@ -113,12 +114,16 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 		guestOn = server.Host
 	}
 	if m.Fault == "" {
-		if err := l.HandoverEnded(ctx, m.Began, m.Instance); err != nil {
+		handovers := 1
+		if s.Again {
+			handovers = 2
+		}
+		if err := l.HandoversEnded(ctx, m.Began, m.Instance, handovers); err != nil {
 			m.fault("%w", err)
 		}
 	}
 	if s.Replug && s.Fail != none && m.Fault == "" {
-		m.awaitReplug(ctx, l)
+		m.awaitAnswers(ctx, l, !s.Again)
 	}
 	if err := m.read(ctx, l, guestOn); err != nil {
 		return m, err
@@ -138,7 +143,7 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 		// than Nova waits.
 		return m, onceMore{fmt.Errorf("Nova gave the migration up before the guest had stopped (%s)", m.Fault)}
 	}
-	if from, ok := ear.AnsweredFrom(); ok && s.Fail != none {
+	if from, ok := ear.AnsweredFrom(); ok && s.Fail != none && !s.Again {
 		m.Figures.answering(from)
 	}
 	if unmet := s.unmet(m); unmet != "" {
@@ -162,7 +167,7 @@ func plugIn(ctx context.Context, l *lab.Lab, server lab.Server) (lab.Server, err
 	if err != nil {
 		return after, err
 	}
-	if err := l.HandoverEnded(ctx, began, server.ID); err != nil {
+	if err := l.HandoversEnded(ctx, began, server.ID, 1); err != nil {
 		return after, err
 	}
 	return after, lab.Until(ctx, "the guest to answer", func() (bool, error) {
@@ -170,9 +175,10 @@ func plugIn(ctx context.Context, l *lab.Lab, server lab.Server) (lab.Server, err
 	})
 }
 
-// awaitReplug waits until every port is plugged in again and has status ACTIVE,
-// and the guest answers; that it did not is seen in the figures.
-func (m *sample) awaitReplug(ctx context.Context, l *lab.Lab) {
+// awaitAnswers waits until every port has status ACTIVE and the guest answers; where it is
+// to stay on the source, until every port is plugged in again there, too. That it did not is
+// seen in the figures.
+func (m *sample) awaitAnswers(ctx context.Context, l *lab.Lab, stays bool) {
 	ctx, cancel := context.WithTimeout(ctx, answerBound)
 	defer cancel()
 	_ = lab.Until(ctx, "the guest to answer", func() (bool, error) {
@@ -186,7 +192,7 @@ func (m *sample) awaitReplug(ctx context.Context, l *lab.Lab) {
 			return false, err
 		}
 		plugged, err := m.replugged(ctx, l)
-		return err == nil && plugged >= len(ports) && l.Reachable(ctx) == len(lab.Addresses), err
+		return err == nil && (plugged >= len(ports) || !stays) && l.Reachable(ctx) == len(lab.Addresses), err
 	})
 	// Long enough for a port that is taken off once more to be missed.
 	_ = lab.Sleep(ctx, 3*time.Second)
@@ -251,16 +257,27 @@ func (m *sample) migrate(ctx context.Context, l *lab.Lab, s scenario) error {
 	if err := lab.AwaitEvent(ctx, events, m.Source, m.Instance, "suspended", "migrated"); err != nil {
 		return err
 	}
-	return m.fail(ctx, l, s, decisions)
+	thaw, err := m.fail(ctx, l, s, decisions)
+	defer thaw()
+	if err != nil || !s.Again {
+		return err
+	}
+	if err := l.Limit(ctx, m.Source, "off"); err != nil {
+		return err
+	}
+	err = l.MigrateSoon(ctx, m.Instance, m.Destination)
+	m.AgainAt = time.Now()
+	return err
 }
 
 // fail kills the destination's QEMU when the scenario says so; the guest stands
-// still on the source.
-func (m *sample) fail(ctx context.Context, l *lab.Lab, s scenario, decisions <-chan lab.Line) error {
+// still on the source. Where the consumers are frozen for it, thaw has them go on.
+func (m *sample) fail(ctx context.Context, l *lab.Lab, s scenario, decisions <-chan lab.Line) (thaw func(), err error) {
+	thaw = func() {}
 	paused := time.Now()
 	ports, err := l.Ports(ctx, m.Instance)
 	if err != nil {
-		return err
+		return thaw, err
 	}
 	switch s.Fail {
 	case whenActivated, novaFirst:
@@ -271,31 +288,31 @@ func (m *sample) fail(ctx context.Context, l *lab.Lab, s scenario, decisions <-c
 			}
 			return activated == len(ports)
 		}); err != nil {
-			return fmt.Errorf("waiting for earlybind to activate %d ports: %w", len(ports), err)
+			return thaw, fmt.Errorf("waiting for earlybind to activate %d ports: %w", len(ports), err)
 		}
 	case afterPause:
 		if s.KillConsumer {
 			if err := m.killConsumer(ctx, l); err != nil {
-				return err
+				return thaw, err
 			}
 		}
 		if err := lab.Sleep(ctx, time.Until(paused.Add(2*time.Second))); err != nil {
-			return err
+			return thaw, err
 		}
 	}
 	if s.Fail == novaFirst {
 		if err := l.Pause(ctx, lab.Consumers...); err != nil {
-			return err
+			return thaw, err
 		}
-		defer l.Unpause(context.WithoutCancel(ctx), lab.Consumers...)
+		thaw = func() { _ = l.Unpause(context.WithoutCancel(ctx), lab.Consumers...) }
 	}
 	if err := l.KillQEMU(ctx, m.Destination, m.Instance); err != nil {
-		return fmt.Errorf("kill the destination's QEMU: %w", err)
+		return thaw, fmt.Errorf("kill the destination's QEMU: %w", err)
 	}
 	if s.Fail != novaFirst {
-		return nil
+		return thaw, nil
 	}
-	return lab.Until(ctx, "Nova to delete the destination's rows", func() (bool, error) {
+	return thaw, lab.Until(ctx, "Nova to delete the destination's rows", func() (bool, error) {
 		requests, err := l.Requests(ctx, m.Began)
 		deleted := 0
 		for _, r := range requests {

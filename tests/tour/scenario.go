@@ -18,6 +18,9 @@ type scenario struct {
 	// drawn from the 1.5 s after the destination's STARTED (success) or the
 	// pause (failure).
 	KillConsumer bool
+	// Again: as soon as Nova takes it, a new migration to the same host is asked for, which
+	// succeeds. Where earlybind is frozen, it goes on only then.
+	Again bool
 	// NoPublishers: both are stopped.
 	NoPublishers bool
 	// Expect says, before it runs, what a reader should see.
@@ -51,6 +54,10 @@ var scenarios = []scenario{
 		Expect: "earlybind activates at the pause, restores the source, and the guest answers again by itself"},
 	{Key: "g", Title: "the same, and Nova deletes the ACTIVE rows first", Policy: "auto", Replug: true, Fail: novaFirst,
 		Expect: "earlybind restores the rows, and the guest answers again by itself"},
+	{Key: "n", Title: "failure after an early activation, and a new migration to the same host at once", Policy: "auto", Replug: true, Fail: whenActivated, Again: true,
+		Expect: "earlybind restores the source or gives way to the new migration, and every port ends on the destination"},
+	{Key: "o", Title: "the same, Nova deletes the ACTIVE rows first, and the new migration begins before earlybind can restore", Policy: "auto", Replug: true, Fail: novaFirst, Again: true,
+		Expect: "the ports have no ACTIVE row when the new migration begins, and every one ends on the destination"},
 	{Key: "h", Title: "success, default policy, publishers plug in again", Policy: "auto", Replug: true,
 		Expect: "earlybind activates while the guest stands still"},
 	{Key: "s", Title: "success with the policy suspended forced", Policy: "suspended",
@@ -95,6 +102,11 @@ func (s scenario) unmet(m *sample) string {
 			return "earlybind has not activated: there was nothing to restore"
 		}
 	case "f", "g":
+		return m.notPluggedIn()
+	case "n", "o":
+		if first == nil {
+			return "earlybind has not activated: there was nothing to restore"
+		}
 		return m.cutOff()
 	case "h":
 		if arrival := m.Figures.PauseToArrival; first == nil || arrival == nil || *first > *arrival {
@@ -108,22 +120,33 @@ func (s scenario) unmet(m *sample) string {
 // where the publishers plug in again.
 const answerBound = 30 * time.Second
 
-// cutOff says why a guest does not count as reachable again by itself; empty if it
-// does.
+// cutOff says why a guest does not count as reachable; empty if it does.
 func (m *sample) cutOff() string {
+	for _, p := range m.Ports {
+		if p.Status != "ACTIVE" {
+			return "port " + p.Port + " has status " + p.Status
+		}
+	}
+	if m.Reachable < len(lab.Addresses) {
+		return fmt.Sprintf("the guest answers on %d of %d addresses", m.Reachable, len(lab.Addresses))
+	}
+	return ""
+}
+
+// notPluggedIn says why a guest that has stayed on the source does not count as reachable
+// again by itself; empty if it does.
+func (m *sample) notPluggedIn() string {
 	if m.Figures.PauseToFirstOurs == nil {
 		return "earlybind has not activated: there was nothing to restore"
 	}
 	if m.Figures.Replugged < len(m.Ports) {
 		return fmt.Sprintf("%d of %d ports were plugged in again and wired", m.Figures.Replugged, len(m.Ports))
 	}
-	for _, p := range m.Ports {
-		if p.Status != "ACTIVE" {
-			return "port " + p.Port + " has status " + p.Status
-		}
+	if why := m.cutOff(); why != "" {
+		return why
 	}
-	if after := m.Figures.FailedToAnswering; m.Reachable < len(lab.Addresses) || after == nil {
-		return fmt.Sprintf("the guest answers on %d of %d addresses", m.Reachable, len(lab.Addresses))
+	if after := m.Figures.FailedToAnswering; after == nil {
+		return "the guest was not heard to answer again"
 	} else if *after > float64(answerBound.Milliseconds()) {
 		return fmt.Sprintf("the guest has answered only %.1f s after the failed migration", *after/1000)
 	}

@@ -77,6 +77,9 @@ func (m *sample) recount(ctx context.Context, l *lab.Lab) error {
 	if m.Killed != "" {
 		add(m.KilledAt, "tour", "SIGKILL to "+m.Killed)
 	}
+	if !m.AgainAt.IsZero() {
+		add(m.AgainAt, "user", "the new migration is accepted")
+	}
 	add(m.Began, "user", "live migration "+m.Source+" -> "+m.Destination+" asked for")
 	for _, e := range events {
 		who, what := timeline.OfEvent(e.Host, e.Event, e.Detail)
