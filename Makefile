@@ -110,6 +110,7 @@ test-zed: build ## against real RabbitMQ and Neutron of Zed
 	$(ZED) down
 	$(ZED) up --only rabbitmq,controller,compute1,compute2 --without-guest
 	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 20m -run '^Test(Neutron|RabbitMQ|OVSDB)' -skip '$(SLOW)' ./tests/integration/...
+	EARLYBIND_LAB_RELEASE=zed go run ./tests/chaos -handovers 12 -seed 1 -for 2m
 	$(ZED) down
 
 prerequisites:
