@@ -23,10 +23,12 @@ ONLY ?=
 CHECKS ?= 10000
 # Of chaos: how many handovers, half of them failing.
 HANDOVERS ?= 1000
+# Of the flood: how often quiet and flooded take turns, at each rate.
+ROUNDS ?= 5
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells)
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster model bench bench-short test test-unit test-alerts test-browser test-lab test-zed prerequisites
+.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model bench bench-short test test-unit test-alerts test-browser test-lab test-zed prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +75,9 @@ chaos-short: build ## 24 of them, in 4 minutes and until every message has an ou
 
 cluster: ## a RabbitMQ of three nodes, whose leader is killed or cut off, and consumers that are killed or frozen: 10 minutes; needs the lab's images
 	$(INTEGRATION) go test -v -count=1 -timeout 20m -run '^TestCluster' ./tests/integration
+
+flood: ## ROUNDS=5: host events while Nova sends notifications by the thousand, against quiet ones; needs the lab's RabbitMQ
+	$(INTEGRATION) go test -run '^$$' -bench '^BenchmarkFlood$$' -benchtime $(ROUNDS)x -timeout 20m ./tests/integration
 
 model: ## CHECKS=10000: the handovers of recorded streams under many more orders, losses and delays than test-unit has
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover

@@ -33,8 +33,9 @@ type notification struct {
 // has 12 of them: 1 in 167 is about one.
 const migrationEvery = 2000
 
-// Queues that get the same messages as the consumer's own, which is named earlybind.
+// Queues that get the same messages as the consumer's own of Nova's notifications.
 const (
+	ourQueue  = "earlybind.notifications"
 	bareQueue = "bench-bare"
 	osloTopic = "bench-oslo"
 )
@@ -147,7 +148,7 @@ func (f *firehose) prepare(ctx context.Context) error {
 	if _, err := p.end(); err != nil {
 		return err
 	}
-	for _, queue := range []string{"earlybind", bareQueue} {
+	for _, queue := range []string{ourQueue, bareQueue} {
 		for _, key := range []string{"notifications.info", "versioned_notifications.info"} {
 			if err := f.ch.QueueBind(queue, key, "nova", false, nil); err != nil {
 				return err
@@ -161,7 +162,7 @@ func (f *firehose) prepare(ctx context.Context) error {
 // fill puts count messages into every queue, and for oslo too if asked.
 func (f *firehose) fill(ctx context.Context, count int, forOslo bool) error {
 	queue := osloTopic + ".info"
-	for _, one := range []string{"earlybind", bareQueue, queue} {
+	for _, one := range []string{ourQueue, bareQueue, queue} {
 		if _, err := f.ch.QueuePurge(one, false); err != nil {
 			return err
 		}
@@ -204,7 +205,24 @@ func (f *firehose) fill(ctx context.Context, count int, forOslo bool) error {
 			}
 		}
 	}
-	return nil
+	return f.mark(ctx)
+}
+
+// mark puts a message behind all in the consumer's queue that it cannot but park, and
+// says so.
+func (f *firehose) mark(ctx context.Context) error {
+	if err := f.ch.PublishWithContext(ctx, "", ourQueue, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("the last")}); err != nil {
+		return err
+	}
+	select {
+	case c, ok := <-f.confirms:
+		if !ok || !c.Ack {
+			return errors.New("the broker has refused a message")
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // unique gives a notification an id of its own: oslo.messaging drops one that it has
@@ -240,19 +258,19 @@ func (f *firehose) consumer(ctx context.Context) (*process, error) {
 	return start(ctx, append(f.rabbit.environment("earlybind"), f.sink.environment()...), "bin/earlybind-consumer")
 }
 
-// ours is the time from its first word until its own tick has come through the
-// queue, behind all that was there.
+// ours is the time from when it begins to read the notifications until it has parked
+// the last message of that queue.
 func (f *firehose) ours(ctx context.Context) (used, error) {
 	p, err := f.consumer(ctx)
 	if err != nil {
 		return used{}, err
 	}
 	defer func() { _, _ = p.end() }()
-	if _, err := p.await(patience, `"outcome":"ready"`); err != nil {
+	if _, err := p.await(patience, `"consumer.active"`); err != nil {
 		return used{}, err
 	}
 	began := time.Now()
-	if _, err := p.await(5*time.Minute, `"consumer.active"`); err != nil {
+	if _, err := p.await(5*time.Minute, `"message.parked"`); err != nil {
 		return used{}, err
 	}
 	u := used{Seconds: time.Since(began).Seconds()}

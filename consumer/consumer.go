@@ -55,6 +55,8 @@ func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) 
 	}
 }
 
+func (c *Consumer) queues() queues { return c.settings.queues() }
+
 // ReplicaName names this process: unique per start, and telling where it runs.
 func ReplicaName() string {
 	host, err := os.Hostname()

@@ -2,7 +2,8 @@
 // notifications and the hosts' events off RabbitMQ, hands them to the
 // handovers, and carries out what those decide.
 //
-//	session    one connection with its queue, thrown away whole
+//	session    one connection with its queues, thrown away whole
+//	feed       one queue that a session reads
 //	intake     bytes to signs, or to the parking queue
 //	registry   signs to the instance they are about
 //	actor      one instance: its handover, its ports, its unsettled messages
@@ -12,8 +13,10 @@
 //
 // # Who acts
 //
-// The queue has a single active consumer: RabbitMQ delivers to one replica and
-// turns to the next when that one's connection ends. A replica's state lives as
+// The queue of the hosts' events has a single active consumer: RabbitMQ delivers to
+// one replica and turns to the next when that one's connection ends. That replica
+// opens the queue of Nova's notifications, too: the two are apart so that an event
+// does not stand behind thousands of those. A replica's state lives as
 // long as its session. A message that a handover has taken in is acknowledged
 // when the handover has ended, so that the next replica is given the same
 // messages again and comes to the same place. That has bounds, 10 minutes, 64

@@ -15,10 +15,10 @@ func (s *session) sayHow() {
 	case s.sender.blocked.Load():
 		s.health.Lacks(s.factBroker(), "connected, but it blocks publishers, for want of memory or disk: nothing is written")
 	case !active:
-		s.health.Has(s.factBroker(), "connected; this replica stands by, the queue "+s.settings.Queue+" delivers to another")
+		s.health.Has(s.factBroker(), "connected; this replica stands by, the queue "+s.queues().events+" delivers to another")
 	case s.lease.held():
 		s.health.Has(s.factBroker(), "connected; this replica acts")
 	default:
-		s.health.Lacks(s.factBroker(), fmt.Sprintf("connected, but the queue %s has not delivered for %s: nothing is written", s.settings.Queue, since.Round(time.Second)))
+		s.health.Lacks(s.factBroker(), fmt.Sprintf("connected, but the queue %s has not delivered for %s: nothing is written", s.queues().events, since.Round(time.Second)))
 	}
 }

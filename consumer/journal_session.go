@@ -15,17 +15,8 @@ import (
 // is not right, and one that is not delivered is not known: so the prefetch is all
 // that the queue takes. (Without one a quorum queue delivers 2000.)
 func (s *session) openJournal(ctx context.Context) error {
-	ch, err := s.conn.Channel()
-	if err != nil {
-		return err
-	}
-	if err := ch.Qos(journalMax, 0, false); err != nil {
-		return err
-	}
-	s.journalChannel = ch
-	s.journalClosed = ch.NotifyClose(make(chan *amqp.Error, 1))
-	s.journalled, err = ch.Consume(s.settings.journalName(), s.replica+" journal", false, false, false, false, nil)
-	if err != nil {
+	var err error
+	if s.journalled, err = openFeed(s.conn, s.queues().journal, s.replica+" journal", journalMax); err != nil {
 		return err
 	}
 	s.marked = s.clock()
@@ -56,7 +47,7 @@ func (c *Consumer) hearJournal(err error) {
 		c.journalFull.Store(false)
 	case errors.Is(err, errNotKept) && !c.journalFull.Swap(true):
 		c.log.Record(audit.Line{
-			Event: audit.HandoverAlarm, Kind: audit.AlarmJournal, Saw: "queue " + c.settings.journalName(), Err: err,
+			Event: audit.HandoverAlarm, Kind: audit.AlarmJournal, Saw: "queue " + c.queues().journal, Err: err,
 			Why:     "the journal is full, or the broker has no room for it: no row is deleted to be made anew",
 			Decided: "see the lines port.verified with \"the journal:\" for the ports that it holds, and mend them by docs/repair.md",
 		})

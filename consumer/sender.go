@@ -33,6 +33,7 @@ var errNotKept = errors.New("the broker refused to keep the message")
 // blocks publishers stops reading the whole connection, acknowledgements too.
 type sender struct {
 	settings Settings
+	queues   queues
 	replica  string
 	ch       *amqp.Channel
 	closed   chan *amqp.Error // why the broker has closed the channel
@@ -41,7 +42,7 @@ type sender struct {
 	blocked  atomic.Bool      // the broker reads nothing: what is sent waits, perhaps for hours
 }
 
-func newSender(s Settings, replica string, conn *amqp.Connection, tell func(amqp.Blocking)) (*sender, error) {
+func newSender(s Settings, q queues, replica string, conn *amqp.Connection, tell func(amqp.Blocking)) (*sender, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, err
@@ -50,7 +51,7 @@ func newSender(s Settings, replica string, conn *amqp.Connection, tell func(amqp
 		return nil, fmt.Errorf("ask for confirms: %w", err)
 	}
 	send := &sender{
-		settings: s, replica: replica, ch: ch,
+		settings: s, queues: q, replica: replica, ch: ch,
 		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
 		returned: ch.NotifyReturn(make(chan amqp.Return, 16)),
 	}
@@ -121,7 +122,7 @@ func (s *sender) notification(eventType string, payload any) (amqp.Publishing, e
 // park keeps a message that cannot be understood, as it came, with the reason.
 // It returns when the broker has it for good.
 func (s *sender) park(ctx context.Context, d amqp.Delivery, reason string) error {
-	return s.keep(ctx, s.settings.parkedName(), amqp.Publishing{
+	return s.keep(ctx, s.queues.parked, amqp.Publishing{
 		ContentType: d.ContentType,
 		MessageId:   d.MessageId,
 		Headers: amqp.Table{
@@ -142,7 +143,7 @@ func (s *sender) journal(ctx context.Context, e wire.JournalEntry) error {
 	if err != nil {
 		return err
 	}
-	return s.keep(ctx, s.settings.journalName(), m)
+	return s.keep(ctx, s.queues.journal, m)
 }
 
 // journalMark sends a tick through the journal: what comes before it was in
@@ -152,7 +153,7 @@ func (s *sender) journalMark(ctx context.Context, now time.Duration) error {
 	if err != nil {
 		return err
 	}
-	return s.keep(ctx, s.settings.journalName(), m)
+	return s.keep(ctx, s.queues.journal, m)
 }
 
 // keep publishes a persistent message to the one queue of an exchange of

@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,11 +37,12 @@ type session struct {
 	ticking  sync.WaitGroup
 	conn     *amqp.Connection // that messages come through
 	active   bool             // a tick of this session has come back: the queue serves us
-	// journalled are the journal's messages, nil until this replica is active.
-	journalled     <-chan amqp.Delivery
-	journalClosed  <-chan *amqp.Error // told before they end
-	journalChannel *amqp.Channel
-	marked         time.Duration // when the journal was opened: a mark of this session is not older
+	events   feed
+	// What the replica that is active reads beside the events, on the same
+	// connection, so that all moves to another replica together.
+	notifications feed
+	journalled    feed
+	marked        time.Duration // when the journal was opened: a mark of this session is not older
 }
 
 // serve runs one session until it breaks, and tells why, or until asked ends, and
@@ -73,23 +73,16 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	if err != nil {
 		return err
 	}
-	if err := c.settings.declare(ch); err != nil {
+	if err := c.settings.declare(ch, c.queues()); err != nil {
 		return err
 	}
-	if err := ch.Qos(prefetch, 0, false); err != nil {
-		return err
-	}
-	send, err := newSender(c.settings, c.replica, out, c.tellBlocked)
+	send, err := newSender(c.settings, c.queues(), c.replica, out, c.tellBlocked)
 	if err != nil {
 		return err
 	}
-	cancelled := ch.NotifyCancel(make(chan string, 1))
-	closed := ch.NotifyClose(make(chan *amqp.Error, 1)) // told before the deliveries end
-	// Not with a context: its end would cancel the consumer beside release, and
-	// amqp091-go takes one call at a time on a channel.
-	deliveries, err := ch.Consume(c.settings.Queue, c.replica, false, false, false, false, nil)
+	events, err := openFeed(in, c.queues().events, c.replica, prefetch)
 	if err != nil {
-		return fmt.Errorf("consume %s: %w", c.settings.Queue, err)
+		return err
 	}
 	if !begun() {
 		return context.Cause(asked)
@@ -98,7 +91,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 
 	s := &session{
 		Consumer: c, sender: send, lease: &lease{clock: c.clock}, shelf: newShelf(maxShelf), journal: newJournal(send.journal),
-		loop: loop, conn: in,
+		loop: loop, conn: in, events: events,
 	}
 	c.serving.Store(s)
 	defer c.serving.Store(nil)
@@ -108,7 +101,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	s.registry.ended = s.shelf.giveBack
 	defer s.registry.wait()
 	defer stop()
-	go c.settings.bindNova(work, in, s.novaBound())
+	go c.settings.bindNova(work, in, c.queues(), s.lease.held, s.novaBound())
 	s.ticking.Go(func() { s.tick(work, cancel) })
 
 	review := time.NewTicker(reviewEvery)
@@ -124,7 +117,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 		loop.Beat()
 		s.sayHow()
 		if last != nil && !s.registry.restoring() {
-			return s.release(ch, deliveries, stop)
+			return s.release(stop)
 		}
 		select {
 		case <-round.C:
@@ -132,21 +125,26 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 			toStop, last = nil, time.After(finishRestores(drain))
 			s.stopping(finishRestores(drain))
 		case <-last:
-			return s.release(ch, deliveries, stop)
-		case d, ok := <-deliveries:
+			return s.release(stop)
+		case d, ok := <-s.events.deliveries:
 			if !ok {
-				return fmt.Errorf("the broker ended the delivery: %w", cmp.Or(whyClosed(closed), context.Cause(ctx), errNoReason))
+				return s.events.ended(ctx)
 			}
 			if err := s.deliver(work, d); err != nil {
 				return err
 			}
-		case tag := <-cancelled:
-			return fmt.Errorf("the broker cancelled the consumer %s: the queue is gone or has moved", tag)
+		case d, ok := <-s.notifications.deliveries:
+			if !ok {
+				return s.notifications.ended(ctx)
+			}
+			if err := s.deliver(work, d); err != nil {
+				return err
+			}
 		case reason := <-send.closed:
 			return fmt.Errorf("the sender's channel was closed: %w", reason)
-		case d, ok := <-s.journalled:
+		case d, ok := <-s.journalled.deliveries:
 			if !ok {
-				return fmt.Errorf("the broker ended the delivery of the journal: %w", cmp.Or(whyClosed(s.journalClosed), context.Cause(ctx), errNoReason))
+				return s.journalled.ended(ctx)
 			}
 			if err := s.deliverJournal(work, d); err != nil {
 				return err
@@ -180,20 +178,6 @@ func watch(cancel context.CancelCauseFunc, conn *amqp.Connection) {
 		return
 	}
 	cancel(errors.New("connection closed"))
-}
-
-var errNoReason = errors.New("no reason given")
-
-// whyClosed gives what a channel was closed with, if it is known.
-func whyClosed(closed <-chan *amqp.Error) error {
-	select {
-	case err := <-closed:
-		if err != nil {
-			return err
-		}
-	default:
-	}
-	return nil
 }
 
 func closeConnection(conn *amqp.Connection) {
@@ -328,15 +312,19 @@ func (s Settings) freshFor(e wire.HostEvent, queued time.Duration) time.Duration
 	return s.CommitWindow - time.Duration(e.AgeMS)*time.Millisecond - max(queued, 0)
 }
 
-// becomeActive is called when the queue serves this replica: the journal is
-// read, and what was missed is asked for.
+// becomeActive is called when the queue of events serves this replica: the
+// notifications and the journal are read too, and what was missed is asked for.
 func (s *session) becomeActive(ctx context.Context) error {
 	if s.active {
 		return nil
 	}
 	s.active = true
-	s.loop.Rest() // the broker may take its time to open the journal
-	s.log.Record(audit.Line{Event: audit.ConsumerActive, Why: "the queue " + s.settings.Queue + " delivers to this replica"})
+	s.loop.Rest() // the broker may take its time to open the others
+	s.log.Record(audit.Line{Event: audit.ConsumerActive, Why: "the queue " + s.queues().events + " delivers to this replica"})
+	var err error
+	if s.notifications, err = openFeed(s.conn, s.queues().notifications, s.replica+" notifications", prefetch); err != nil {
+		return err
+	}
 	if err := s.openJournal(ctx); err != nil {
 		return fmt.Errorf("read the journal: %w", err)
 	}
@@ -350,7 +338,7 @@ func (s *session) park(ctx context.Context, d amqp.Delivery, reason error) error
 	}
 	s.log.Record(audit.Line{
 		Event: audit.MessageParked, Kind: kindOf(reason), Saw: identityOf(d),
-		Why: reason.Error(), Decided: "parked in " + s.settings.parkedName(), Figures: map[string]int64{"bytes": int64(len(d.Body))},
+		Why: reason.Error(), Decided: "parked in " + s.queues().parked, Figures: map[string]int64{"bytes": int64(len(d.Body))},
 	})
 	s.settler(d)("parked")
 	return nil

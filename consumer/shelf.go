@@ -10,25 +10,27 @@ import (
 )
 
 // shelf holds the messages that actors have been given and have not settled, so
-// that what an actor leaves at its end goes back to the queue at once, and to
+// that what an actor leaves at its end goes back to its queue at once, and to
 // whoever acts next, and not only with the session.
 //
-// It has room for most of what RabbitMQ delivers unacknowledged. When it is full
-// the oldest is acknowledged, as if its handover had lasted for long: else many
-// handovers at once would leave no room for their own next messages, nor for the
-// tick, without which nothing is written.
+// It has room for most of what RabbitMQ delivers unacknowledged of one queue. When
+// it is full the oldest is acknowledged, as if its handover had lasted for long:
+// else many handovers at once would leave no room for their own next messages, nor
+// for the tick, without which nothing is written.
 type shelf struct {
 	mu   sync.Mutex
 	room int
-	held map[string]map[uint64]*list.Element // by instance and delivery tag
-	all  *list.List                          // of item, in the order of delivery
+	came uint64                              // how many, so far: delivery tags are a channel's own
+	held map[string]map[uint64]*list.Element // by instance and number, in the order in which they came
+	all  *list.List                          // of item, in that order too
 }
 
 // item is a message without its body.
 type item struct {
 	instance    string
-	tag         uint64
-	broker      amqp.Acknowledger
+	number      uint64
+	tag         uint64 // of the delivery, on the channel it came by
+	channel     amqp.Acknowledger
 	acknowledge func()
 }
 
@@ -39,12 +41,13 @@ func newShelf(room int) *shelf {
 // hold keeps a message of an instance and gives what takes it off and acknowledges
 // it.
 func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (settle func()) {
-	kept := item{instance, d.DeliveryTag, d.Acknowledger, acknowledge}
 	s.mu.Lock()
+	s.came++
+	kept := item{instance, s.came, d.DeliveryTag, d.Acknowledger, acknowledge}
 	if s.held[instance] == nil {
 		s.held[instance] = map[uint64]*list.Element{}
 	}
-	s.held[instance][kept.tag] = s.all.PushBack(kept)
+	s.held[instance][kept.number] = s.all.PushBack(kept)
 	full, oldest := s.all.Len() > s.room, s.all.Front().Value.(item)
 	s.mu.Unlock()
 	if full {
@@ -56,10 +59,10 @@ func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (sett
 // settle acknowledges a message, unless that was done before.
 func (s *shelf) settle(m item) {
 	s.mu.Lock()
-	at, held := s.held[m.instance][m.tag]
+	at, held := s.held[m.instance][m.number]
 	if held {
 		s.all.Remove(at)
-		delete(s.held[m.instance], m.tag)
+		delete(s.held[m.instance], m.number)
 		if len(s.held[m.instance]) == 0 {
 			delete(s.held, m.instance)
 		}
@@ -86,7 +89,8 @@ func (s *shelf) giveBack(instance string) {
 		s.all.Remove(at)
 	}
 	s.mu.Unlock()
-	for _, tag := range slices.Sorted(maps.Keys(left)) { // the oldest first
-		_ = left[tag].Value.(item).broker.Nack(tag, false, true) // fails only with the session
+	for _, number := range slices.Sorted(maps.Keys(left)) { // the oldest first
+		m := left[number].Value.(item)
+		_ = m.channel.Nack(m.tag, false, true) // fails only with the session
 	}
 }

@@ -2,10 +2,9 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/wire"
@@ -34,18 +33,16 @@ func (s *session) stopping(within time.Duration) {
 //
 // The journal goes too: another replica makes no restore before it has read it.
 // stop ends what the session has started.
-func (s *session) release(ch *amqp.Channel, deliveries <-chan amqp.Delivery, stop context.CancelFunc) error {
+func (s *session) release(stop context.CancelFunc) error {
 	began := s.clock()
 	s.lease.drop()
-	if err := ch.Cancel(s.replica, false); err != nil {
-		return fmt.Errorf("cancel the consumer: %w", err)
+	// The notifications first: whoever gets the events opens them.
+	if err := errors.Join(s.notifications.giveBack(), s.events.giveBack()); err != nil {
+		return err
 	}
 	stop()
-	for d := range deliveries { // until all that had come are given back
-		_ = d.Nack(false, true)
-	}
-	if s.journalChannel != nil {
-		_ = s.journalChannel.Close()
+	if ch := s.journalled.channel; ch != nil {
+		_ = ch.Close()
 	}
 	s.registry.wait()
 	s.ticking.Wait() // it writes doubts too

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// prefetch bounds what is held unacknowledged: some 2,000 handovers that are
-	// armed, with five messages each, or 500 that end. maxShelf is how much of it
-	// handovers may hold; the rest is for what is read and settled at once.
+	// prefetch bounds what is held unacknowledged of each of the two queues: some 2,000
+	// handovers that are armed, with five messages each, or 500 that end. maxShelf is how
+	// much handovers may hold of both together; the rest is for what is read and settled
+	// at once.
 	prefetch = 10_000
 	maxShelf = 8_000
 	// queueTTL bounds how long an absent consumer keeps messages in the broker;
@@ -36,14 +37,33 @@ const (
 	rebindEvery = 30 * time.Second
 )
 
-func (s Settings) parkedName() string  { return s.Queue + ".parked" }
-func (s Settings) journalName() string { return s.Queue + ".journal" }
+// queues are the names of earlybind's own.
+type queues struct {
+	// events are the hosts' and this replica's ticks: the replica that this queue
+	// serves is the one that acts.
+	events string
+	// notifications are Nova's. There may be thousands that are none of earlybind's
+	// business: a host event does not stand behind them.
+	notifications string
+	journal       string
+	parked        string
+}
+
+func (s Settings) queues() queues {
+	return queues{
+		events:        s.Queue,
+		notifications: s.Queue + ".notifications",
+		journal:       s.Queue + ".journal",
+		parked:        s.Queue + ".parked",
+	}
+}
 
 // declare makes what is earlybind's own: two exchanges for the publishers, the
-// queue with one active consumer, the parking queue and the journal. The journal
-// has an exchange of its own, to which no publisher may write.
-func (s Settings) declare(ch *amqp.Channel) error {
-	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, s.parkedName(), s.journalName()} {
+// queues of events and notifications with one active consumer each, the parking
+// queue and the journal. The journal has an exchange of its own, to which no
+// publisher may write. bindNova binds the notifications.
+func (s Settings) declare(ch *amqp.Channel, q queues) error {
+	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, q.parked, q.journal} {
 		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
 			return fmt.Errorf("declare exchange %s: %w", exchange, err)
 		}
@@ -57,10 +77,13 @@ func (s Settings) declare(ch *amqp.Channel) error {
 	if s.QueueType == "quorum" {
 		queue["x-delivery-limit"] = int64(deliveryLimit)
 	}
-	if err := declareBound(ch, s.Queue, wire.ExchangeEvents, queue); err != nil {
+	if err := declareQueue(ch, q.notifications, queue); err != nil {
 		return err
 	}
-	if err := declareBound(ch, s.parkedName(), s.parkedName(), amqp.Table{
+	if err := declareBound(ch, q.events, wire.ExchangeEvents, queue); err != nil {
+		return err
+	}
+	if err := declareBound(ch, q.parked, q.parked, amqp.Table{
 		"x-queue-type":  s.QueueType,
 		"x-message-ttl": parkedTTL.Milliseconds(),
 		"x-max-length":  int64(parkedMax),
@@ -76,12 +99,19 @@ func (s Settings) declare(ch *amqp.Channel) error {
 	if s.QueueType == "quorum" {
 		journal["x-delivery-limit"] = int64(journalDeliveryLimit)
 	}
-	return declareBound(ch, s.journalName(), s.journalName(), journal)
+	return declareBound(ch, q.journal, q.journal, journal)
+}
+
+func declareQueue(ch *amqp.Channel, queue string, args amqp.Table) error {
+	if _, err := ch.QueueDeclare(queue, true, false, false, false, args); err != nil {
+		return fmt.Errorf("declare queue %s: %w", queue, err)
+	}
+	return nil
 }
 
 func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table) error {
-	if _, err := ch.QueueDeclare(queue, true, false, false, false, args); err != nil {
-		return fmt.Errorf("declare queue %s: %w", queue, err)
+	if err := declareQueue(ch, queue, args); err != nil {
+		return err
 	}
 	if err := ch.QueueBind(queue, "#", exchange, false, nil); err != nil {
 		return fmt.Errorf("bind queue %s to exchange %s: %w", queue, exchange, err)
@@ -89,12 +119,15 @@ func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table) err
 	return nil
 }
 
-// bindNova keeps the queue bound to Nova's exchange. The exchange is Nova's: it
-// is declared passively, whatever its durability, and waited for while it does
-// not exist. Its keys must be named: "#" would bring Nova's RPC.
-func (s Settings) bindNova(ctx context.Context, conn *amqp.Connection, said func(error)) {
+// bindNova keeps the queue of notifications bound to Nova's exchange. The exchange is
+// Nova's: it is declared passively, whatever its durability, and waited for while it
+// does not exist. Its keys must be named: "#" would bring Nova's RPC.
+//
+// An earlier version had one queue for both, which is unbound once a replica that reads
+// the other acts: until then one of that version may act.
+func (s Settings) bindNova(ctx context.Context, conn *amqp.Connection, q queues, acts func() bool, said func(error)) {
 	for {
-		err := s.bindNovaOnce(conn)
+		err := s.bindNovaOnce(conn, q, acts())
 		if ctx.Err() != nil {
 			return
 		}
@@ -111,7 +144,7 @@ func (s Settings) bindNova(ctx context.Context, conn *amqp.Connection, said func
 	}
 }
 
-func (s Settings) bindNovaOnce(conn *amqp.Connection) error {
+func (s Settings) bindNovaOnce(conn *amqp.Connection, q queues, acts bool) error {
 	// A channel of its own: a passive declaration of what is not there closes it.
 	ch, err := conn.Channel()
 	if err != nil {
@@ -127,8 +160,15 @@ func (s Settings) bindNovaOnce(conn *amqp.Connection) error {
 	}
 	for _, topic := range s.NotificationTopics {
 		for _, priority := range []string{"info", "error"} {
-			if err := ch.QueueBind(s.Queue, topic+"."+priority, s.NovaExchange, false, nil); err != nil {
-				return fmt.Errorf("bind queue %s to exchange %s: %w", s.Queue, s.NovaExchange, err)
+			key := topic + "." + priority
+			if err := ch.QueueBind(q.notifications, key, s.NovaExchange, false, nil); err != nil {
+				return fmt.Errorf("bind queue %s to exchange %s: %w", q.notifications, s.NovaExchange, err)
+			}
+			if !acts {
+				continue
+			}
+			if err := ch.QueueUnbind(q.events, key, s.NovaExchange, nil); err != nil {
+				return fmt.Errorf("unbind queue %s from exchange %s: %w", q.events, s.NovaExchange, err)
 			}
 		}
 	}

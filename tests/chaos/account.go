@@ -11,15 +11,15 @@ import (
 )
 
 // account follows every message that the broker has confirmed into the consumers'
-// queue to its outcome.
+// queues to its outcome.
 //
 // What was routed, the broker says itself: all is sent with "mandatory", so that
 // what no queue has taken is returned before it is confirmed (chaos has a virtual
 // host of its own, where no other queue is bound to these exchanges). Done is what
 // the consumer's log says it is about to acknowledge (message.settled). Parked and
 // expired is what lies where the broker puts it: in the parking queue, and in the
-// dead letters. In the end the consumers are stopped and the queue is read until it
-// is empty: what is found there was never acknowledged. So a line without an
+// dead letters. In the end the consumers are stopped and the queues are read until
+// they are empty: what is found there was never acknowledged. So a line without an
 // acknowledgement shows as well as an acknowledgement without a line. The broker's
 // own counters would say how many, but not which, and begin at 0 with each restart.
 //
@@ -39,7 +39,7 @@ type fate struct {
 	sent                  int    // confirmed
 	done, parked, expired int
 	toPark                int // the consumer's log says it is parked
-	left                  int // found in the queue in the end
+	left                  int // found in a queue in the end
 	dropped               int // by the broker, not for its age
 }
 
@@ -78,14 +78,15 @@ func (a *account) unrouted() {
 	a.lost++
 }
 
-// tickKey is that of the consumers' messages to themselves, which are not counted.
-const tickKey = "consumer.tick"
+// isTick tells by its routing key whether a message is one of the consumers' to
+// themselves, which are not counted.
+func isTick(key string) bool { return strings.HasPrefix(key, "consumer.tick") }
 
 // settledLine takes a line of the consumers' log in: "exchange E, key K, sha256 D".
 func (a *account) settledLine(saw, outcome string) {
 	_, saw, _ = strings.Cut(saw, ", key ")
 	key, digest, ok := strings.Cut(saw, ", sha256 ")
-	if !ok || key == tickKey {
+	if !ok || isTick(key) {
 		return
 	}
 	a.note(digest, key, func(f *fate) {
@@ -115,7 +116,7 @@ func (a *account) open() (n int, instances map[string]bool) {
 // balance is what an account comes to: distinct messages by outcome, and what was
 // there more than once apart. It is kept with the results.
 type balance struct {
-	Messages int `json:"messages"` // confirmed into the queue
+	Messages int `json:"messages"` // confirmed into the queues
 	Done     int `json:"done"`
 	Parked   int `json:"parked"`
 	Expired  int `json:"expired"`
@@ -148,7 +149,7 @@ func (a *account) balance() balance {
 		switch {
 		case f.settled() < f.sent || f.left > 0 || f.dropped > 0:
 			b.Without++
-			b.Missing = append(b.Missing, fmt.Sprintf("%s %s: sent %d, done %d, parked %d, expired %d, dropped %d, left in the queue %d",
+			b.Missing = append(b.Missing, fmt.Sprintf("%s %s: sent %d, done %d, parked %d, expired %d, dropped %d, left in a queue %d",
 				f.key, digest, f.sent, f.done, f.parked, f.expired, f.dropped, f.left))
 		case f.done > 0:
 			b.Done++
@@ -172,7 +173,7 @@ func (b balance) verdict() error {
 			strings.Join(b.Missing[:min(20, len(b.Missing))], "\n  ")))
 	}
 	if b.Parked == 0 || b.Expired == 0 {
-		faults = append(faults, fmt.Errorf("the account is blind: %d messages are seen parked and %d expired, and one of each was sent", b.Parked, b.Expired))
+		faults = append(faults, fmt.Errorf("the account is blind: %d messages are seen parked and %d expired, and at least one of each was sent", b.Parked, b.Expired))
 	}
 	return errors.Join(faults...)
 }

@@ -30,10 +30,10 @@ func TestAccount(t *testing.T) {
 	for _, body := range []string{"done", "twice", "twice", "again", "again", "unheard of"} {
 		a.says(body, "done")
 	}
-	a.settledLine("exchange earlybind, key consumer.tick, sha256 "+digest([]byte("tick")), "done")
+	a.settledLine("exchange earlybind, key consumer.tick.earlybind, sha256 "+digest([]byte("tick")), "done")
 	a.says("parked", "parked")
 	a.dead(deadLetter("expired", "expired"))
-	a.dead(amqp.Delivery{RoutingKey: tickKey, Body: []byte("tick")})
+	a.dead(amqp.Delivery{RoutingKey: "consumer.tick.earlybind", Body: []byte("tick")})
 	a.unrouted()
 	a.sends("open")
 	if n, instances := a.open(); n != 1 || len(instances) != 1 || !instances["open's instance"] {

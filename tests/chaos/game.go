@@ -28,9 +28,9 @@ type cloud struct {
 	restartBroker  func(ctx context.Context, away time.Duration) error
 	restartNeutron func(context.Context) error
 	// closeConnections has the broker close the connections of these names, if it
-	// knows them yet; deadLetters has what it drops from a queue go to an exchange.
+	// knows them yet; deadLetters has what it drops from queues go to an exchange.
 	closeConnections func(ctx context.Context, names ...string) (int, error)
-	deadLetters      func(ctx context.Context, queue, exchange string) error
+	deadLetters      func(ctx context.Context, exchange string, queues ...string) error
 
 	transport   http.RoundTripper // to the names in the cloud's catalog
 	environment []string          // of the consumers: where the cloud is

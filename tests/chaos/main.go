@@ -191,7 +191,7 @@ func (g *game) playAll(ctx context.Context, s settings, o *order) (balance, erro
 		return balance{}, err
 	}
 	defer g.proxy.server.Close()
-	if err := errors.Join(prepareDead(ctx, g.cloud.bus), g.cloud.deadLetters(ctx, queueName, deadName)); err != nil {
+	if err := errors.Join(prepareDead(ctx, g.cloud.bus), g.cloud.deadLetters(ctx, deadName, queueNames...)); err != nil {
 		return balance{}, err
 	}
 	if err := g.startConsumers(s.consumer); err != nil {

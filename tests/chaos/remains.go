@@ -13,9 +13,12 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// The consumers' queues, and chaos' own for what the broker drops from the first.
+// queueNames are the consumers' queues: that of the hosts' events, and that of Nova's
+// notifications.
+var queueNames = []string{"earlybind", "earlybind.notifications"}
+
+// Where the consumers park, and chaos' own queue for what the broker drops from theirs.
 const (
-	queueName  = "earlybind"
 	parkedName = "earlybind.parked"
 	deadName   = "chaos.dead"
 )
@@ -48,9 +51,9 @@ func unreadable(h *host) letter {
 }
 
 // readRemains reads what is left in the broker when the consumers are stopped: in
-// their queue what was never acknowledged, in the parking queue what was parked,
+// their queues what was never acknowledged, in the parking queue what was parked,
 // among the dead letters what has expired. Before it reads those, it has a message
-// expire.
+// expire in each of their queues.
 func readRemains(ctx context.Context, b bus, a *account) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -66,23 +69,26 @@ func readRemains(ctx context.Context, b bus, a *account) error {
 	if err := ch.Confirm(false); err != nil {
 		return err
 	}
-	if err := readAll(ctx, ch, queueName, func(d amqp.Delivery) {
-		if d.RoutingKey != tickKey {
-			a.note(digest(d.Body), d.RoutingKey, func(f *fate) { f.left++ })
+	expiring := map[string]bool{}
+	for _, queue := range queueNames {
+		if err := readAll(ctx, ch, queue, func(d amqp.Delivery) {
+			if !isTick(d.RoutingKey) {
+				a.note(digest(d.Body), d.RoutingKey, func(f *fate) { f.left++ })
+			}
+		}); err != nil {
+			return err
 		}
-	}); err != nil {
-		return err
+		// A queue looks for what has expired at its head; it is empty now.
+		shortLived := amqp.Publishing{DeliveryMode: amqp.Persistent, Expiration: "1", Body: []byte(nova.NewUUID())}
+		if err := put(ctx, ch, queue, shortLived); err != nil {
+			return err
+		}
+		a.confirmed(shortLived.Body, queue, "")
+		expiring[string(shortLived.Body)] = true
 	}
-	// A queue looks for what has expired at its head; it is empty now.
-	shortLived := amqp.Publishing{DeliveryMode: amqp.Persistent, Expiration: "1", Body: []byte(nova.NewUUID())}
-	if err := put(ctx, ch, queueName, shortLived); err != nil {
-		return err
-	}
-	a.confirmed(shortLived.Body, queueName, "")
-	seen := false
-	if err := lab.Until(ctx, "a message to expire", func() (bool, error) {
-		return seen, readAll(ctx, ch, deadName, func(d amqp.Delivery) {
-			seen = seen || string(d.Body) == string(shortLived.Body)
+	if err := lab.Until(ctx, "messages to expire", func() (bool, error) {
+		return len(expiring) == 0, readAll(ctx, ch, deadName, func(d amqp.Delivery) {
+			delete(expiring, string(d.Body))
 			a.dead(d)
 		})
 	}); err != nil {
@@ -98,7 +104,7 @@ func readRemains(ctx context.Context, b bus, a *account) error {
 func (a *account) dead(d amqp.Delivery) {
 	why, _ := d.Headers["x-first-death-reason"].(string)
 	key := d.RoutingKey
-	if key == tickKey {
+	if isTick(key) {
 		return
 	}
 	a.note(digest(d.Body), key, func(f *fate) {

@@ -56,7 +56,7 @@ func newSite(t *testing.T) *site {
 
 // through is the cluster as seen through one of its nodes.
 func (s *site) through(node int) *broker {
-	return &broker{T: s.T, vhost: "%2F", address: s.Nodes[node].Address, password: s.Password}
+	return &broker{TB: s.T, vhost: "%2F", address: s.Nodes[node].Address, password: s.Password}
 }
 
 // awaitConsumers waits until both processes consume the queue.

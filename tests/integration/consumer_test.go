@@ -41,7 +41,7 @@ func TestRabbitMQTopology(t *testing.T) {
 				"notifications.info": true, "notifications.error": true,
 				"versioned_notifications.info": true, "versioned_notifications.error": true,
 			}
-			if got := b.bindings("nova", "earlybind"); !reflect.DeepEqual(got, keys) {
+			if got := b.bindings("nova", "earlybind.notifications"); !reflect.DeepEqual(got, keys) {
 				t.Errorf("the queue is bound to nova by %v", got)
 			}
 			if b.durable("nova") != c.durable {

@@ -22,13 +22,13 @@ import (
 // broker is a virtual host of a RabbitMQ with the lab's users and what they may
 // do.
 type broker struct {
-	*testing.T
+	testing.TB
 	vhost    string
 	address  string // of the broker, without a port
 	password string // of every user
 }
 
-func newBroker(t *testing.T) *broker {
+func newBroker(t testing.TB) *broker {
 	t.Helper()
 	l, err := lab.Find()
 	must(t, err)
@@ -39,7 +39,7 @@ func newBroker(t *testing.T) *broker {
 			t.Error(err)
 		}
 	})
-	return &broker{T: t, vhost: v.Name, address: l.Address("rabbitmq"), password: v.Password}
+	return &broker{TB: t, vhost: v.Name, address: l.Address("rabbitmq"), password: v.Password}
 }
 
 func (b *broker) path(kind string) string { return kind + "/" + b.vhost }
@@ -192,7 +192,7 @@ func TestRabbitMQRights(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-	for _, queue := range []string{"earlybind", "earlybind.parked", "earlybind.journal", "earlybind-publisher.compute1"} {
+	for _, queue := range []string{"earlybind", "earlybind.notifications", "earlybind.parked", "earlybind.journal", "earlybind-publisher.compute1"} {
 		t.Run("HostsDoNotRead/"+queue, func(t *testing.T) {
 			_, err := b.channel("earlybind-compute2").Consume(queue, "", true, false, false, false, nil)
 			var fault *amqp.Error

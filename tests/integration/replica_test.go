@@ -222,8 +222,8 @@ type nova struct {
 	captured []captured
 }
 
-// captured is a notification of Nova 26.2.2 (Zed) about a migration from
-// compute1 to compute2, with the two ids made replaceable.
+// captured is a notification of Nova 26.2.2 (Zed). In those about a migration from
+// compute1 to compute2 the two ids were made replaceable.
 type captured struct {
 	EventType  string `json:"event_type"`
 	RoutingKey string `json:"routing_key"`
@@ -235,14 +235,20 @@ func (b *broker) nova(durable bool) *nova {
 	b.Helper()
 	n := &nova{t: b, ch: b.channel("openstack")}
 	must(b, n.ch.ExchangeDeclare("nova", amqp.ExchangeTopic, durable, false, false, false, nil))
-	text, err := os.ReadFile("testdata/nova-zed.jsonl")
-	must(b, err)
+	n.captured = readCaptured(b, "testdata/nova-zed.jsonl")
+	return n
+}
+
+func readCaptured(t testing.TB, file string) (all []captured) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	must(t, err)
 	for line := range strings.Lines(string(text)) {
 		var c captured
-		must(b, json.Unmarshal([]byte(line), &c))
-		n.captured = append(n.captured, c)
+		must(t, json.Unmarshal([]byte(line), &c))
+		all = append(all, c)
 	}
-	return n
+	return all
 }
 
 // says publishes the notifications of one step in both formats.
@@ -290,17 +296,23 @@ func (n *nova) hasRolledBack(g guest) {
 	n.says(g, "compute.instance.live_migration._rollback.end", "instance.live_migration_rollback.end")
 }
 
-// left gives what is in the consumers' queue once none of them runs any more:
+// left gives what is in the consumers' queues once none of them runs any more:
 // what was not acknowledged has come back. Their ticks to themselves are left
 // out, and so is the notification with that event_type: a handover ends with the
 // first of the last step's two notifications, and its twin may be on its way.
-func (b *broker) left(twin string) []string {
+func (b *broker) left(twin string) (found []string) {
 	b.Helper()
-	ch := b.channel("earlybind")
-	publish(b, ch, wire.ExchangeEvents, "last", amqp.Publishing{Type: "last"})
-	deliveries, err := ch.Consume("earlybind", "", true, false, false, false, nil)
-	must(b, err)
-	var found []string
+	for _, queue := range []string{"earlybind", "earlybind.notifications"} {
+		publish(b, b.channel("openstack"), "", queue, amqp.Publishing{Type: "last"})
+		deliveries, err := b.channel("earlybind").Consume(queue, "", true, false, false, false, nil)
+		must(b, err)
+		found = append(found, leftIn(b, deliveries, twin)...)
+	}
+	return found
+}
+
+func leftIn(b *broker, deliveries <-chan amqp.Delivery, twin string) (found []string) {
+	b.Helper()
 	for {
 		select {
 		case d := <-deliveries:

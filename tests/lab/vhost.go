@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -58,10 +59,14 @@ func (v *Vhost) Remove(ctx context.Context) error {
 	return v.api(ctx, http.MethodDelete, "vhosts/"+v.Name, nil, nil)
 }
 
-// DeadLetters has what leaves a queue without an acknowledgement, expired or for
-// want of room, go to an exchange.
-func (v *Vhost) DeadLetters(ctx context.Context, queue, exchange string) error {
-	policy := map[string]any{"pattern": "^" + regexp.QuoteMeta(queue) + "$", "apply-to": "queues", "definition": map[string]any{"dead-letter-exchange": exchange}}
+// DeadLetters has what leaves one of the queues without an acknowledgement, expired or
+// for want of room, go to an exchange.
+func (v *Vhost) DeadLetters(ctx context.Context, exchange string, queues ...string) error {
+	var names []string
+	for _, queue := range queues {
+		names = append(names, regexp.QuoteMeta(queue))
+	}
+	policy := map[string]any{"pattern": "^(" + strings.Join(names, "|") + ")$", "apply-to": "queues", "definition": map[string]any{"dead-letter-exchange": exchange}}
 	return v.api(ctx, http.MethodPut, "policies/"+v.Name+"/"+url.PathEscape(exchange), policy, nil)
 }
 
