@@ -39,6 +39,7 @@ const (
 	ConsumerLost     Event = "consumer.lost"     // the session with the broker has ended
 	ConsumerStopping Event = "consumer.stopping" // this replica was asked to stop
 	ConsumerStopped  Event = "consumer.stopped"  // another replica acts, nothing is under way here
+	ConsumerGivesUp  Event = "consumer.gives_up" // a share, to a replica that acts for fewer
 )
 
 // Events lists them all.
@@ -46,7 +47,7 @@ func Events() []Event {
 	return []Event{
 		HandoverBegun, HandoverArmed, HandoverAlarm, HandoverEnded, EvidenceSeen, CommitsStopped, CommitsResumed, PortDecided,
 		PortObserved, PortWritten, PortVerified, HostsAsked, LeftOversRead, JournalRead, HostRefused, MessageParked, MessageSettled,
-		ConsumerActive, ConsumerStarted, ConsumerBlocked, ConsumerLost, ConsumerStopping, ConsumerStopped,
+		ConsumerActive, ConsumerStarted, ConsumerBlocked, ConsumerLost, ConsumerStopping, ConsumerStopped, ConsumerGivesUp,
 	}
 }
 
@@ -112,7 +113,8 @@ type Log struct {
 	logger zerolog.Logger
 	now    func() time.Time
 	broker string
-	count  func(broker string, line Line) // may be nil
+	share  string
+	count  func(broker, share string, line Line) // may be nil
 }
 
 // New writes to w. Lines of a level below the given one are left out.
@@ -126,17 +128,24 @@ func NewAt(now func() time.Time, w io.Writer, level zerolog.Level, replica strin
 	return Log{logger: zerolog.New(w).Level(level).With().Int("schema", Schema).Str("replica", replica).Logger(), now: now}
 }
 
-// Of gives a log whose lines name the broker that they are about: for a replica
-// that serves several.
-func (l Log) Of(broker string) Log {
-	l.logger, l.broker = l.logger.With().Str("broker", broker).Logger(), broker
+// Of gives a log whose lines name the broker and the share that they are about, unless
+// they are empty: for a replica that serves several.
+func (l Log) Of(broker, share string) Log {
+	with := l.logger.With()
+	if l.broker = broker; broker != "" {
+		with = with.Str("broker", broker)
+	}
+	if l.share = share; share != "" {
+		with = with.Str("share", share)
+	}
+	l.logger = with.Logger()
 	return l
 }
 
 // Counted gives a log that has count told of each line, also of those that its level
-// leaves out, and of the broker that the line is about ([Log.Of]). Whoever records
-// waits for it.
-func (l Log) Counted(count func(broker string, line Line)) Log {
+// leaves out, and of the broker and the share that the line is about ([Log.Of]).
+// Whoever records waits for it.
+func (l Log) Counted(count func(broker, share string, line Line)) Log {
 	l.count = count
 	return l
 }
@@ -170,7 +179,7 @@ func (l Log) Record(line Line) {
 	}
 	e.Send()
 	if l.count != nil {
-		l.count(l.broker, line)
+		l.count(l.broker, l.share, line)
 	}
 }
 

@@ -57,13 +57,13 @@ func TestAFullLine(t *testing.T) {
 	}
 }
 
-func TestEveryLineIsCountedWithItsBroker(t *testing.T) {
+func TestEveryLineIsCountedWithItsBrokerAndItsShare(t *testing.T) {
 	var b bytes.Buffer
 	var counted []string
-	log := New(&b, zerolog.WarnLevel, "r").Counted(func(broker string, l Line) { counted = append(counted, broker+" "+string(l.Event)) })
+	log := New(&b, zerolog.WarnLevel, "r").Counted(func(broker, share string, l Line) { counted = append(counted, broker+" "+share+" "+string(l.Event)) })
 	log.Record(Line{Event: ConsumerStarted})
-	log.Of("cell1:5672").Record(Line{Event: HandoverEnded})
-	if b.Len() != 0 || !slices.Equal(counted, []string{" consumer.started", "cell1:5672 handover.ended"}) {
+	log.Of("cell1:5672", "2 of 4").Record(Line{Event: HandoverEnded})
+	if b.Len() != 0 || !slices.Equal(counted, []string{"  consumer.started", "cell1:5672 2 of 4 handover.ended"}) {
 		t.Errorf("counted %q, wrote %s", counted, b.String())
 	}
 }
@@ -131,10 +131,10 @@ func TestLevels(t *testing.T) {
 func TestALogOfABrokerNamesItInEachLine(t *testing.T) {
 	var b bytes.Buffer
 	log := New(&b, zerolog.InfoLevel, "replica-1")
-	log.Of("rabbit1:5672").Record(Line{Event: ConsumerActive})
+	log.Of("rabbit1:5672", "").Record(Line{Event: ConsumerActive})
 	log.Record(Line{Event: ConsumerActive})
 	first, second, _ := strings.Cut(b.String(), "\n")
-	if !strings.Contains(first, `"broker":"rabbit1:5672"`) || strings.Contains(second, `"broker"`) {
+	if !strings.Contains(first, `"broker":"rabbit1:5672"`) || strings.Contains(first, `"share"`) || strings.Contains(second, `"broker"`) {
 		t.Errorf("got %s and %s", first, second)
 	}
 }
@@ -148,7 +148,7 @@ func TestLinesBelowTheLevelAreNotWritten(t *testing.T) {
 	}
 	for level, traces := range map[zerolog.Level]bool{zerolog.TraceLevel: true, zerolog.DebugLevel: false} {
 		log := New(&bytes.Buffer{}, level, "replica-1")
-		if log.Traces() != traces || log.Of("broker").Traces() != traces {
+		if log.Traces() != traces || log.Of("broker", "").Traces() != traces {
 			t.Errorf("at %s: traces %t", level, !traces)
 		}
 	}

@@ -37,7 +37,7 @@ var (
 // named are the fields that are not figures.
 var named = func() map[string]bool {
 	names := map[string]bool{
-		"time": true, "level": true, "schema": true, "replica": true, "event": true, "broker": true, "handover": true,
+		"time": true, "level": true, "schema": true, "replica": true, "event": true, "broker": true, "share": true, "handover": true,
 		"error": true, "took_ms": true, "at": true,
 	}
 	for _, table := range [...][]text{handoverTexts[:], texts[:]} {

@@ -15,6 +15,7 @@ type Entry struct {
 	Time    time.Time // when it was written, on its replica's clock: for people
 	Replica string
 	Broker  string // empty for a replica's first
+	Share   string // empty where there is one only
 }
 
 var (
@@ -69,6 +70,7 @@ func parse(fields map[string]any) (Entry, error) {
 		return e, wrong("time")
 	}
 	e.Broker, _ = fields["broker"].(string)
+	e.Share, _ = fields["share"].(string)
 	for _, table := range [...][]text{handoverTexts[:], texts[:]} {
 		for _, f := range table {
 			*f.of(&e.Line), _ = fields[f.name].(string)

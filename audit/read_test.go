@@ -20,7 +20,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 123456000, time.UTC)
 
 func full() Entry {
 	return Entry{
-		Time: noon, Replica: "replica-1", Broker: "rabbit1:5672/cell2",
+		Time: noon, Replica: "replica-1", Broker: "rabbit1:5672/cell2", Share: "2 of 4",
 		Line: Line{
 			Event:    PortWritten,
 			Handover: Handover{Instance: "uuid", RequestID: "req-1", Source: "a", Destination: "b"},
@@ -35,9 +35,7 @@ func full() Entry {
 func written(e Entry) []byte {
 	var b bytes.Buffer
 	log := NewAt(func() time.Time { return e.Time }, &b, zerolog.DebugLevel, e.Replica)
-	if e.Broker != "" {
-		log = log.Of(e.Broker)
-	}
+	log = log.Of(e.Broker, e.Share)
 	log.Record(e.Line)
 	return b.Bytes()
 }

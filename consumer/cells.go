@@ -62,30 +62,55 @@ func (s Settings) perCell() []Settings {
 	return all
 }
 
-// Run serves every cell until the context ends, and is then drained as
-// [Consumer.Run] says: a [Consumer] for each, with a queue, a lease, a journal and a
-// breaker of its own. They share Neutron, the board and the log, in which each line
-// names its broker if there are several, and the metrics, which may be nil.
+// Run serves every share of every cell until the context ends, and is then drained
+// as [Consumer.Run] says: a [Consumer] for each, with queues, a lease, a journal and
+// a breaker of its own. They share Neutron, the board and the log, in which each
+// line names its broker and its share if there are several, and the metrics, which
+// may be nil.
 //
-// An instance never leaves its cell in a live migration, and all that is said of
-// it comes through its cell's broker: so one replica at a time acts for it, as
-// long as no two brokers carry the messages of one host.
+// An instance never leaves its cell in a live migration, nor its share, and all
+// that is said of it comes through its cell's broker: so one replica at a time acts
+// for it, as long as no two brokers carry the messages of one host.
 func Run(ctx context.Context, drain time.Duration, board *health.Board, s Settings, neutron Neutron, safe bool, log audit.Log, replica string, m *metrics.Consumer) error {
 	neutron = measured{neutron, m}
+	var all []*Consumer
 	cells := s.perCell()
-	faults := make([]error, len(cells))
-	var running sync.WaitGroup
-	for i, cell := range cells {
-		said, name := log, ""
+	for _, cell := range cells {
+		name := ""
 		if len(cells) > 1 {
 			name = cell.AMQPUrls.String()
-			said, name = log.Of(name), " "+name
 		}
-		one := New(cell, neutron, safe, said, replica)
-		one.cell = name
-		one.metrics = m.Cell(strings.TrimSpace(name), one.standing)
+		all = append(all, perShare(New(cell, neutron, safe, log, replica), name, m)...)
+	}
+	faults := make([]error, len(all))
+	var running sync.WaitGroup
+	for i, one := range all {
 		running.Go(func() { faults[i] = one.Run(ctx, drain, board) })
 	}
 	running.Wait()
 	return errors.Join(faults...)
+}
+
+// perShare gives a consumer for each share of a cell, of which whole is made for
+// all. They have one balance. The cell's name is empty where there is one only.
+func perShare(whole *Consumer, cell string, m *metrics.Consumer) []*Consumer {
+	n := whole.settings.Shares
+	var all []*Consumer
+	for i := range max(n, 1) {
+		one := New(whole.settings, whole.neutron, whole.core.ConcurrentActivateSafe, whole.log, whole.replica)
+		one.balance = whole.balance
+		if cell != "" {
+			one.name = " " + cell
+		}
+		part := ""
+		if n > 1 {
+			one.part = share{number: i + 1, of: n}
+			part = one.part.String()
+			one.name += " share " + part
+		}
+		one.log = whole.log.Of(cell, part)
+		one.metrics = m.Cell(cell, part, one.standing)
+		all = append(all, one)
+	}
+	return all
 }

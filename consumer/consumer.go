@@ -17,7 +17,7 @@ import (
 	"github.com/earlybind/earlybind/internal/health"
 )
 
-// Consumer is one replica.
+// Consumer is one replica, of one share of one cell.
 type Consumer struct {
 	settings Settings
 	core     handover.Settings
@@ -26,7 +26,9 @@ type Consumer struct {
 	replica  string
 	clock    func() time.Duration
 	breaker  *breaker
-	cell     string // for names on the board: empty, or the broker where there are several
+	part     share
+	balance  *balance
+	name     string // on the board: empty, or the cell and the share where there are several
 	health   *health.Board
 	metrics  *metrics.Cell
 	serving  atomic.Pointer[session] // nil while there is none
@@ -52,10 +54,11 @@ func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) 
 		replica: replica,
 		clock:   clock,
 		breaker: newBreaker(s.BreakerFailures, s.BreakerPause, clock),
+		balance: &balance{clock: clock},
 	}
 }
 
-func (c *Consumer) queues() queues { return c.settings.queues() }
+func (c *Consumer) queues() queues { return c.settings.queuesOf(c.part) }
 
 // ReplicaName names this process: unique per start, and telling where it runs.
 func ReplicaName() string {
@@ -80,6 +83,10 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 			c.giveUp(err)
 			return nil
 		}
+		if errors.Is(err, errGivenUp) {
+			wait.Reset()
+			continue // to wait for it behind the others
+		}
 		board.Lacks(c.factBroker(), err.Error())
 		delay := wait.NextBackOff()
 		c.log.Record(audit.Line{Event: audit.ConsumerLost, Err: err, Decided: "to connect again", Figures: map[string]int64{"delay_ms": delay.Milliseconds()}})
@@ -94,7 +101,7 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 // giveUp tells what a stop has left: that its session was lost before the drain had
 // ended, and the ports that should have been written to the journal.
 func (c *Consumer) giveUp(err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errGivenUp) {
 		c.log.Record(audit.Line{Event: audit.ConsumerLost, Err: err, Decided: "to stop; another replica takes over"})
 	}
 	for _, e := range c.doubts.take() {
@@ -107,7 +114,11 @@ func (c *Consumer) giveUp(err error) {
 }
 
 // refuse counts a message whose sender is not believed, and says so once per reason.
+// Every share refuses it; one of them counts it and says so.
 func (c *Consumer) refuse(reason error) {
+	if !c.part.has(reason.Error()) {
+		return
+	}
 	c.metrics.Refused(kindOf(reason))
 	if _, said := c.refusals.LoadOrStore(reason.Error(), true); !said {
 		c.log.Record(audit.Line{Event: audit.HostRefused, Kind: kindOf(reason), Why: reason.Error(), Decided: "its messages are dropped"})

@@ -4,6 +4,9 @@
 //
 //	session    one connection with its queues, thrown away whole
 //	feed       one queue that a session reads
+//	share      which instances a session takes in
+//	balance    how shares spread over replicas
+//	layout     all replicas have as many shares
 //	intake     bytes to signs, or to the parking queue
 //	registry   signs to the instance they are about
 //	actor      one instance: its handover, its ports, its unsettled messages

@@ -6,7 +6,7 @@ import (
 )
 
 // factBroker names what the board says of the session with the broker.
-func (c *Consumer) factBroker() string { return "broker" + c.cell }
+func (c *Consumer) factBroker() string { return "broker" + c.name }
 
 // sayHow puts on the board how the session stands.
 func (s *session) sayHow() {

@@ -20,7 +20,7 @@ func defaults() Settings {
 	return Settings{
 		Settings:                  broker.Settings{AMQPUrls: []string{"amqp://localhost"}, AMQPUser: "u", AMQPPassword: "p"},
 		NeutronConcurrentActivate: "detect", NovaExchange: "nova", NotificationTopics: []string{"notifications"}, Queue: "earlybind",
-		QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Minute, LogLevel: "info", Repair: handover.RepairOwn,
+		QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Minute, LogLevel: "info", Repair: handover.RepairOwn, Shares: 1,
 	}
 }
 
@@ -230,7 +230,7 @@ func TestDefaultsFromTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Policy != handover.PolicyObserve || s.Repair != handover.RepairOwn || s.NeutronConcurrentActivate != "detect" || s.NovaExchange != "nova" ||
-		len(s.NotificationTopics) != 2 || s.Queue != "earlybind" || s.QueueType != "quorum" || s.HostUserPrefix != "earlybind-" || s.CommitWindow != 5*time.Second {
+		len(s.NotificationTopics) != 2 || s.Queue != "earlybind" || s.QueueType != "quorum" || s.HostUserPrefix != "earlybind-" || s.CommitWindow != 5*time.Second || s.Shares != 1 {
 		t.Errorf("%+v", s)
 	}
 	t.Setenv("EARLYBIND_POLICY", "resumd")
@@ -260,6 +260,7 @@ func TestEveryFaultOfTheSettingsIsNamedAtOnce(t *testing.T) {
 		}
 	}
 	for change, ok := range map[*Settings]bool{
+		with(func(s *Settings) { s.Shares = 0 }): false, with(func(s *Settings) { s.Shares = maxShares }): true, with(func(s *Settings) { s.Shares = maxShares + 1 }): false,
 		with(func(s *Settings) { s.CommitWindow = time.Minute }):                                                     true,
 		with(func(s *Settings) { s.CommitWindow = time.Minute + 1 }):                                                 false,
 		with(func(s *Settings) { s.CommitWindow = -1 }):                                                              false,

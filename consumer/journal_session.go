@@ -81,7 +81,25 @@ func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
 	case err != nil:
 		return s.park(ctx, d, err)
 	}
+	if !s.part.has(e.Instance) { // there was another number of shares
+		return s.moveEntry(ctx, d, s.part.whose(e.Instance), settle, back)
+	}
 	s.journal.add(e, s.clock(), settle, back)
+	return nil
+}
+
+// moveEntry moves an entry to the journal of the share that its instance falls to.
+// Where that is full it is left here, and comes again.
+func (s *session) moveEntry(ctx context.Context, d amqp.Delivery, to share, settle, back func()) error {
+	err := s.sender.keep(ctx, s.settings.queuesOf(to).journal, s.sender.again(d))
+	switch {
+	case errors.Is(err, errNotKept):
+		s.leaveInJournal(d, fmt.Errorf("it is to be moved to the share %s: %w", to, err), settle, back)
+	case err != nil:
+		return fmt.Errorf("move an entry of the journal to the share %s: %w", to, err)
+	default:
+		settle()
+	}
 	return nil
 }
 

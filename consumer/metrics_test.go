@@ -67,11 +67,11 @@ func TestAMigrationAsItsMetricsTellIt(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		r := prometheus.NewRegistry()
 		m := metrics.NewConsumer(r, handover.Drivers(nil))
-		m.Cell("", func() metrics.Standing { return metrics.Standing{} })
+		m.Cell("", "", func() metrics.Standing { return metrics.Standing{} })
 		s.tools.audit = audit.New(io.Discard, 0, "r").Counted(m.Count).Record
 		s.tools.neutron = measured{s.neutron, m}
 		s.toThePause()
-		if got := scraped(r, "handovers_under_way"); !slices.Equal(got, []string{`handovers_under_way{cell=""} 1`}) {
+		if got := scraped(r, "handovers_under_way"); !slices.Equal(got, []string{`handovers_under_way{cell="",share=""} 1`}) {
 			t.Errorf("%q", got)
 		}
 		pass(200 * time.Millisecond)
@@ -101,7 +101,7 @@ func TestAMigrationAsItsMetricsTellIt(t *testing.T) {
 func TestMessagesAreCountedAndEveryRefusedOne(t *testing.T) {
 	rollOut(t, handover.PolicyObserve, func(t *testing.T, s *site) {
 		r := prometheus.NewRegistry()
-		s.session.metrics = metrics.NewConsumer(r, nil).Cell("", func() metrics.Standing { return metrics.Standing{} })
+		s.session.metrics = metrics.NewConsumer(r, nil).Cell("", "", func() metrics.Standing { return metrics.Standing{} })
 		event := hostEvent()
 		body := encoded(t, wire.PublisherID(src), event.EventType(), event)
 		s.deliver(t, wire.ExchangeEvents, "earlybind-"+src, body)

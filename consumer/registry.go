@@ -116,6 +116,9 @@ func (r *registry) mute(host string) {
 	}
 }
 
+// understood tells that a host has sent what is understood.
+func (r *registry) understood(host string) { delete(r.muted, host) }
+
 // nova takes a notification in; again says that it was delivered before, settle
 // acknowledges it.
 func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
@@ -140,7 +143,7 @@ func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
 // event takes a host event in. freshFor is for how long it may lead to a
 // commit.
 func (r *registry) event(e wire.HostEvent, freshFor time.Duration, again bool, settle func()) {
-	delete(r.muted, e.Host)
+	r.understood(e.Host)
 	sign, ok := signOf(e)
 	if ok && (sign == handover.SignLeft || sign == handover.SignStopped) {
 		delete(r.running[e.Host].instances, e.Instance)
@@ -189,7 +192,7 @@ func (r *registry) states(s wire.HostStates) {
 		return
 	}
 	r.latest[s.Host] = s.Order
-	delete(r.muted, s.Host)
+	r.understood(s.Host)
 	listed := map[string]bool{}
 	say := func(a *actor, signs ...handover.Sign) {
 		for _, sign := range signs {
@@ -417,6 +420,16 @@ func (r *registry) start(instance string, since map[string]wire.Order) *actor {
 func (r *registry) restoring() bool {
 	for _, a := range r.actors {
 		if a.restoring.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// busy tells whether a handover goes on.
+func (r *registry) busy() bool {
+	for _, a := range r.actors {
+		if a.idleAt.Load() == 0 {
 			return true
 		}
 	}

@@ -77,10 +77,11 @@ func (c *Consumer) tellBlocked(b amqp.Blocking) {
 	c.log.Record(line)
 }
 
-// tick sends a tick through this replica's own queue.
-func (s *sender) tick(ctx context.Context, now time.Duration) error {
-	t := wire.Tick{Schema: wire.SchemaVersion, Replica: s.replica, SentNS: int64(now)}
-	return s.publish(ctx, wire.ExchangeEvents, t.RoutingKey(), wire.EventTick, t, tickExpiry)
+// tick sends a tick through the queue of events, with how many shares this replica
+// acts for.
+func (s *sender) tick(ctx context.Context, now time.Duration, shares int) error {
+	t := wire.Tick{Schema: wire.SchemaVersion, Replica: s.replica, SentNS: int64(now), Shares: shares}
+	return s.publish(ctx, wire.ExchangeEvents, wire.TickKey(s.queues.events), wire.EventTick, t, tickExpiry)
 }
 
 // askStates asks every publisher for its domains.
@@ -144,6 +145,11 @@ func (s *sender) journal(ctx context.Context, e wire.JournalEntry) error {
 		return err
 	}
 	return s.keep(ctx, s.queues.journal, m)
+}
+
+// again makes a message of one that was delivered, of this user's.
+func (s *sender) again(d amqp.Delivery) amqp.Publishing {
+	return amqp.Publishing{ContentType: d.ContentType, MessageId: d.MessageId, Type: d.Type, UserId: s.settings.AMQPUser, Body: d.Body}
 }
 
 // journalMark sends a tick through the journal: what comes before it was in

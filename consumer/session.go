@@ -1,9 +1,11 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +39,11 @@ type session struct {
 	ticking  sync.WaitGroup
 	conn     *amqp.Connection // that messages come through
 	active   bool             // a tick of this session has come back: the queue serves us
-	events   feed
+	// rival is a replica that waits for this share, as its last tick told, until that
+	// is looked at; rivalHolds how many it acts for.
+	rival      string
+	rivalHolds int
+	events     feed
 	// What the replica that is active reads beside the events, on the same
 	// connection, so that all moves to another replica together.
 	notifications feed
@@ -50,15 +56,19 @@ type session struct {
 func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(asked))
 	defer cancel(nil)
-	loop := c.health.Loop("session"+c.cell, roundWithin)
+	loop := c.health.Loop("session"+c.name, roundWithin)
 	defer loop.Rest() // when all that follows has ended
 
-	in, err := broker.Dial(asked, c.settings.Settings, "earlybind-consumer "+c.replica)
+	name := "earlybind-consumer " + c.replica
+	if !c.part.only() {
+		name += " share " + c.part.String()
+	}
+	in, err := broker.Dial(asked, c.settings.Settings, name)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer closeConnection(in)
-	out, err := broker.Dial(asked, c.settings.Settings, "earlybind-consumer "+c.replica+" sender")
+	out, err := broker.Dial(asked, c.settings.Settings, name+" sender")
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -76,11 +86,18 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	if err := c.settings.declare(ch, c.queues()); err != nil {
 		return err
 	}
+	if err := c.settings.findBeyond(in); err != nil {
+		return err
+	}
+	layout, err := openFeed(in, c.queues().layout, c.replica+" layout", 1)
+	if err != nil {
+		return err
+	}
 	send, err := newSender(c.settings, c.queues(), c.replica, out, c.tellBlocked)
 	if err != nil {
 		return err
 	}
-	events, err := openFeed(in, c.queues().events, c.replica, prefetch)
+	events, err := openFeed(in, c.queues().events, c.replica, c.part.portion(prefetch))
 	if err != nil {
 		return err
 	}
@@ -90,7 +107,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	up()
 
 	s := &session{
-		Consumer: c, sender: send, lease: &lease{clock: c.clock}, shelf: newShelf(maxShelf), journal: newJournal(send.journal),
+		Consumer: c, sender: send, lease: &lease{clock: c.clock}, shelf: newShelf(c.part.portion(maxShelf)), journal: newJournal(send.journal),
 		loop: loop, conn: in, events: events,
 	}
 	c.serving.Store(s)
@@ -99,6 +116,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	s.breaker.abandon()
 	s.registry = newRegistry(work, s.tools(work))
 	s.registry.ended = s.shelf.giveBack
+	defer s.noLongerActs()
 	defer s.registry.wait()
 	defer stop()
 	go c.settings.bindNova(work, in, c.queues(), s.lease.held, s.novaBound())
@@ -116,6 +134,9 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	for {
 		loop.Beat()
 		s.sayHow()
+		if last == nil && s.givesUp() {
+			return cmp.Or(s.release(stop), errGivenUp)
+		}
 		if last != nil && !s.registry.restoring() {
 			return s.release(stop)
 		}
@@ -139,6 +160,10 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 			}
 			if err := s.deliver(work, d); err != nil {
 				return err
+			}
+		case _, ok := <-layout.deliveries:
+			if !ok {
+				return layout.ended(ctx)
 			}
 		case reason := <-send.closed:
 			return fmt.Errorf("the sender's channel was closed: %w", reason)
@@ -213,7 +238,7 @@ func (s *session) tools(ctx context.Context) *tools {
 func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 	every := time.NewTicker(tickEvery)
 	defer every.Stop()
-	loop := s.health.Loop("ticker"+s.cell, tickWithin)
+	loop := s.health.Loop("ticker"+s.name, tickWithin)
 	defer loop.Rest()
 	for {
 		loop.Beat()
@@ -233,7 +258,7 @@ func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 
 // send sends a tick, and writes what is doubted to the journal.
 func (s *session) send(ctx context.Context, loop *health.Loop) error {
-	if err := s.sender.tick(ctx, s.clock()); err != nil {
+	if err := s.sender.tick(ctx, s.clock(), s.balance.held()); err != nil {
 		return fmt.Errorf("send a tick: %w", err)
 	}
 	err := s.doubts.flush(func(e wire.JournalEntry) error {
@@ -270,27 +295,40 @@ func (s *session) novaBound() func(error) {
 func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 	settled := s.settler(d)
 	settle := func() { settled("done") }
-	m, err := s.settings.read(delivered{exchange: d.Exchange, userID: d.UserId, body: d.Body})
-	s.metrics.Took(messageOf(m))
+	read, err := s.settings.read(delivered{exchange: d.Exchange, userID: d.UserId, body: d.Body})
+	s.metrics.Took(messageOf(read))
 	switch {
 	case errors.Is(err, errRefused), errors.Is(err, wire.ErrUnknownSchema):
 		s.refuse(err)
+	case err != nil && !s.part.has(string(d.Body)):
+		settle() // another share parks it
+		return nil
 	case err != nil:
 		return s.park(ctx, d, err)
 	}
-	if m, ok := m.(wire.Tick); ok && m.Replica == s.replica {
-		s.lease.renew(time.Duration(m.SentNS))
-		if err := s.becomeActive(ctx); err != nil {
+	switch m := read.(type) {
+	case wire.Tick:
+		if err := s.ticked(ctx, m); err != nil {
 			return err
 		}
-	}
-	switch m := m.(type) {
 	case wire.NovaEvent:
+		if !s.part.has(m.Instance) {
+			settle()
+			return nil
+		}
 		settle = s.shelf.hold(m.Instance, d, settle)
 	case wire.HostEvent:
+		if !s.part.has(m.Instance) {
+			s.registry.understood(m.Host)
+			settle()
+			return nil
+		}
 		settle = s.shelf.hold(m.Instance, d, settle)
+	case wire.HostStates:
+		m.Domains = slices.DeleteFunc(m.Domains, func(d wire.DomainState) bool { return !s.part.has(d.Instance) })
+		read = m
 	}
-	s.registry.take(m, func(e wire.HostEvent) time.Duration { return s.freshFor(e, d.Redelivered) }, d.Redelivered, settle)
+	s.registry.take(read, func(e wire.HostEvent) time.Duration { return s.freshFor(e, d.Redelivered) }, d.Redelivered, settle)
 	return nil
 }
 
@@ -310,26 +348,6 @@ func (s Settings) freshFor(e wire.HostEvent, queued time.Duration) time.Duration
 		return 0
 	}
 	return s.CommitWindow - time.Duration(e.AgeMS)*time.Millisecond - max(queued, 0)
-}
-
-// becomeActive is called when the queue of events serves this replica: the
-// notifications and the journal are read too, and what was missed is asked for.
-func (s *session) becomeActive(ctx context.Context) error {
-	if s.active {
-		return nil
-	}
-	s.active = true
-	s.loop.Rest() // the broker may take its time to open the others
-	s.log.Record(audit.Line{Event: audit.ConsumerActive, Why: "the queue " + s.queues().events + " delivers to this replica"})
-	var err error
-	if s.notifications, err = openFeed(s.conn, s.queues().notifications, s.replica+" notifications", prefetch); err != nil {
-		return err
-	}
-	if err := s.openJournal(ctx); err != nil {
-		return fmt.Errorf("read the journal: %w", err)
-	}
-	s.registry.tools.ask("a consumer has become active")
-	return nil
 }
 
 func (s *session) park(ctx context.Context, d amqp.Delivery, reason error) error {

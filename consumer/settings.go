@@ -38,6 +38,9 @@ type Settings struct {
 	NotificationTopics []string `default:"notifications,versioned_notifications"`
 	Queue              string   `default:"earlybind"`
 	QueueType          string   `default:"quorum"`
+	// Shares is into how many shares the instances of each cell are divided; one
+	// replica acts for each.
+	Shares int `default:"1"`
 	// HostUserPrefix before a host's name gives the RabbitMQ user whose host
 	// events are believed for that host.
 	HostUserPrefix string `default:"earlybind-"`
@@ -59,6 +62,9 @@ func (s *Settings) Validate() error {
 	faults = append(faults,
 		oneOf("EARLYBIND_QUEUE_TYPE", s.QueueType, "quorum", "classic"),
 		oneOf("EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE", s.NeutronConcurrentActivate, "detect", "safe", "unsafe"))
+	if s.Shares < 1 || s.Shares > maxShares {
+		faults = append(faults, fmt.Errorf("EARLYBIND_SHARES must be from 1 to %d", maxShares))
+	}
 	if s.BreakerFailures < 0 {
 		faults = append(faults, errors.New("EARLYBIND_BREAKER_FAILURES must be 0 or more"))
 	}

@@ -15,7 +15,7 @@ const (
 	// prefetch bounds what is held unacknowledged of each of the two queues: some 2,000
 	// handovers that are armed, with five messages each, or 500 that end. maxShelf is how
 	// much handovers may hold of both together; the rest is for what is read and settled
-	// at once.
+	// at once. A share has its portion of both.
 	prefetch = 10_000
 	maxShelf = 8_000
 	// queueTTL bounds how long an absent consumer keeps messages in the broker;
@@ -47,14 +47,19 @@ type queues struct {
 	notifications string
 	journal       string
 	parked        string
+	// layout never holds a message: its arguments say how many shares there are.
+	layout string
 }
 
-func (s Settings) queues() queues {
+// queuesOf gives those of a share. What is parked, and the layout, are of all.
+func (s Settings) queuesOf(part share) queues {
+	own := part.queue(s.Queue)
 	return queues{
-		events:        s.Queue,
-		notifications: s.Queue + ".notifications",
-		journal:       s.Queue + ".journal",
+		events:        own,
+		notifications: own + ".notifications",
+		journal:       own + ".journal",
 		parked:        s.Queue + ".parked",
+		layout:        s.Queue + ".layout",
 	}
 }
 
@@ -63,6 +68,9 @@ func (s Settings) queues() queues {
 // queue and the journal. The journal has an exchange of its own, to which no
 // publisher may write. bindNova binds the notifications.
 func (s Settings) declare(ch *amqp.Channel, q queues) error {
+	if err := s.declareLayout(ch, q); err != nil {
+		return err
+	}
 	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, q.parked, q.journal} {
 		if err := ch.ExchangeDeclare(exchange, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
 			return fmt.Errorf("declare exchange %s: %w", exchange, err)
@@ -80,14 +88,21 @@ func (s Settings) declare(ch *amqp.Channel, q queues) error {
 	if err := declareQueue(ch, q.notifications, queue); err != nil {
 		return err
 	}
-	if err := declareBound(ch, q.events, wire.ExchangeEvents, queue); err != nil {
+	if err := declareBound(ch, q.events, wire.ExchangeEvents, queue, "libvirt.#", wire.TickKey(q.events)); err != nil {
 		return err
+	}
+	if s.Shares > 1 {
+		// An earlier version bound all: so a replica of it hears no tick of its own, and
+		// writes nothing, and no share hears those of another.
+		if err := ch.QueueUnbind(q.events, "#", wire.ExchangeEvents, nil); err != nil {
+			return fmt.Errorf("unbind queue %s from exchange %s: %w", q.events, wire.ExchangeEvents, err)
+		}
 	}
 	if err := declareBound(ch, q.parked, q.parked, amqp.Table{
 		"x-queue-type":  s.QueueType,
 		"x-message-ttl": parkedTTL.Milliseconds(),
 		"x-max-length":  int64(parkedMax),
-	}); err != nil {
+	}, "#"); err != nil {
 		return err
 	}
 	journal := amqp.Table{
@@ -99,22 +114,35 @@ func (s Settings) declare(ch *amqp.Channel, q queues) error {
 	if s.QueueType == "quorum" {
 		journal["x-delivery-limit"] = int64(journalDeliveryLimit)
 	}
-	return declareBound(ch, q.journal, q.journal, journal)
+	return declareBound(ch, q.journal, q.journal, journal, "#")
 }
 
 func declareQueue(ch *amqp.Channel, queue string, args amqp.Table) error {
-	if _, err := ch.QueueDeclare(queue, true, false, false, false, args); err != nil {
+	_, err := ch.QueueDeclare(queue, true, false, false, false, args)
+	switch {
+	case wasMadeOtherwise(err):
+		return fmt.Errorf("the queue %s is there with other arguments than those of this version and EARLYBIND_QUEUE_TYPE (docs/settings.md says how to change them): %w", queue, err)
+	case err != nil:
 		return fmt.Errorf("declare queue %s: %w", queue, err)
 	}
 	return nil
 }
 
-func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table) error {
+// wasMadeOtherwise tells of the error of a declaration that the queue is there, with
+// other arguments.
+func wasMadeOtherwise(err error) bool {
+	var fault *amqp.Error
+	return errors.As(err, &fault) && fault.Code == amqp.PreconditionFailed
+}
+
+func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table, keys ...string) error {
 	if err := declareQueue(ch, queue, args); err != nil {
 		return err
 	}
-	if err := ch.QueueBind(queue, "#", exchange, false, nil); err != nil {
-		return fmt.Errorf("bind queue %s to exchange %s: %w", queue, exchange, err)
+	for _, key := range keys {
+		if err := ch.QueueBind(queue, key, exchange, false, nil); err != nil {
+			return fmt.Errorf("bind queue %s to exchange %s: %w", queue, exchange, err)
+		}
 	}
 	return nil
 }

@@ -224,10 +224,12 @@ type Tick struct {
 	Schema  int    `json:"schema"`
 	Replica string `json:"replica"` // unique per start of a process
 	SentNS  int64  `json:"sent_ns"` // the replica's monotonic clock
+	// Shares is how many shares of the instances the replica acts for.
+	Shares int `json:"shares,omitempty"`
 }
 
-// RoutingKey is "consumer.tick".
-func (Tick) RoutingKey() string { return "consumer.tick" }
+// TickKey is the routing key of ticks through a queue: "consumer.tick.<queue>".
+func TickKey(queue string) string { return "consumer.tick." + queue }
 
 // ParseTick reads the payload of a tick.
 func ParseTick(n Notification) (Tick, error) {

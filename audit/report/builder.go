@@ -67,12 +67,12 @@ type settledPort struct {
 // replica is one process that has written.
 type replica struct {
 	name     string
-	sessions map[string]*session // by broker
+	sessions map[[2]string]*session // by broker and share
 	latest   time.Time
 	wentBack int // lines that are older than one before them
 }
 
-// session is a replica's with one broker, and the ones that follow when it is lost.
+// session is a replica's of one share with one broker, and the ones that follow when it is lost.
 type session struct {
 	replica   *replica
 	broker    string
@@ -108,7 +108,7 @@ func (b *Builder) Add(e audit.Entry) {
 	e.Driver, e.Outcome = b.word(e.Driver), b.word(e.Outcome)
 	r := b.replicas[e.Replica]
 	if r == nil {
-		r = &replica{name: e.Replica, sessions: map[string]*session{}}
+		r = &replica{name: e.Replica, sessions: map[[2]string]*session{}}
 		b.replicas[e.Replica] = r
 	}
 	if e.Time.Before(r.latest.Add(-back)) {
@@ -117,10 +117,11 @@ func (b *Builder) Add(e audit.Entry) {
 	if e.Time.After(r.latest) {
 		r.latest = e.Time
 	}
-	s := r.sessions[e.Broker]
+	of := [2]string{e.Broker, e.Share}
+	s := r.sessions[of]
 	if s == nil {
 		s = &session{replica: r, broker: e.Broker, instances: map[string]*course{}}
-		r.sessions[e.Broker] = s
+		r.sessions[of] = s
 	}
 	if ofHandover(e) {
 		b.ofHandover(s, e)

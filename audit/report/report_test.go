@@ -256,7 +256,7 @@ func TestWhatIsLetGoIsNotMissed(t *testing.T) {
 			kept++
 		}
 	}
-	courses := len(b.replicas["r1"].sessions[""].instances)
+	courses := len(b.replicas["r1"].sessions[[2]string{}].instances)
 	if kept > keptRecent || courses > keptRecent {
 		t.Errorf("the lines of %d handovers and %d instances were kept", kept, courses)
 	}

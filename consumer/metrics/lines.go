@@ -44,11 +44,11 @@ const (
 //	port.decided                       ports_decided_total
 //	port.verified, of restore, verify  ports_verified_total
 //	message.parked                     messages_parked_total
-func (c *Consumer) Count(broker string, l audit.Line) {
+func (c *Consumer) Count(broker, share string, l audit.Line) {
 	if c == nil {
 		return
 	}
-	cell := c.cell(broker)
+	cell := c.cell(part{broker, share})
 	count(cell.lines, l.Event)
 	switch l.Event {
 	case audit.HandoverBegun:

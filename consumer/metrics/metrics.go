@@ -41,7 +41,7 @@ type Consumer struct {
 	requestTook *prometheus.HistogramVec
 
 	mu    sync.RWMutex
-	cells map[string]*Cell
+	cells map[part]*Cell
 }
 
 var (
@@ -71,7 +71,7 @@ func NewConsumer(r prometheus.Registerer, drivers []string) *Consumer {
 		registry: r,
 
 		drivers: map[string]bool{audit.DriverMixed: true},
-		cells:   map[string]*Cell{},
+		cells:   map[part]*Cell{},
 
 		lines:   counter("audit_lines_total", "Lines of the audit log, those included that EARLYBIND_LOG_LEVEL leaves out.", "cell", "event"),
 		alarms:  counter("alarms_total", "Alarms: an operator is needed.", "cell", "kind"),
@@ -122,7 +122,11 @@ func (c *Consumer) Settings(policy, repair string, concurrentActivateSafe bool) 
 	info.WithLabelValues(policy, repair, safe).Set(1)
 }
 
-// Cell are the metrics of one cell.
+// part names a share of a cell. Either is empty where there is one only.
+type part struct{ cell, share string }
+
+// Cell are the metrics of one cell, or of one share of it: what is counted is of the
+// whole cell, how it stands is of the share.
 type Cell struct {
 	lines    map[audit.Event]prometheus.Counter
 	alarms   map[audit.Kind]prometheus.Counter
@@ -148,7 +152,7 @@ const (
 	Other        Message = "other"
 )
 
-// Standing is how a replica stands in one cell.
+// Standing is how a replica stands in one share of one cell.
 type Standing struct {
 	Active      bool // it may write now
 	Held        int  // messages that it has been delivered and not acknowledged
@@ -160,13 +164,13 @@ type Standing struct {
 	StoppedDrivers int
 }
 
-// Cell gives the metrics of a cell, all counters at 0 at first; the name is empty where
-// there is one cell only, as in the log. now tells at each scrape how it stands.
-func (c *Consumer) Cell(name string, now func() Standing) *Cell {
+// Cell gives the metrics of a share of a cell, all counters at 0 at first; a name is
+// empty where there is one only, as in the log. now tells at each scrape how it stands.
+func (c *Consumer) Cell(name, share string, now func() Standing) *Cell {
 	if c == nil {
 		return nil
 	}
-	cell := c.cell(name)
+	cell := c.cell(part{name, share})
 	cell.standing.Store(&now)
 	return cell
 }
@@ -185,19 +189,20 @@ func (c *Cell) Refused(k audit.Kind) {
 	}
 }
 
-// cell gives the metrics of a cell, made when it is first heard of.
-func (c *Consumer) cell(name string) *Cell {
+// cell gives the metrics of a share of a cell, made when it is first heard of.
+func (c *Consumer) cell(p part) *Cell {
 	c.mu.RLock()
-	cell, known := c.cells[name]
+	cell, known := c.cells[p]
 	c.mu.RUnlock()
 	if known {
 		return cell
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cell, known := c.cells[name]; known {
+	if cell, known := c.cells[p]; known {
 		return cell
 	}
+	name := p.cell
 	cell = &Cell{
 		lines:   of(c.lines, name, audit.Events()),
 		alarms:  of(c.alarms, name, []audit.Kind{audit.AlarmGuest, audit.AlarmRows, audit.AlarmDown, audit.AlarmUnfinished, audit.AlarmJournal}),
@@ -213,7 +218,7 @@ func (c *Consumer) cell(name string) *Cell {
 			cell.found[[2]string{goal, outcome}] = c.found.WithLabelValues(name, goal, outcome)
 		}
 	}
-	c.cells[name] = cell
+	c.cells[p] = cell
 	return cell
 }
 
@@ -234,15 +239,15 @@ func count[K comparable](counters map[K]prometheus.Counter, value K) {
 }
 
 var (
-	activeDesc   = prom.Describe("consumer_active", "Whether this replica acts for the cell: its queue delivers to it, and it may write.", "cell")
-	heldDesc     = prom.Describe("messages_held", "Messages that are delivered and not acknowledged, because their handover goes on.", "cell")
-	underWayDesc = prom.Describe("handovers_under_way", "Handovers that have begun and not ended in this replica.", "cell")
-	journalDesc  = prom.Describe("journal_entries", "Entries of the journal, of the replica that acts.", "cell")
-	oldestDesc   = prom.Describe("journal_oldest_age_seconds", "The age of the oldest entry of the journal, of the replica that acts; 0 where there is none.", "cell")
-	breakerDesc  = prom.Describe("breaker_open", "Pairs of hosts, or drivers, whose commits this replica has stopped or lets through on trial only.", "cell", "circuit")
+	activeDesc   = prom.Describe("consumer_active", "Whether this replica acts for the share of the cell: its queue delivers to it, and it may write.", "cell", "share")
+	heldDesc     = prom.Describe("messages_held", "Messages that are delivered and not acknowledged, because their handover goes on.", "cell", "share")
+	underWayDesc = prom.Describe("handovers_under_way", "Handovers that have begun and not ended in this replica.", "cell", "share")
+	journalDesc  = prom.Describe("journal_entries", "Entries of the journal, of the replica that acts.", "cell", "share")
+	oldestDesc   = prom.Describe("journal_oldest_age_seconds", "The age of the oldest entry of the journal, of the replica that acts; 0 where there is none.", "cell", "share")
+	breakerDesc  = prom.Describe("breaker_open", "Pairs of hosts, or drivers, whose commits this replica has stopped or lets through on trial only.", "cell", "share", "circuit")
 )
 
-// standingOf reads at a scrape how every cell stands.
+// standingOf reads at a scrape how every share of every cell stands.
 type standingOf struct{ *Consumer }
 
 func (standingOf) Describe(out chan<- *prometheus.Desc) {
@@ -254,20 +259,20 @@ func (standingOf) Describe(out chan<- *prometheus.Desc) {
 func (s standingOf) Collect(out chan<- prometheus.Metric) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for name, cell := range s.cells {
+	for p, cell := range s.cells {
 		now := cell.standing.Load()
 		if now == nil {
 			continue // of the log's first lines, before the cells are known
 		}
 		is := (*now)()
-		out <- prom.Gauge(activeDesc, prom.Truth(is.Active), name)
-		out <- prom.Gauge(heldDesc, float64(is.Held), name)
-		out <- prom.Gauge(underWayDesc, float64(cell.underWay.Load()), name)
+		out <- prom.Gauge(activeDesc, prom.Truth(is.Active), p.cell, p.share)
+		out <- prom.Gauge(heldDesc, float64(is.Held), p.cell, p.share)
+		out <- prom.Gauge(underWayDesc, float64(cell.underWay.Load()), p.cell, p.share)
 		if is.JournalRead {
-			out <- prom.Gauge(journalDesc, float64(is.Journal), name)
-			out <- prom.Gauge(oldestDesc, is.JournalAge.Seconds(), name)
+			out <- prom.Gauge(journalDesc, float64(is.Journal), p.cell, p.share)
+			out <- prom.Gauge(oldestDesc, is.JournalAge.Seconds(), p.cell, p.share)
 		}
-		out <- prom.Gauge(breakerDesc, float64(is.StoppedPairs), name, "hosts")
-		out <- prom.Gauge(breakerDesc, float64(is.StoppedDrivers), name, "driver")
+		out <- prom.Gauge(breakerDesc, float64(is.StoppedPairs), p.cell, p.share, "hosts")
+		out <- prom.Gauge(breakerDesc, float64(is.StoppedDrivers), p.cell, p.share, "driver")
 	}
 }

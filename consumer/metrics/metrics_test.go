@@ -109,12 +109,12 @@ func TestWhatALineIsCountedAs(t *testing.T) {
 		"an event without more": {audit.Line{Event: audit.EvidenceSeen, Saw: "libvirt: resumed/migrated"}, nil},
 	} {
 		m, r := fresh()
-		m.Cell(cell, func() Standing { return Standing{} })
+		m.Cell(cell, "", func() Standing { return Standing{} })
 		c.line.Handover, c.line.Port, c.line.Host = secret, "port-hunter2", "compute1"
-		m.Count(cell, c.line)
+		m.Count(cell, "", c.line)
 		want := []string{fmt.Sprintf(`audit_lines_total{cell="C",event="%s"} 1`, c.line.Event)}
 		for _, w := range c.want {
-			want = append(want, strings.Replace(w, "handovers_under_way ", `handovers_under_way{cell="C"} `, 1))
+			want = append(want, strings.Replace(w, "handovers_under_way ", `handovers_under_way{cell="C",share=""} `, 1))
 		}
 		slices.Sort(want)
 		got := samples(t, r)
@@ -131,7 +131,7 @@ func TestWhatALineIsCountedAs(t *testing.T) {
 func TestNoHandoverIsUnderWayWhenItsSessionHasEnded(t *testing.T) {
 	for _, end := range []audit.Event{audit.ConsumerLost, audit.ConsumerStopped} {
 		m, r := fresh()
-		m.Cell("", func() Standing { return Standing{} })
+		m.Cell("", "", func() Standing { return Standing{} })
 		underWay := func(want float64) {
 			t.Helper()
 			if got := value(t, r, "earlybind_handovers_under_way"); got != want {
@@ -139,11 +139,29 @@ func TestNoHandoverIsUnderWayWhenItsSessionHasEnded(t *testing.T) {
 			}
 		}
 		for _, e := range []audit.Event{audit.HandoverBegun, audit.HandoverBegun, audit.HandoverEnded} {
-			m.Count("", audit.Line{Event: e})
+			m.Count("", "", audit.Line{Event: e})
 		}
 		underWay(1)
-		m.Count("", audit.Line{Event: end})
+		m.Count("", "", audit.Line{Event: end})
 		underWay(0)
+	}
+}
+
+// What happens in all shares of a cell is counted together; each has its own handovers.
+func TestSharesAreCountedTogetherAndStandApart(t *testing.T) {
+	m, r := fresh()
+	for _, share := range []string{"1 of 2", "2 of 2"} {
+		m.Cell(cell, share, func() Standing { return Standing{} })
+		m.Count(cell, share, audit.Line{Event: audit.HandoverBegun})
+	}
+	m.Count(cell, "2 of 2", audit.Line{Event: audit.ConsumerStopped})
+	want := []string{
+		fmt.Sprintf(`audit_lines_total{cell=%q,event="consumer.stopped"} 1`, cell),
+		fmt.Sprintf(`audit_lines_total{cell=%q,event="handover.begun"} 2`, cell),
+		fmt.Sprintf(`handovers_under_way{cell=%q,share="1 of 2"} 1`, cell),
+	}
+	if got := samples(t, r); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -166,7 +184,7 @@ func value(t *testing.T, g prometheus.Gatherer, name string) float64 {
 // An alert on the increase of a counter sees the first one only if it was 0 before.
 func TestWhatAlertsAskForIsThereFromTheStart(t *testing.T) {
 	m, r := fresh()
-	m.Cell(cell, func() Standing {
+	m.Cell(cell, "2 of 4", func() Standing {
 		return Standing{Active: true, Held: 3, JournalRead: true, Journal: 2, JournalAge: time.Minute, StoppedPairs: 1}
 	})
 	for name, want := range map[string]int{
@@ -181,14 +199,14 @@ func TestWhatAlertsAskForIsThereFromTheStart(t *testing.T) {
 	want := `
 # HELP earlybind_breaker_open Pairs of hosts, or drivers, whose commits this replica has stopped or lets through on trial only.
 # TYPE earlybind_breaker_open gauge
-earlybind_breaker_open{cell="rabbit1:5672",circuit="driver"} 0
-earlybind_breaker_open{cell="rabbit1:5672",circuit="hosts"} 1
-# HELP earlybind_consumer_active Whether this replica acts for the cell: its queue delivers to it, and it may write.
+earlybind_breaker_open{cell="rabbit1:5672",circuit="driver",share="2 of 4"} 0
+earlybind_breaker_open{cell="rabbit1:5672",circuit="hosts",share="2 of 4"} 1
+# HELP earlybind_consumer_active Whether this replica acts for the share of the cell: its queue delivers to it, and it may write.
 # TYPE earlybind_consumer_active gauge
-earlybind_consumer_active{cell="rabbit1:5672"} 1
+earlybind_consumer_active{cell="rabbit1:5672",share="2 of 4"} 1
 # HELP earlybind_journal_oldest_age_seconds The age of the oldest entry of the journal, of the replica that acts; 0 where there is none.
 # TYPE earlybind_journal_oldest_age_seconds gauge
-earlybind_journal_oldest_age_seconds{cell="rabbit1:5672"} 60
+earlybind_journal_oldest_age_seconds{cell="rabbit1:5672",share="2 of 4"} 60
 `
 	if err := testutil.GatherAndCompare(r, strings.NewReader(want), "earlybind_breaker_open", "earlybind_consumer_active", "earlybind_journal_oldest_age_seconds"); err != nil {
 		t.Error(err)
@@ -197,7 +215,7 @@ earlybind_journal_oldest_age_seconds{cell="rabbit1:5672"} 60
 
 func TestAReplicaThatStandsBySaysNothingOfTheJournal(t *testing.T) {
 	m, r := fresh()
-	m.Cell("", func() Standing { return Standing{} })
+	m.Cell("", "", func() Standing { return Standing{} })
 	if n, err := testutil.GatherAndCount(r, "earlybind_journal_entries", "earlybind_journal_oldest_age_seconds"); err != nil || n != 0 {
 		t.Errorf("%d series, %v", n, err)
 	}
@@ -205,7 +223,7 @@ func TestAReplicaThatStandsBySaysNothingOfTheJournal(t *testing.T) {
 
 func TestMessagesAreCountedByKind(t *testing.T) {
 	m, r := fresh()
-	c := m.Cell("", func() Standing { return Standing{} })
+	c := m.Cell("", "", func() Standing { return Standing{} })
 	for _, kind := range []Message{Event, Event, Tick, Other} {
 		c.Took(kind)
 	}
@@ -264,10 +282,10 @@ func TestReplicasThatAreSetUpDifferentlyAreToldApart(t *testing.T) {
 
 func TestNilTakesEverything(t *testing.T) {
 	var m *Consumer
-	m.Count("", audit.Line{Event: audit.HandoverBegun})
+	m.Count("", "", audit.Line{Event: audit.HandoverBegun})
 	m.Settings("auto", "own", true)
 	m.Request(ActionRead, time.Now(), nil)
-	c := m.Cell("", nil)
+	c := m.Cell("", "", nil)
 	c.Took(Tick)
 	c.Refused(audit.FaultSchema)
 }
@@ -276,8 +294,8 @@ func TestNilTakesEverything(t *testing.T) {
 func TestCountingAllocatesNothing(t *testing.T) {
 	m, _ := fresh()
 	seen, decided := audit.Line{Event: audit.EvidenceSeen}, audit.Line{Event: audit.PortDecided, Decided: "commit"}
-	m.Cell("", nil)
-	if n := testing.AllocsPerRun(100, func() { m.Count("", seen); m.Count("", decided) }); n != 0 {
+	m.Cell("", "", nil)
+	if n := testing.AllocsPerRun(100, func() { m.Count("", "", seen); m.Count("", "", decided) }); n != 0 {
 		t.Errorf("%g allocations", n)
 	}
 }
@@ -287,6 +305,6 @@ func BenchmarkCount(b *testing.B) {
 	line := audit.Line{Event: audit.PortDecided, Decided: "commit"}
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Count("", line)
+		m.Count("", "", line)
 	}
 }

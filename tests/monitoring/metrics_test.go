@@ -40,8 +40,8 @@ func registries() []*prometheus.Registry {
 
 	c := consumer.NewConsumer(one, handover.Drivers(nil))
 	c.Settings("auto", "own", true)
-	c.Cell("", func() consumer.Standing { return consumer.Standing{JournalRead: true} })
-	c.Count("", audit.Line{Event: audit.HandoverEnded, Outcome: string(handover.OutcomeMigrated), Driver: "openvswitch", Figures: map[string]int64{
+	c.Cell("", "", func() consumer.Standing { return consumer.Standing{JournalRead: true} })
+	c.Count("", "", audit.Line{Event: audit.HandoverEnded, Outcome: string(handover.OutcomeMigrated), Driver: "openvswitch", Figures: map[string]int64{
 		"lead_ms": 1, "would_lead_suspended_ms": 1, "would_lead_resumed_ms": 1, "pause_to_active_ms": 1, "pause_to_nova_ms": 1, "reaction_ms": 1,
 	}})
 	publisher.NewPublisher(two).Backlog(func() (int, time.Duration) { return 0, 0 })
@@ -171,7 +171,7 @@ func TestEveryLabelThatIsAskedForIsThere(t *testing.T) {
 	all := exported(t)
 	selector := regexp.MustCompile(`\b(earlybind_[a-z_]+)\{([^}]*)\}`)
 	matcher := regexp.MustCompile(`([a-z_]+)\s*(=~|!~|!=|=)\s*\\?"([^"\\]*)\\?"`)
-	free := []string{"job", "instance", "cell", "driver", "version", "le"} // and their values
+	free := []string{"job", "instance", "cell", "share", "driver", "version", "le"} // and their values
 	found := 0
 	for _, file := range []string{alertRules, alertTests, dashboard} {
 		for _, s := range selector.FindAllStringSubmatch(read(t, file), -1) {
