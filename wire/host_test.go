@@ -100,7 +100,7 @@ func TestRoutingKeys(t *testing.T) {
 	for got, want := range map[string]string{
 		event.RoutingKey():  "libvirt.compute1.example.org.suspended." + guest,
 		states.RoutingKey(): "libvirt.compute1.example.org.states",
-		TickKey("q"):   "consumer.tick.q",
+		TickKey("q"):        "consumer.tick.q",
 	} {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)

@@ -59,7 +59,7 @@ func TestRabbitMQAbsentConsumerFillsNothing(t *testing.T) {
 			must(t, err)
 			body := make([]byte, size)
 			for i := range sent {
-				publish(t, ch, wire.ExchangeEvents, "fill", amqp.Publishing{MessageId: strconv.Itoa(i), Body: body})
+				publish(t, ch, wire.ExchangeEvents, "libvirt.fill", amqp.Publishing{MessageId: strconv.Itoa(i), Body: body})
 			}
 			eventually(t, "the queue to keep to its limit", func() (bool, error) {
 				return ready(t, ch, "earlybind") <= limit/size, nil
