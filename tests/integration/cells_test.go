@@ -76,7 +76,7 @@ func TestRabbitMQCells(t *testing.T) {
 
 	// The first cell's broker lets nobody in any more; the second goes on.
 	one.api(http.MethodDelete, "permissions/"+one.vhost+"/earlybind", nil, nil)
-	for _, r := range []*replica{a, b} {
+	for _, r := range []*replica{b, a} { // who stands by first: it would take over, and be refused
 		one.closeNamed(one.connection("earlybind-consumer " + r.name))
 	}
 	b.await("consumer.lost", "broker", one.name)
