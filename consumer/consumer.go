@@ -33,7 +33,7 @@ type Consumer struct {
 	metrics  *metrics.Cell
 	serving  atomic.Pointer[session] // nil while there is none
 
-	refusals sync.Map // reason -> true: each is said once
+	refusals refusals
 	// journalFull: the journal took nothing when last written to.
 	journalFull atomic.Bool
 	doubts      doubts
@@ -113,6 +113,31 @@ func (c *Consumer) giveUp(err error) {
 	}
 }
 
+// maxRefusals bounds how many refusals are said and remembered: a host that has been broken
+// into chooses in whose name it speaks.
+const maxRefusals = 1000
+
+// refusals are the reasons that were said.
+type refusals struct {
+	mu   sync.Mutex
+	said map[string]bool
+}
+
+// first tells whether a reason is to be said: once each, and no more than there is room for.
+// last: it is the last one.
+func (r *refusals) first(reason string) (yes, last bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said[reason] || len(r.said) >= maxRefusals {
+		return false, false
+	}
+	if r.said == nil {
+		r.said = map[string]bool{}
+	}
+	r.said[reason] = true
+	return true, len(r.said) == maxRefusals
+}
+
 // refuse counts a message whose sender is not believed, and says so once per reason.
 // Every share refuses it; one of them counts it and says so.
 func (c *Consumer) refuse(reason error) {
@@ -120,7 +145,13 @@ func (c *Consumer) refuse(reason error) {
 		return
 	}
 	c.metrics.Refused(kindOf(reason))
-	if _, said := c.refusals.LoadOrStore(reason.Error(), true); !said {
-		c.log.Record(audit.Line{Event: audit.HostRefused, Kind: kindOf(reason), Why: reason.Error(), Decided: "its messages are dropped"})
+	yes, last := c.refusals.first(reason.Error())
+	if !yes {
+		return
 	}
+	line := audit.Line{Event: audit.HostRefused, Kind: kindOf(reason), Why: reason.Error(), Decided: "its messages are dropped"}
+	if last {
+		line.Decided += "; whatever else is refused from now on is only counted"
+	}
+	c.log.Record(line)
 }

@@ -3,6 +3,7 @@ package consumer
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"strings"
@@ -147,6 +148,22 @@ func TestARefusalIsSaidOnce(t *testing.T) {
 	c.refuse(errors.New("two"))
 	if got := strings.Count(b.String(), "\n"); got != 2 {
 		t.Errorf("%d lines: %s", got, b)
+	}
+}
+
+// A host that has been broken into can speak in the name of any number of others.
+func TestRefusalsAreBounded(t *testing.T) {
+	b := &strings.Builder{}
+	c := New(defaults(), nil, true, audit.New(b, 0, "r"), "r")
+	for i := range 3 * maxRefusals {
+		c.refuse(fmt.Errorf("a message for host %d", i))
+	}
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if len(lines) != maxRefusals || len(c.refusals.said) != maxRefusals {
+		t.Errorf("%d lines, %d remembered", len(lines), len(c.refusals.said))
+	}
+	if last := lines[len(lines)-1]; !strings.Contains(last, "is only counted") || strings.Contains(lines[0], "is only counted") {
+		t.Errorf("%s", last)
 	}
 }
 

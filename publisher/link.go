@@ -72,10 +72,6 @@ type amqpLink struct {
 	closed  sync.Once
 }
 
-// queueName is the name of a host's queue for requests. The host's RabbitMQ user
-// has the right to it and to no other.
-func queueName(host string) string { return "earlybind-publisher." + host }
-
 // dialAMQP opens real sessions.
 func dialAMQP(s Settings) dialer {
 	return func(ctx context.Context) (link, error) {
@@ -113,7 +109,7 @@ func open(conn *amqp.Connection, s Settings) (*amqpLink, error) {
 			return nil, fmt.Errorf("exchange %s (the consumer declares it): %w", exchange, err)
 		}
 	}
-	requests, err := takeOverQueue(ch, queueName(s.Host))
+	requests, err := takeOverQueue(ch, wire.PublisherQueue(s.Host))
 	if err != nil {
 		return nil, err
 	}

@@ -3,19 +3,14 @@ package publisher
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/publisher/ovs"
+	"github.com/earlybind/earlybind/wire"
 )
-
-// maxHost keeps the longest routing key, "libvirt.<host>.<event>.<UUID>", under
-// AMQP's 255 bytes.
-const maxHost = 190
 
 // Settings are the environment variables of the publisher (prefix EARLYBIND_);
 // config.Load fills them.
@@ -41,11 +36,8 @@ type Settings struct {
 func (s Settings) Validate() error {
 	faults := []error{s.Settings.Validate()}
 	fault := func(format string, a ...any) { faults = append(faults, fmt.Errorf(format, a...)) }
-	if strings.ContainsAny(s.Host, "*#") || strings.ContainsFunc(s.Host, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
-		fault("EARLYBIND_HOST must not hold spaces, * or #: it is part of routing keys")
-	}
-	if s.Host == "" || len(s.Host) > maxHost {
-		fault("EARLYBIND_HOST must have 1 to %d bytes", maxHost)
+	if err := wire.CheckHost(s.Host); err != nil {
+		fault("EARLYBIND_HOST %w", err)
 	}
 	if s.LibvirtURI == "" {
 		fault("EARLYBIND_LIBVIRT_URI must not be empty")

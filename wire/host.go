@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // SchemaVersion is the version of earlybind's own payloads. A reader that meets
@@ -141,6 +142,26 @@ type StatesRequest struct {
 
 // PublisherID is the publisher_id of a host's publisher.
 func PublisherID(host string) string { return publisherPrefix + host }
+
+// PublisherQueue is the name of a host's queue for requests. The host's RabbitMQ user has
+// the right to it and to no other.
+func PublisherQueue(host string) string { return "earlybind-publisher." + host }
+
+// maxHost keeps the longest routing key, "libvirt.<host>.<event>.<UUID>", under AMQP's 255
+// bytes.
+const maxHost = 190
+
+// CheckHost tells what is wrong with a host's name, for a sentence that begins with what
+// named it; nil if nothing is.
+func CheckHost(host string) error {
+	if host == "" || len(host) > maxHost {
+		return fmt.Errorf("must have 1 to %d bytes", maxHost)
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '*' || r == '#' }) {
+		return errors.New("must not hold spaces, * or #: it is part of routing keys")
+	}
+	return nil
+}
 
 // IsHostMessage tells whether a notification comes from a publisher of
 // earlybind, by its event type.

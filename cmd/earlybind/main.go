@@ -30,6 +30,7 @@ const usage = `earlybind looks into live migrations as earlybind's consumer sees
   earlybind audit FILE...  tell what a consumer's log says: what happened, what ended wrong, what was gained
   earlybind doctor         find ports whose bindings are not where their guest is, and mend them
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did
+  earlybind rights HOST... print the commands that make earlybind's RabbitMQ users, with no more rights than they need
   earlybind record FILE    record what a consumer would read off RabbitMQ, without tokens and names
 
 "earlybind COMMAND -h" lists a command's options. Recordings to begin with are in recordings/:
@@ -49,7 +50,7 @@ func main() {
 // run runs a command and gives the exit code.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"audit": auditLogs, "doctor": examine, "record": record, "replay": replayFile,
+		"audit": auditLogs, "doctor": examine, "record": record, "replay": replayFile, "rights": printRights,
 	}
 	switch {
 	case len(args) == 0:
