@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
@@ -291,7 +292,8 @@ func (r *registry) review(j *journal) {
 
 // look reads a port of the journal. One that is right where its guest runs alone,
 // that is gone or that is another's by now, is settled. One that is found wrong
-// twice in a row is mended as a left-over, unless its rows show a migration.
+// twice in a row is mended as a left-over, unless its rows show a migration. Where the
+// guest is on no host, as it has died, only what a restore has forgotten is deleted.
 func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool) {
 	settle := j.settler(e.Port, r.tools.clock())
 	call, cancel := context.WithTimeout(r.ctx, requestTimeout)
@@ -306,6 +308,8 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 			line.Outcome = rightness(p, host)
 		}
 	}
+	forgotten, isForgotten := rollback.Forgotten(p)
+	isForgotten = isForgotten && err == nil && !alone
 	gone := errors.Is(err, port.ErrGone) || err == nil && p.Device != e.Instance
 	if gone {
 		line.Outcome = "gone"
@@ -319,7 +323,21 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 		case r.leftOvers <- found{e.Instance, handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}}:
 		case <-r.ctx.Done():
 		}
+	case isForgotten && writes(r.tools.settings) && j.stillWrong(e.Port, forgotten.Host) && r.tools.may():
+		line := audit.Line{
+			Event: audit.PortWritten, Handover: line.Handover, Port: e.Port, Host: forgotten.Host, Decided: rollback.Delete.String(),
+			Why: "a restore has made this row and not deleted it", Outcome: "answered",
+		}
+		if line.Err = r.tools.neutron.Delete(binding.OnlyIf(call, r.tools.may), e.Port, forgotten.Host); line.Err != nil {
+			line.Outcome = "failed"
+		}
+		r.tools.audit(line)
 	}
+}
+
+// writes tells whether repair may change anything at all.
+func writes(s handover.Settings) bool {
+	return s.Repair == handover.RepairAll || s.Repair == handover.RepairOwn && s.Policy != handover.PolicyObserve
 }
 
 // inMigration tells whether a port stands as it does while its guest migrates from
@@ -338,6 +356,9 @@ func settled(p port.Port, host string) (bool, string) {
 	}
 	if row, _ := p.Row(host); rollback.Made(row) {
 		return false, "the row still carries the mark of a restore"
+	}
+	if row, ok := rollback.Forgotten(p); ok {
+		return false, "a row that a restore has made is left on " + row.Host
 	}
 	return true, ""
 }

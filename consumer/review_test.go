@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -96,7 +97,7 @@ func TestTheJournalIsReviewed(t *testing.T) {
 	})
 	owed := prepared("p1")
 	owed.Rows[0].Profile = map[string]any{rollback.MadeHere: src}
-	for name, p := range map[string]*port.Port{"committed": committed("p1"), "owed": owed} {
+	for name, p := range map[string]*port.Port{"committed": committed("p1"), "owed": owed, "a row is left": forgotten()} {
 		review(t, p, onSource, func(s *stage, settled int) {
 			select {
 			case f := <-s.r.leftOvers:
@@ -126,6 +127,47 @@ func TestTheJournalIsReviewed(t *testing.T) {
 			t.Error("of a guest whose rows show a migration")
 		}
 	})
+}
+
+// forgotten is a port whose restore was cut off before its last step.
+func forgotten() *port.Port {
+	p := prepared("p1")
+	p.Rows[0].Profile, p.Rows[1].Profile = nil, map[string]any{rollback.MadeHere: dst}
+	return p
+}
+
+// Found by chaos: the guest had died on the source, and an hour-old notification cut off
+// the restore before its last step. Nobody lists a guest that is dead.
+func TestWhatARestoreHasForgottenIsDeletedAlsoOfAGuestThatIsDead(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*stage)
+		want   []string
+	}{
+		"the guest is dead":        {func(*stage) {}, []string{"delete p1 compute2"}},
+		"it may not":               {func(s *stage) { s.tools.settings.Policy = handover.PolicyObserve }, nil},
+		"the lease is lost":        {func(s *stage) { s.tools.may = func() bool { return false } }, nil},
+		"not bound on the source":  {func(s *stage) { s.neutron.ports["p1"].Rows[0].VIFType = "unbound" }, nil},
+		"a migration is announced": {func(s *stage) { s.neutron.ports["p1"].Rows[0].Profile = map[string]any{port.MigratingTo: dst} }, nil},
+		"Nova's row":               {func(s *stage) { s.neutron.ports["p1"].Rows[1].Profile = nil }, nil},
+		"a copy of Nova's":         {func(s *stage) { s.neutron.ports["p1"].Rows[1].Profile = map[string]any{rollback.MadeHere: src} }, nil},
+	} {
+		act(t, newNeutron(forgotten()), func(t *testing.T, s *stage) {
+			s.tools.settings.Repair = handover.RepairOwn
+			c.change(s)
+			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() {}, func() {})
+			s.r.review(s.tools.journal)
+			synctest.Wait()
+			if got := s.neutron.writes(); len(got) != 0 {
+				t.Errorf("%s: %q at the first look", name, got)
+			}
+			pass(reviewEvery)
+			s.r.review(s.tools.journal)
+			synctest.Wait()
+			if got := s.neutron.writes(); !slices.Equal(got, c.want) {
+				t.Errorf("%s: %q, want %q", name, got, c.want)
+			}
+		})
+	}
 }
 
 // Of a guest that was deleted, or is stopped, no host tells any more.

@@ -19,6 +19,23 @@ const MadeHere = "earlybind_restore"
 // host (nova/network/neutron.py, bind_ports_to_host).
 func Made(r port.Row) bool { return r.Profile[MadeHere] == r.Host }
 
+// Forgotten gives a row that a restore has made and not deleted, of a port that is right
+// elsewhere: one ACTIVE row, bound, which announces no migration. It is nobody's, wherever
+// the guest is, and in the way of the next migration to its host, which Nova gives up with
+// 409.
+func Forgotten(p port.Port) (port.Row, bool) {
+	active, ok := p.Active()
+	if !ok || p.ActiveRows() != 1 || !active.Bound() || active.MigratingTo() != "" || Made(active) {
+		return port.Row{}, false
+	}
+	for _, r := range p.Rows {
+		if !r.Active && Made(r) {
+			return r, true
+		}
+	}
+	return port.Row{}, false
+}
+
 // allocation is the profile's key of a row that holds resources of its host
 // (QoS bandwidth, nova/network/constants.py): it cannot be made elsewhere.
 const allocation = "allocation"
