@@ -59,6 +59,8 @@ type actor struct {
 	inbox    chan message
 	results  chan func() // what workers and arms have found, run by the actor
 	core     *handover.Instance
+	// stir tells one who has no goroutine for each actor that something waits; may be nil.
+	stir func()
 
 	// of the handover that goes on
 	about    audit.Handover
@@ -294,7 +296,14 @@ func (a *actor) post(ofHandover context.Context, result func()) {
 	}
 	select {
 	case a.results <- current:
+		a.stirs()
 	case <-ofHandover.Done():
+	}
+}
+
+func (a *actor) stirs() {
+	if a.stir != nil {
+		a.stir()
 	}
 }
 

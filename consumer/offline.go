@@ -25,6 +25,8 @@ type Offline struct {
 	registry *registry
 	stop     context.CancelFunc
 	record   func(audit.Line)
+	// stirred are the instances that something waits for.
+	stirred map[string]*actor
 }
 
 // NewOffline makes a consumer that acts on neutron. record is told of every line of the
@@ -33,7 +35,7 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 	journal := newJournal(func(context.Context, wire.JournalEntry) error { return nil })
 	journal.complete()
 	ctx, stop := context.WithCancel(context.Background())
-	o := &Offline{settings: s, stop: stop, record: record}
+	o := &Offline{settings: s, stop: stop, record: record, stirred: map[string]*actor{}}
 	o.registry = newRegistry(ctx, &tools{
 		neutron: neutron,
 		audit:   record,
@@ -50,8 +52,10 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 		unknownWatch: unknownWatch,
 		upWithin:     s.UpWithin,
 	})
-	o.registry.run = func(*actor) {} // Settle does
-	o.registry.searching = nil       // a search waits here until the end: there is nothing to find
+	o.registry.run = func(a *actor) { // what Settle has to do
+		a.stir = func() { o.stirred[a.instance] = a }
+	}
+	o.registry.searching = nil // a search waits here until the end: there is nothing to find
 	return o
 }
 
@@ -75,13 +79,23 @@ func (o *Offline) Deliver(exchange, userID string, redelivered bool, body []byte
 	o.registry.take(m, fresh, redelivered, func() {})
 }
 
+// Tell takes in what was read off a message: a [wire.NovaEvent], [wire.HostEvent] or
+// [wire.HostStates]. queued is for how long it has waited in the queue.
+func (o *Offline) Tell(read any, queued time.Duration) {
+	fresh := func(e wire.HostEvent) time.Duration { return o.settings.freshFor(e, queued) }
+	o.registry.take(read, fresh, false, func() {})
+}
+
 // Settle has every instance take what waits for it, and tells whether anything did. It
 // is to be called before time moves on.
 func (o *Offline) Settle() bool {
 	worked := false
-	for _, a := range o.actors() {
-		for a.takeWaiting(o.registry.ctx) {
-			worked = true
+	for len(o.stirred) > 0 {
+		for _, a := range inOrder(o.stirred) {
+			delete(o.stirred, a.instance)
+			for a.takeWaiting(o.registry.ctx) {
+				worked = true
+			}
 		}
 	}
 	return worked
@@ -105,26 +119,37 @@ func (a *actor) takeWaiting(ctx context.Context) bool {
 	}
 }
 
-// Tidy is to be called every minute: it ends handovers that have been silent for long.
+// Tidy is to be called every minute: it ends handovers that have been silent for long,
+// and forgets instances that have had none for long.
 func (o *Offline) Tidy() {
-	for _, a := range o.actors() {
+	for _, a := range inOrder(o.registry.actors) {
 		a.tidy(o.registry.ctx)
 	}
+	o.registry.sweep()
 }
 
 // Idle tells that no handover goes on.
-func (o *Offline) Idle() bool {
-	return !slices.ContainsFunc(o.actors(), func(a *actor) bool { return a.core.Current() != nil })
+func (o *Offline) Idle() bool { return o.Handovers() == 0 }
+
+// Handovers tells how many go on.
+func (o *Offline) Handovers() int {
+	count := 0
+	for _, a := range o.registry.actors {
+		if a.core.Current() != nil {
+			count++
+		}
+	}
+	return count
 }
 
 // Stop ends what goes on: the tasks return at their next wait.
 func (o *Offline) Stop() { o.stop() }
 
-// actors are in a fixed order, so that every run is the same.
-func (o *Offline) actors() []*actor {
+// inOrder gives actors in a fixed order, so that every run is the same.
+func inOrder(actors map[string]*actor) []*actor {
 	var ordered []*actor
-	for _, instance := range slices.Sorted(maps.Keys(o.registry.actors)) {
-		ordered = append(ordered, o.registry.actors[instance])
+	for _, instance := range slices.Sorted(maps.Keys(actors)) {
+		ordered = append(ordered, actors[instance])
 	}
 	return ordered
 }

@@ -296,7 +296,7 @@ func (r *registry) review(j *journal) {
 // guest is on no host, as it has died, only what a restore has forgotten is deleted.
 func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool) {
 	settle := j.settler(e.Port, r.tools.clock())
-	call, cancel := context.WithTimeout(r.ctx, requestTimeout)
+	call, cancel := r.tools.time.WithTimeout(r.ctx, requestTimeout)
 	defer cancel()
 	p, err := r.tools.neutron.Read(call, e.Port)
 	line := audit.Line{Event: audit.PortVerified, Handover: audit.Handover{Instance: e.Instance}, Port: e.Port, Host: host, Why: "the journal: " + e.Why, Err: err}
@@ -413,6 +413,7 @@ func (r *registry) tell(a *actor, m message) {
 	a.idleAt.Store(0) // so that sweep does not forget it before it has taken this
 	select {
 	case a.inbox <- m:
+		a.stirs()
 	case <-r.ctx.Done():
 	}
 }

@@ -108,7 +108,7 @@ func (w *worker) tellAgain(ctx context.Context, host string) bool {
 	row, _ := p.Row(host)
 	line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: host, Decided: "tell the agent again", Why: "the rows are right and the port is " + p.Status, Outcome: "answered"}
 	began := w.tools.clock()
-	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	call, cancel := w.tools.time.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
 	line.Err = w.tools.neutron.SetProfile(call, w.port, rollback.Mark(row), p.Revision)
 	line.Took = w.tools.clock() - began

@@ -85,7 +85,7 @@ type tools struct {
 func (t *tools) insist(ctx context.Context, line audit.Line, ask func(context.Context) error) bool {
 	wait := broker.Backoff()
 	for {
-		call, cancel := context.WithTimeout(ctx, requestTimeout)
+		call, cancel := t.time.WithTimeout(ctx, requestTimeout)
 		err := ask(call)
 		cancel()
 		switch {
@@ -167,7 +167,7 @@ func (w *worker) commit(ctx context.Context) {
 	sent := w.tools.clock()
 	// Its answer is waited for even when the session ends meanwhile: Neutron
 	// finishes a request whose client has gone away.
-	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	call, cancel := w.tools.time.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= w.aim.Deadline && w.stands(ctx) })
 	err := w.tools.neutron.Activate(call, w.port, host)
 	cancel()
@@ -227,7 +227,7 @@ func (w *worker) leave(why string) {
 }
 
 func (w *worker) read(ctx context.Context) (port.Port, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := w.tools.time.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return w.tools.neutron.Read(ctx, w.port)
 }

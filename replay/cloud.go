@@ -11,6 +11,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/simulated/neutron"
 	"github.com/earlybind/earlybind/simulated/nova"
@@ -22,7 +23,7 @@ const writeTakes = 160 * time.Millisecond
 
 // cloud is the Neutron and the Nova of a replay.
 type cloud struct {
-	clock   *virtual
+	clock   *clock.Virtual
 	neutron *neutron.Neutron
 	// written is told of every write when it has its effect.
 	written func(who, method, path, port string, status int)
@@ -32,7 +33,7 @@ type cloud struct {
 
 // newCloud makes a cloud in which every instance of the migrations has its ports, bound
 // where its first one begins.
-func newCloud(c *virtual, all []*migration, written func(who, method, path, port string, status int)) *cloud {
+func newCloud(c *clock.Virtual, all []*migration, written func(who, method, path, port string, status int)) *cloud {
 	var hosts []string
 	for _, m := range all {
 		hosts = append(hosts, m.Source, m.Destination)
@@ -118,7 +119,7 @@ func (c *cloud) play(m *migration, note func(what string)) {
 			if s.at == never {
 				continue
 			}
-			c.clock.Wait(ctx, max(0, origin+s.at-c.clock.now), nil)
+			c.clock.Wait(ctx, max(0, origin+s.at-c.clock.Now()), nil)
 			if m.RequestID == "" && s.name != "" {
 				note(s.name)
 			}

@@ -9,16 +9,6 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// What Nova does at which time where the recording has no notification of it. Seen on
-// Nova 26.2.2 and 31.0.0; where a range was seen, its middle.
-const (
-	conductorToPre = 500 * time.Millisecond // from the INACTIVE rows to pre.start, 0.3-0.7 s
-	preToStarted   = 300 * time.Millisecond // from pre.start to the destination's STARTED
-	leftToPost     = 300 * time.Millisecond // Nova asks libvirt every 0.5 s
-	postToFinish   = 700 * time.Millisecond // it cleans up on the source first
-	failedToNova   = 150 * time.Millisecond // from the driver's failure to _rollback.start, 80-210 ms
-)
-
 // migration is a live migration as a recording shows it, and when Nova does its part in
 // it. Times are from the recording's beginning; never is that of what does not happen.
 type migration struct {
@@ -87,7 +77,7 @@ func (s *survey) read(m recording.Message) {
 func (s *survey) begin(instance string, at time.Duration) *migration {
 	m := &migration{
 		Migration: nova.Migration{Instance: instance},
-		rows:      at - conductorToPre, setUp: at, early: never, post: never, finish: never, rollback: never,
+		rows:      at - nova.ConductorToPre, setUp: at, early: never, post: never, finish: never, rollback: never,
 	}
 	s.found = append(s.found, m)
 	s.current[instance] = m
@@ -113,7 +103,7 @@ func (s *survey) nova(e wire.NovaEvent, at time.Duration) {
 		m.Source, m.Destination = e.PayloadHost, e.PublisherHost
 	case wire.NovaPost:
 		if !e.Ended {
-			m.post, m.finish = at, max(m.finish, at+postToFinish)
+			m.post, m.finish = at, max(m.finish, at+nova.PostToFinish)
 		}
 	case wire.NovaPostDest:
 		if !e.Ended {
@@ -132,7 +122,7 @@ func (s *survey) event(e wire.HostEvent, at time.Duration) {
 	m := s.current[e.Instance]
 	if e.Event == wire.Started && e.Detail == wire.Migrated {
 		if m == nil || m.concluded || m.Destination != "" && m.Destination != e.Host {
-			m = s.begin(e.Instance, at-preToStarted)
+			m = s.begin(e.Instance, at-nova.PreToStarted)
 			m.Source = s.runsOn[e.Instance]
 		}
 		m.Destination = e.Host
@@ -167,7 +157,7 @@ func (s *survey) source(m *migration, e wire.HostEvent, at time.Duration) {
 		m.early = at // handle_lifecycle_event (nova/compute/manager.py)
 	case e.Event == wire.Stopped && e.Detail == wire.Migrated:
 		s.runsOn[m.Instance] = m.Destination
-		s.conclude(m, &m.post, at+leftToPost)
+		s.conclude(m, &m.post, at+nova.LeftToPost)
 	case e.Event == wire.Resumed && m.paused, e.Event == wire.Stopped:
 		s.failed(m, at)
 	}
@@ -175,7 +165,7 @@ func (s *survey) source(m *migration, e wire.HostEvent, at time.Duration) {
 
 func (s *survey) failed(m *migration, at time.Duration) {
 	s.runsOn[m.Instance] = m.Source
-	s.conclude(m, &m.rollback, at+failedToNova)
+	s.conclude(m, &m.rollback, at+nova.FailedToNova)
 }
 
 // conclude sets when Nova does what follows from a host's word, unless Nova itself has
@@ -190,7 +180,7 @@ func (s *survey) conclude(m *migration, when *time.Duration, at time.Duration) {
 	}
 	*when = at
 	if when == &m.post {
-		m.finish = at + postToFinish
+		m.finish = at + nova.PostToFinish
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/broker"
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/recording"
 	"github.com/earlybind/earlybind/wire"
@@ -49,11 +50,11 @@ type Options struct {
 // Run replays a recording and tells each handover's story, in the order in which they
 // began. The error is the context's, which ends a replay.
 func Run(ctx context.Context, h recording.Header, messages []recording.Message, o Options) ([]Story, error) {
-	clock := newVirtual()
-	told := newChronicle(clock, o.Follow)
+	now := clock.NewVirtual()
+	told := newChronicle(now, o.Follow)
 	all := migrations(h, messages)
 	ports := map[string]string{} // port to instance
-	cloud := newCloud(clock, all, func(who, method, path, port string, status int) {
+	cloud := newCloud(now, all, func(who, method, path, port string, status int) {
 		told.request(ports[port], who, timeline.OfRequest(method, path, port, status))
 	})
 	defer cloud.neutron.Close()
@@ -71,17 +72,17 @@ func Run(ctx context.Context, h recording.Header, messages []recording.Message, 
 	record := told.line
 	if o.Audit != nil {
 		record = func(l audit.Line) {
-			o.Audit(clock.now-origin, l)
+			o.Audit(now.Now()-origin, l)
 			told.line(l)
 		}
 	}
-	offline := consumer.NewOffline(settings(h, o), consumer.NewNeutron(cloud.client(timeline.ByEarlybind)), true, clock, record)
-	r := &run{clock: clock, cloud: cloud, offline: offline, told: told, messages: messages, speed: o.Speed}
+	offline := consumer.NewOffline(settings(h, o), consumer.NewNeutron(cloud.client(timeline.ByEarlybind)), true, now, record)
+	r := &run{clock: now, cloud: cloud, offline: offline, told: told, messages: messages, speed: o.Speed}
 	r.deliverNext()
 	r.tidy()
 	err := r.until(ctx)
 	offline.Stop()
-	for clock.step() { // what waited on the consumer's context returns
+	for now.Step() { // what waited on the consumer's context returns
 	}
 	stories := told.close(func(instance string) []string {
 		var rows []string
@@ -105,7 +106,7 @@ func settings(h recording.Header, o Options) consumer.Settings {
 
 // run is a replay that goes on.
 type run struct {
-	clock    *virtual
+	clock    *clock.Virtual
 	cloud    *cloud
 	offline  *consumer.Offline
 	told     *chronicle
@@ -119,7 +120,7 @@ func (r *run) deliverNext() {
 		return
 	}
 	m := r.messages[0]
-	r.clock.at(origin+m.At(), func() {
+	r.clock.At(origin+m.At(), func() {
 		r.messages = r.messages[1:]
 		if m.Unreadable == nil {
 			r.hear(m)
@@ -141,22 +142,22 @@ func (r *run) hear(m recording.Message) {
 }
 
 func (r *run) tidy() {
-	r.clock.at(r.clock.now+time.Minute, func() { r.offline.Tidy(); r.tidy() })
+	r.clock.At(r.clock.Now()+time.Minute, func() { r.offline.Tidy(); r.tidy() })
 }
 
 // until goes on until all is delivered, Nova is done and no handover goes on.
 func (r *run) until(ctx context.Context) error {
 	for {
-		for r.offline.Settle() || r.clock.step() {
+		for r.offline.Settle() || r.clock.Step() {
 		}
-		next, ok := r.clock.next()
+		next, ok := r.clock.Next()
 		if !ok || len(r.messages) == 0 && r.cloud.playing == 0 && r.offline.Idle() {
 			return nil
 		}
-		if err := r.pass(ctx, next-r.clock.now); err != nil {
+		if err := r.pass(ctx, next-r.clock.Now()); err != nil {
 			return err
 		}
-		r.clock.now = next
+		r.clock.Advance(next)
 	}
 }
 

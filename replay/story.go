@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/timeline"
 	"github.com/earlybind/earlybind/recording"
 )
@@ -57,20 +58,20 @@ func (s Story) String() string {
 
 // chronicle puts what happens into stories.
 type chronicle struct {
-	clock   *virtual
+	clock   *clock.Virtual
 	follow  func(at time.Duration, instance, who, what string) // may be nil
 	pending map[string][]happened                              // by instance, since its last handover
 	open    map[string]*Story                                  // by instance, its last
 	stories []*Story
 }
 
-func newChronicle(c *virtual, follow func(at time.Duration, instance, who, what string)) *chronicle {
+func newChronicle(c *clock.Virtual, follow func(at time.Duration, instance, who, what string)) *chronicle {
 	return &chronicle{clock: c, follow: follow, pending: map[string][]happened{}, open: map[string]*Story{}}
 }
 
 // note adds a moment of an instance.
 func (c *chronicle) note(instance, who, what string) {
-	h := happened{c.clock.now, who, what}
+	h := happened{c.clock.Now(), who, what}
 	if c.follow != nil {
 		c.follow(h.at-origin, instance, who, what)
 	}
@@ -86,7 +87,7 @@ func (c *chronicle) request(instance, who, what string) {
 	c.note(instance, who, what)
 	s := c.open[instance]
 	if s != nil && s.Outcome == "" && who == timeline.ByEarlybind && what == "PUT port bindings/"+s.Destination+"/activate: 200" {
-		s.committedAt = c.clock.now + writeTakes/2 // when it is answered
+		s.committedAt = c.clock.Now() + writeTakes/2 // when it is answered
 	}
 }
 
@@ -94,7 +95,7 @@ func (c *chronicle) request(instance, who, what string) {
 func (c *chronicle) simulated(instance, what string) {
 	c.note(instance, "nova (simulated)", what)
 	if s := c.open[instance]; s != nil && what == stepPost && s.committedAt > 0 {
-		s.simulatedLead = c.clock.now - s.committedAt
+		s.simulatedLead = c.clock.Now() - s.committedAt
 	}
 }
 
@@ -124,7 +125,7 @@ func (c *chronicle) line(l audit.Line) {
 		s.Outcome, s.Figures = l.Outcome, l.Figures
 	}
 	if s.pausedAt == 0 && (l.Phase == "paused" || l.Phase == "postcopy") {
-		s.pausedAt = c.clock.now
+		s.pausedAt = c.clock.Now()
 	}
 }
 
@@ -134,7 +135,7 @@ func (c *chronicle) begin(instance string) {
 	before := c.pending[instance]
 	delete(c.pending, instance)
 	if last := c.open[instance]; last != nil {
-		i := slices.IndexFunc(last.happened, func(h happened) bool { return h.at >= c.clock.now-prelude })
+		i := slices.IndexFunc(last.happened, func(h happened) bool { return h.at >= c.clock.Now()-prelude })
 		if i >= 0 {
 			before = slices.Clone(last.happened[i:])
 			last.happened = last.happened[:i]

@@ -112,7 +112,7 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 	var refused int // rows that Neutron would not make on the destination
 	for {
 		var asked time.Duration // by Neutron, to wait
-		p, err := read(ctx, n, id)
+		p, err := read(ctx, now, n, id)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %s", ctx.Err(), why)
 		}
@@ -143,7 +143,7 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 					return ErrStopped
 				}
 				start := now.Now()
-				err := take(ctx, n, o.Journal, p, step)
+				err := take(ctx, now, n, o.Journal, p, step)
 				why = step.Why
 				if errors.Is(err, ErrRefused) && step.Action == Create && step.Host == destination {
 					refused++
@@ -169,8 +169,8 @@ func Restore(ctx context.Context, n Neutron, id, source, destination string, o O
 	}
 }
 
-func read(ctx context.Context, n Neutron, id string) (port.Port, error) {
-	ctx, cancel := context.WithTimeout(ctx, callBound)
+func read(ctx context.Context, c clock.Clock, n Neutron, id string) (port.Port, error) {
+	ctx, cancel := c.WithTimeout(ctx, callBound)
 	defer cancel()
 	return n.Read(ctx, id)
 }
@@ -178,8 +178,8 @@ func read(ctx context.Context, n Neutron, id string) (port.Port, error) {
 // take sends one request and waits for its answer even when the roll-back is to
 // end meanwhile: Neutron finishes a request whose client has gone away, and the
 // next writer had better not meet it.
-func take(ctx context.Context, n Neutron, j Journal, p port.Port, s Step) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callBound)
+func take(ctx context.Context, c clock.Clock, n Neutron, j Journal, p port.Port, s Step) error {
+	ctx, cancel := c.WithTimeout(context.WithoutCancel(ctx), callBound)
 	defer cancel()
 	switch s.Action {
 	case WriteDown:

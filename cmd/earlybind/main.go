@@ -1,5 +1,5 @@
 // The program earlybind tells what a consumer's audit log says, records what a consumer
-// would read, and replays recordings.
+// would read, replays recordings, and simulates a cloud.
 package main
 
 import (
@@ -22,7 +22,7 @@ const (
 	done       = 0
 	failed     = 1
 	wrongUsage = 2
-	notRight   = 3 // of audit and doctor
+	notRight   = 3 // of audit, doctor and simulate
 )
 
 const usage = `earlybind looks into live migrations as earlybind's consumer sees them.
@@ -32,6 +32,7 @@ const usage = `earlybind looks into live migrations as earlybind's consumer sees
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did
   earlybind rights HOST... print the commands that make earlybind's RabbitMQ users, with no more rights than they need
   earlybind record FILE    record what a consumer would read off RabbitMQ, without tokens and names
+  earlybind simulate       run the consumer in a synthetic cloud and print how far it goes
 
 "earlybind COMMAND -h" lists a command's options. Recordings to begin with are in recordings/:
 
@@ -50,7 +51,7 @@ func main() {
 // run runs a command and gives the exit code.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"audit": auditLogs, "doctor": examine, "record": record, "replay": replayFile, "rights": printRights,
+		"audit": auditLogs, "doctor": examine, "record": record, "replay": replayFile, "rights": printRights, "simulate": simulate,
 	}
 	switch {
 	case len(args) == 0:

@@ -33,7 +33,7 @@ func (a API) Ports(ctx context.Context, instance string) ([]port.Port, error) {
 	faults := make([]error, len(found))
 	var wg sync.WaitGroup
 	for i, p := range found {
-		wg.Go(func() { ports[i], faults[i] = a.withRows(ctx, p) })
+		wg.Go(func() { ports[i], faults[i] = a.WithRows(ctx, p) })
 	}
 	wg.Wait()
 	for _, err := range faults {
@@ -80,10 +80,11 @@ func (a API) Read(ctx context.Context, id string) (port.Port, error) {
 	if err != nil {
 		return port.Port{}, err
 	}
-	return a.withRows(ctx, *found)
+	return a.WithRows(ctx, *found)
 }
 
-func (a API) withRows(ctx context.Context, p binding.Port) (port.Port, error) {
+// WithRows reads the rows of a port that was read.
+func (a API) WithRows(ctx context.Context, p binding.Port) (port.Port, error) {
 	rows, err := binding.List(ctx, a.client, p.ID).Extract()
 	if err != nil {
 		return port.Port{}, err

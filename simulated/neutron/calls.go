@@ -70,6 +70,13 @@ func (c *Calls) Requests() []Request {
 	return list
 }
 
+// Forget forgets the calls that came, so that many millions may.
+func (c *Calls) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.log = nil
+}
+
 // Writes are the calls that change something, in the order in which they came.
 func (c *Calls) Writes() []Request {
 	return slices.DeleteFunc(c.Requests(), func(r Request) bool { return r.Method == "GET" })

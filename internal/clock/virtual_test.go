@@ -1,4 +1,4 @@
-package replay
+package clock
 
 import (
 	"context"
@@ -7,27 +7,25 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/earlybind/earlybind/internal/clock"
 )
 
 // drain runs a clock until nothing waits any more for a time, and gives the group's tasks
 // the time to end.
-func drain(v *virtual, tasks *sync.WaitGroup) {
+func drain(v *Virtual, tasks *sync.WaitGroup) {
 	for {
-		for v.step() {
+		for v.Step() {
 		}
-		next, ok := v.next()
+		next, ok := v.Next()
 		if !ok {
 			break
 		}
-		v.now = next
+		v.Advance(next)
 	}
 	tasks.Wait()
 }
 
 func TestTasksRunOneAtATimeInTheOrderOfTheirTimes(t *testing.T) {
-	v, said := newVirtual(), []string{}
+	v, said := NewVirtual(), []string{}
 	var tasks sync.WaitGroup
 	for i, d := range []time.Duration{3 * time.Hour, time.Hour, 2 * time.Hour, time.Hour} {
 		v.Go(&tasks, func() {
@@ -39,7 +37,7 @@ func TestTasksRunOneAtATimeInTheOrderOfTheirTimes(t *testing.T) {
 			}
 		})
 	}
-	v.at(time.Hour, func() { said = append(said, "call") })
+	v.At(time.Hour, func() { said = append(said, "call") })
 	began := time.Now()
 	drain(v, &tasks)
 	want := []string{
@@ -54,17 +52,17 @@ func TestTasksRunOneAtATimeInTheOrderOfTheirTimes(t *testing.T) {
 }
 
 func TestATokenWakes(t *testing.T) {
-	v := newVirtual()
+	v := NewVirtual()
 	var tasks sync.WaitGroup
 	wake := make(chan struct{}, 1)
 	var woken time.Duration
 	v.Go(&tasks, func() {
-		if !v.Wait(t.Context(), clock.Forever, wake) {
+		if !v.Wait(t.Context(), Forever, wake) {
 			t.Error("ended")
 		}
 		woken = v.Now()
 	})
-	v.at(time.Minute, func() { wake <- struct{}{} })
+	v.At(time.Minute, func() { wake <- struct{}{} })
 	drain(v, &tasks)
 	if woken != time.Minute || len(wake) != 0 {
 		t.Errorf("woken at %s, %d tokens left", woken, len(wake))
@@ -72,17 +70,17 @@ func TestATokenWakes(t *testing.T) {
 }
 
 func TestTheEndOfAContextEndsAWait(t *testing.T) {
-	v := newVirtual()
+	v := NewVirtual()
 	var tasks sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := time.Duration(0)
 	v.Go(&tasks, func() {
-		if v.Wait(ctx, clock.Forever, nil) {
+		if v.Wait(ctx, Forever, nil) {
 			t.Error("not ended")
 		}
 		ended = v.Now()
 	})
-	v.at(time.Second, cancel)
+	v.At(time.Second, cancel)
 	drain(v, &tasks)
 	if ended != time.Second {
 		t.Errorf("ended at %s", ended)
@@ -90,7 +88,7 @@ func TestTheEndOfAContextEndsAWait(t *testing.T) {
 }
 
 func TestATimeoutIsADeadlineThatPassesOnThisClock(t *testing.T) {
-	v := newVirtual()
+	v := NewVirtual()
 	var tasks sync.WaitGroup
 	ctx, cancel := v.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
