@@ -53,6 +53,7 @@ func (w way) RoundTrip(r *http.Request) (*http.Response, error) {
 	now := c.clock.Now()
 	if w.who == ours {
 		c.atOnce++
+		c.figures.kinds[asked.kind]++
 		c.figures.mostAtOnce = max(c.figures.mostAtOnce, c.atOnce)
 		defer func() { c.atOnce-- }()
 	}

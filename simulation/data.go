@@ -14,14 +14,15 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// MessageTakes is for how long a message holds the consumer's session: decoding, and
-// handing it to its instance. HandoverTakes is the CPU of a whole handover of one port
-// without Neutron's client, RequestTakes that of one request to Neutron. They are CPU time
-// of this package's benchmarks' kind (consumer, BenchmarkMessage and BenchmarkHandover;
-// docs/scale.md), rounded up, and bound from above: log and in part the other end are in it.
+// What the consumer computes, in CPU time, from above (docs/scale.md has the commands).
+// MessageTakes is for how long a message holds its session: decoding it, and handing it to
+// its instance; BenchmarkMessage of package consumer, with the making of the message.
+// HandoverTakes is a handover of one port without its messages' decoding and without a
+// client of Neutron; BenchmarkHandover. RequestTakes is one request to Neutron: this
+// simulation's own CPU for each, both ends, without sockets and TLS.
 const (
-	MessageTakes  = 150 * time.Microsecond
-	HandoverTakes = 1500 * time.Microsecond
+	MessageTakes  = 200 * time.Microsecond
+	HandoverTakes = 200 * time.Microsecond
 	RequestTakes  = 300 * time.Microsecond
 )
 

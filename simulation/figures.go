@@ -10,6 +10,7 @@ import (
 type figures struct {
 	all, drained group
 	requests     map[string]int           // to Neutron, by who
+	kinds        map[string]int           // of the consumer's
 	busy         map[string]time.Duration // its workers, by who, while migrations begin
 	queued       []time.Duration          // of each request while migrations begin
 	messages     int
@@ -24,7 +25,7 @@ type figures struct {
 
 func newFigures() figures {
 	return figures{
-		requests: map[string]int{}, busy: map[string]time.Duration{}, alarms: map[string]int{}, harms: map[string]int{}, observed: map[string]int{},
+		requests: map[string]int{}, kinds: map[string]int{}, busy: map[string]time.Duration{}, alarms: map[string]int{}, harms: map[string]int{}, observed: map[string]int{},
 		all: newGroup(), drained: newGroup(),
 	}
 }

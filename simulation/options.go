@@ -52,7 +52,7 @@ func (o Options) Validate() error {
 	wrong(len(o.Loads) == 0, "loads are missing")
 	for _, load := range o.Loads {
 		within("a load", load, 0, 100_000)
-		wrong(load == 0 && o.Drain == 0, "a load of 0 needs a drain")
+		wrong(load == 0 && o.Drain <= 0, "a load of 0 needs a drain")
 	}
 	within("hosts", float64(o.Hosts), 2, 100_000)
 	within("ports", float64(o.Ports), 1, 64)

@@ -55,6 +55,8 @@ type Consumer struct {
 	MostRequests   int     `json:"most_requests_at_once"`
 	WritesFailed   int     `json:"writes_failed"`
 	ActivatesAimed int     `json:"activates_decided"`
+	// Requests are what it asks of Neutron, by kind, over the whole run.
+	Requests map[string]int `json:"requests"`
 }
 
 // Group are migrations.
@@ -119,7 +121,7 @@ func told(load float64, with, alone *cloud) Load {
 			Messages: f.messages, PerSecond: float64(f.messages) / seconds, Session: busy.Seconds() / seconds,
 			Cores:     (busy + handovers + requests).Seconds() / seconds,
 			Handovers: f.handovers.area / seconds, MostHandovers: f.handovers.most, MostRequests: f.mostAtOnce,
-			WritesFailed: f.failed, ActivatesAimed: f.decided,
+			WritesFailed: f.failed, ActivatesAimed: f.decided, Requests: f.kinds,
 		},
 		NotEnded: with.left + alone.left,
 		Alarms:   f.alarms, NovaFailed: f.harms, Left: f.observed,

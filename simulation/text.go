@@ -35,6 +35,7 @@ func (l Load) text() string {
 	c := l.Consumer
 	fmt.Fprintf(&b, "  consumer                 %.3g messages/s, its session %.2f %% busy; %.3g cores; handovers at once: mean %.3g, most %d; requests at once: most %d\n",
 		c.PerSecond, 100*c.Session, c.Cores, c.Handovers, c.MostHandovers, c.MostRequests)
+	fmt.Fprintf(&b, "  it asks per migration    %s\n", each(c.Requests, l.All.Migrations))
 	fmt.Fprintf(&b, "  %-34s %7s %9s %9s %9s %9s\n", "milliseconds", "count", "p50", "p95", "p99", "max")
 	row(&b, "any request waits for a worker", n.Queue)
 	row(&b, "the same, with Nova alone", l.Alone.Queue)
@@ -86,6 +87,15 @@ func list(counts map[string]int) string {
 	var parts []string
 	for _, what := range slices.Sorted(maps.Keys(counts)) {
 		parts = append(parts, fmt.Sprintf("%s %d", what, counts[what]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// each gives counts per migration.
+func each(counts map[string]int, migrations int) string {
+	var parts []string
+	for _, what := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%s %.1f", what, float64(counts[what])/float64(max(migrations, 1))))
 	}
 	return strings.Join(parts, ", ")
 }

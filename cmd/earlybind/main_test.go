@@ -46,6 +46,13 @@ func TestCommands(t *testing.T) {
 		{"record", wrongUsage, "", "one FILE is needed"},
 		{"record -h", done, "", "anonymise-hosts"},
 		{"record -for -1m x", wrongUsage, "", "-for must not be negative"},
+		{"simulate -h", done, "", "Neutron's API workers"},
+		{"simulate x", wrongUsage, "", "it takes options only"},
+		{"simulate -load fast -workers 0 -policy fast -hosts 1", wrongUsage, "", `load: "fast" is not a number; policy: a policy is one of observe, resumed, suspended, auto; hosts must be from 2 to 100000, not 1; workers must`},
+		{"simulate -release 2016", wrongUsage, "", `release: "2016" was not measured, only 2025.1 and zed`},
+		{"simulate -latency /nowhere/x", wrongUsage, "", "latency: open /nowhere/x"},
+		{"simulate -load 6 -duration 1m", done, "6 migrations per minute", ""},
+		{"simulate -load 6,12 -duration 20s -json", done, `"migrations_per_minute": 12`, ""},
 		{"record x", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},
 	} {
 		var out, faults bytes.Buffer

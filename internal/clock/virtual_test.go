@@ -109,3 +109,42 @@ func TestATimeoutIsADeadlineThatPassesOnThisClock(t *testing.T) {
 		t.Errorf("cancelled first: %v", early.Err())
 	}
 }
+
+func TestWhatIsDueAtOneTimeGoesOnInTheOrderInWhichItBegan(t *testing.T) {
+	v, said := NewVirtual(), []int{}
+	var tasks sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for i := range 6 {
+		switch i % 3 {
+		case 0: // only its time ends it
+			v.Go(&tasks, func() { v.Wait(context.Background(), time.Second, nil); said = append(said, i) })
+		case 1: // or a context
+			v.Go(&tasks, func() { v.Wait(ctx, time.Second, nil); said = append(said, i) })
+		default: // or mail
+			v.Go(&tasks, func() { v.Wait(context.Background(), time.Second, make(chan struct{})); said = append(said, i) })
+		}
+	}
+	drain(v, &tasks)
+	if !slices.Equal(said, []int{0, 1, 2, 3, 4, 5}) {
+		t.Error(said)
+	}
+}
+
+func TestATimeoutThatWasCancelledIsNotWaitedFor(t *testing.T) {
+	v := NewVirtual()
+	_, cancel := v.WithTimeout(t.Context(), time.Hour)
+	cancel()
+	if next, ok := v.Next(); ok {
+		t.Errorf("something is due at %s", next)
+	}
+}
+
+func TestTheClockNeverGoesBack(t *testing.T) {
+	v := NewVirtual()
+	v.Advance(time.Hour)
+	v.Advance(time.Minute)
+	if v.Now() != time.Hour {
+		t.Error(v.Now())
+	}
+}
