@@ -20,8 +20,7 @@ const aboutReplay = `Runs earlybind's consumer over a recording, against a simul
 live migration what happened when, in milliseconds from the guest's pause: what the hosts and Nova said, what
 earlybind decided, the requests to Neutron, and how every port has ended. No server is needed.`
 
-// slowest is the lowest speed: requests to the simulated Neutron are given 15 s, and take
-// 160 ms of the recording's time.
+// slowest is the lowest speed: what is slower is taken for a slip.
 const slowest = 0.1
 
 func replayFile(ctx context.Context, args []string, out, faults io.Writer) error {
