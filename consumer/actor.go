@@ -11,6 +11,7 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -275,6 +276,11 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 	saw := ""
 	for _, p := range ports {
 		a.drivers[p.ID] = p.Driver
+		if writes(a.tools.settings) && slices.ContainsFunc(p.Rows, rollback.Made) && !a.tools.journal.holds(p.ID) {
+			// Of another session, or of a handover that this one has cut off: who ends
+			// this one may know nothing of it.
+			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: p.ID, Why: "it was found in the middle of a restore"})
+		}
 		saw += p.ID + ": driver " + p.Driver + "; " + p.Describe() + " "
 	}
 	now := a.tools.clock()

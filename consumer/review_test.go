@@ -170,6 +170,23 @@ func TestWhatARestoreHasForgottenIsDeletedAlsoOfAGuestThatIsDead(t *testing.T) {
 	}
 }
 
+// Found by chaos: a restore was cut off, the next session began with an old notification and
+// knew nothing of it.
+func TestAPortThatIsArmedInTheMiddleOfARestoreIsLookedAtUntilItIsRight(t *testing.T) {
+	for name, c := range map[string]struct {
+		p    *port.Port
+		want int
+	}{"a row is left": {forgotten(), 1}, "as Nova has it": {prepared("p1"), 0}} {
+		act(t, newNeutron(c.p), func(t *testing.T, s *stage) {
+			s.nova("old", wire.NovaPre, false)
+			synctest.Wait()
+			if got := s.pages.doubts; len(got) != c.want || c.want > 0 && got[0].Port != "p1" {
+				t.Errorf("%s: %+v", name, got)
+			}
+		})
+	}
+}
+
 // Of a guest that was deleted, or is stopped, no host tells any more.
 func TestAnEntryOfAPortThatIsAnothersIsSettled(t *testing.T) {
 	p := prepared("p1")

@@ -31,6 +31,8 @@ type Handover struct {
 	// heard holds the hosts that have spoken by a publisher; a pair is
 	// committed only when both have.
 	heard map[string]bool
+	// reported: a host has sent an event since, and not only lists of its domains.
+	reported bool
 	// floor is where each host's stream stood when the handover began: what is
 	// not above it belongs to an earlier migration.
 	floor map[string]wire.Order
@@ -46,6 +48,20 @@ const maxUnplaced = 4096
 
 // Phase reads where the handover stands.
 func (h *Handover) Phase() Phase { return h.phase() }
+
+// evident tells whether a host has shown that this migration runs, or ran just now. That
+// the guest runs where the migration was to lead, and no more on its source, lists of
+// domains say of every migration that is long over.
+func (h *Handover) evident() bool {
+	switch h.phase() {
+	case Watching, Failing:
+		return h.started.known
+	case Arrived, Left:
+		return h.started.known || h.reported
+	default:
+		return true
+	}
+}
 
 // learn adds a host's sign to the evidence. The caller has settled which host
 // is which.

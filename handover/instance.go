@@ -131,19 +131,20 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		h.Destination = s.Host
 	}
 	h.arm = h.arm || s.Sign == SignStarted || s.Sign == SignPaused
+	h.reported = h.reported || !s.Listed
 	h.heard[s.Host] = true // now: what is placed later says nothing of a publisher that was muted since
 	h.learn(s)
 	return out
 }
 
 // leftOver takes rows that an earlier migration has left wrong, with a handover of
-// its own. One that goes on gives way only where no host has said anything of it:
-// a late notification may have begun it, and a migration that does run shows
-// itself again, which ends the mending. Once the destination has a guest that comes
-// in, or the source has paused it, it is not touched: rows that look wrong can then
+// its own. One that goes on gives way only where no host has said anything of it but
+// where the guest runs: a late notification may have begun it, and a migration that does
+// run shows itself again, which ends the mending. Once the destination has a guest that
+// comes in, or the source has paused it, it is not touched: rows that look wrong can then
 // be those of a migration that runs.
 func (i *Instance) leftOver(l LeftOver) []Decision {
-	if h := i.current; h != nil && (h.started.known || h.phase() != Watching && h.phase() != Failing) {
+	if i.current != nil && i.current.evident() {
 		return nil
 	}
 	ended := slices.Clone(i.ended)

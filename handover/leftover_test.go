@@ -98,3 +98,27 @@ func TestNovaTakingOverEndsTheMendingOfALeftOver(t *testing.T) {
 	wantHosts(t, d, "req", src, "")
 	wantPhase(t, d, Left)
 }
+
+// Found by chaos: an hour-old pre of a migration that was long over cut off a restore, and
+// as the guest did run where that one had led, the mending waited for ten minutes.
+func TestALeftOverTakesOverFromAMigrationThatOnlyListsSpeakOf(t *testing.T) {
+	over := []Input{start("old", wire.NovaPre), listed(dst, 5, SignRunning), listed(src, 5, SignAbsent)}
+	for name, c := range map[string]struct {
+		says  []Input
+		takes bool
+	}{
+		"only lists":            {over, true},
+		"the guest has arrived": {over[:2], true},
+		"and its arrival":       {append(over[:1:1], at(dst, 4, SignResumed), at(src, 4, SignLeft)), false},
+		"it comes in":           {[]Input{over[0], listed(dst, 5, SignStarted)}, false},
+		"the source has paused": {[]Input{over[0], at(src, 5, SignPaused)}, false},
+		"nothing":               {over[:1], true},
+	} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(c.says...)
+		d.tell(LeftOver{Host: dst, Other: src})
+		if h := d.Current(); h == nil || h.leftOver != c.takes {
+			t.Errorf("%s: mends %t, want %t", name, h != nil && h.leftOver, c.takes)
+		}
+	}
+}
