@@ -186,7 +186,7 @@ func TestStartsBeforeNeutronAndBeforeTheBroker(t *testing.T) {
 		`earlybind_build_info{version="dev"} 1`, "earlybind_live 1", "earlybind_ready 0",
 		`earlybind_dependency_up{dependency="broker"} 0`, `earlybind_dependency_up{dependency="neutron"} 1`,
 		`earlybind_audit_lines_total{cell="",event="consumer.started"} `, `earlybind_audit_lines_total{cell="",event="consumer.lost"} `,
-		`earlybind_consumer_active{cell=""} 0`, `earlybind_alarms_total{cell="",kind="rows"} 0`,
+		`earlybind_consumer_active{cell="",share=""} 0`, `earlybind_alarms_total{cell="",kind="rows"} 0`,
 		`earlybind_consumer_info{concurrent_activate="safe",policy="observe",repair="own"} 1`, "process_start_time_seconds ",
 	} {
 		if !strings.Contains(scrape, "\n"+want) {
