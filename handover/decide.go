@@ -11,7 +11,7 @@ import (
 )
 
 // decide compares what is known with what was decided before.
-func (h *Handover) decide(s Settings, bars Bars, now time.Duration) []Decision {
+func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration) []Decision {
 	phase := h.phase()
 	var out []Decision
 	if h.arm && (!h.asking || !h.prepared() && phase <= Arrived) {
@@ -21,7 +21,7 @@ func (h *Handover) decide(s Settings, bars Bars, now time.Duration) []Decision {
 	h.arm = false
 	switch phase {
 	case Paused, PostCopy, Arrived:
-		out = append(out, h.commit(s, bars, phase, now)...)
+		out = append(out, h.commit(s, bars, paused, phase, now)...)
 	case Left:
 		out = append(out, h.explain(s)...)
 		for _, p := range h.ports {
@@ -95,8 +95,9 @@ func (h *Handover) prepared() bool {
 //     failure would be heard.
 //   - Neutron disagrees: the rows must be as Nova has prepared them.
 //
-// What is in doubt, and what the [Breaker] has barred, is left to Nova.
-func (h *Handover) commit(s Settings, bars Bars, phase Phase, now time.Duration) []Decision {
+// What is in doubt, what an operator has paused ([Halt]) and what the [Breaker] has barred is
+// left to Nova.
+func (h *Handover) commit(s Settings, bars Bars, paused Halt, phase Phase, now time.Duration) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
 		if goal, aimed := h.goals[p.ID]; aimed {
@@ -112,6 +113,9 @@ func (h *Handover) commit(s Settings, bars Bars, phase Phase, now time.Duration)
 		reason := h.refuse(s, policy, why, p, now)
 		if reason == "" {
 			reason = h.doubts(phase)
+		}
+		if reason == "" {
+			reason = h.halt(paused, p)
 		}
 		if reason == "" {
 			reason = h.barred(bars, p, now)
@@ -144,6 +148,16 @@ func (h *Handover) doubts(phase Phase) string {
 		return "the source does not have the guest any more: it has left, and Nova's own activate is due, or it has died"
 	}
 	return ""
+}
+
+// halt gives the reason why a port's commit is paused; empty if it is not. What was
+// paused when it was due stays so when commits are resumed: they are for handovers whose
+// moment is still to come.
+func (h *Handover) halt(paused Halt, p port.Port) string {
+	if why := paused.Refuse(h.Source, h.Destination); why != "" && h.keptBack[p.ID] == "" {
+		h.keptBack[p.ID] = why
+	}
+	return h.keptBack[p.ID]
 }
 
 // barred gives the reason why the breaker stops a port's commit; empty if it

@@ -23,6 +23,7 @@ type Handover struct {
 	goals    map[string]Goal
 	done     map[string]PortDone
 	observed map[string]bool
+	keptBack map[string]string     // ports whose commit was due while it was paused, and why
 	commits  map[string]commitment // by port, kept for good
 	moved    map[string]bool       // ports that were aimed at by a write, kept for good
 	trials   map[Circuit]bool      // this handover is the trial of

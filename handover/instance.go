@@ -30,6 +30,7 @@ const rememberedRequests = 8
 type Instance struct {
 	settings Settings
 	bars     Bars
+	paused   Halt
 	current  *Handover
 	ended    []string // request ids
 	restored string   // the destination of the handover that ended last, if the guest stayed on its source
@@ -52,6 +53,9 @@ func (i *Instance) Current() *Handover { return i.current }
 // [Breaker] gives must be heeded, and the [Try] decided under it be taken, before
 // another instance heeds it: one handover is the trial.
 func (i *Instance) Heed(b Bars) { i.bars = b }
+
+// Pause tells of the commits that an operator has paused, until told of others.
+func (i *Instance) Pause(p Halt) { i.paused = p }
 
 // Step takes one input and answers with what is to be done, in order.
 func (i *Instance) Step(in Input) []Decision {
@@ -88,7 +92,7 @@ func (i *Instance) Step(in Input) []Decision {
 		return out
 	}
 	i.current.place()
-	out = append(out, i.current.decide(i.settings, i.bars, nowOf(in))...)
+	out = append(out, i.current.decide(i.settings, i.bars, i.paused, nowOf(in))...)
 	if outcome, over := i.current.outcome(); over {
 		out = append(out, i.end(outcome)...)
 	}
@@ -276,6 +280,7 @@ func (i *Instance) begin(requestID, why string) []Decision {
 		goals:     map[string]Goal{},
 		done:      map[string]PortDone{},
 		observed:  map[string]bool{},
+		keptBack:  map[string]string{},
 		commits:   map[string]commitment{},
 		moved:     map[string]bool{},
 		trials:    map[Circuit]bool{},

@@ -9,7 +9,8 @@
 //   - [ParseNova] picks out of a Nova notification, legacy or versioned, what
 //     it says about a live migration.
 //   - [HostEvent], [HostStates] and [StatesRequest] are earlybind's own
-//     messages between publisher and consumer; their payloads carry
+//     messages between publisher and consumer, [Halt] and [Obeys] those between
+//     "earlybind pause" and the consumers; their payloads carry
 //     [SchemaVersion], and a reader refuses a version it does not know.
 //
 // Nova's messages carry Keystone tokens: nothing in this package puts a payload

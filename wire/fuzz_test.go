@@ -145,6 +145,15 @@ func FuzzParseOwn(f *testing.F) {
 		if r, err := ParseTick(n); err == nil {
 			comesBack(t, kind, r, ParseTick)
 		}
+		if p, err := ParseHalt(n); refusedOr(t, err, p, Halt{}) {
+			if p.Schema != SchemaVersion || p.Revision <= 0 || !slices.IsSorted(p.Hosts) || slices.Contains(p.Hosts, "") {
+				t.Fatalf("%+v", p)
+			}
+			comesBack(t, kind, p, ParseHalt)
+		}
+		if o, err := ParseObeys(n); err == nil {
+			comesBack(t, kind, o, ParseObeys)
+		}
 		if e, err := ParseJournalEntry(n); refusedOr(t, err, e, JournalEntry{}) {
 			if e.Schema != SchemaVersion || e.ID == "" || e.Instance == "" || e.Port == "" {
 				t.Fatalf("%+v", e)

@@ -21,6 +21,8 @@ var (
 	}
 	request = StatesRequest{Schema: SchemaVersion, Reason: "a consumer has become active"}
 	tick    = Tick{Schema: SchemaVersion, Replica: "r", SentNS: 1 << 60}
+	paused  = Halt{Schema: SchemaVersion, Revision: 1 << 60, All: true, Hosts: []string{"compute1", "compute2"}, By: "root@controller", Why: "an upgrade"}
+	obeys   = Obeys{Schema: SchemaVersion, Revision: 1 << 60, Replica: "r", Share: "2 of 4"}
 )
 
 func notify(t testing.TB, kind string, payload any) Notification {
@@ -36,6 +38,7 @@ func ownNotifications(t testing.TB) []Notification {
 	return []Notification{
 		notify(t, event.EventType(), event), notify(t, EventStates, states),
 		notify(t, EventStatesRequest, request), notify(t, EventTick, tick),
+		notify(t, EventPaused, paused), notify(t, EventObeys, obeys),
 	}
 }
 
@@ -60,6 +63,12 @@ func TestOwnMessagesComeBackAsTheyWere(t *testing.T) {
 		case EventTick:
 			payload, err = ParseTick(got)
 			want = tick
+		case EventPaused:
+			payload, err = ParseHalt(got)
+			want = paused
+		case EventObeys:
+			payload, err = ParseObeys(got)
+			want = obeys
 		default:
 			payload, err = ParseHostEvent(got)
 			want = event
@@ -110,7 +119,7 @@ func TestRoutingKeys(t *testing.T) {
 
 func TestHostMessagesAreKnownByTheirEventType(t *testing.T) {
 	for kind, want := range map[string]bool{
-		EventStates: true, "libvirt.domain.suspended": true, EventTick: false, EventStatesRequest: false,
+		EventStates: true, "libvirt.domain.suspended": true, EventTick: false, EventStatesRequest: false, EventPaused: false, EventObeys: false,
 		"instance.update": false, "libvirt": false, "": false,
 	} {
 		if IsHostMessage(kind) != want {
@@ -127,6 +136,8 @@ func TestAnUnknownSchemaIsRefusedByNameWhateverItsFieldsAre(t *testing.T) {
 			EventStates:                func(n Notification) error { _, err := ParseHostStates(n); return err },
 			EventStatesRequest:         func(n Notification) error { _, err := ParseStatesRequest(n); return err },
 			EventTick:                  func(n Notification) error { _, err := ParseTick(n); return err },
+			EventPaused:                func(n Notification) error { _, err := ParseHalt(n); return err },
+			EventObeys:                 func(n Notification) error { _, err := ParseObeys(n); return err },
 		}
 		for kind, parse := range parsers {
 			err := parse(Notification{PublisherID: PublisherID("h"), EventType: kind, Payload: payload})
