@@ -40,6 +40,8 @@ const (
 	ConsumerStopping Event = "consumer.stopping" // this replica was asked to stop
 	ConsumerStopped  Event = "consumer.stopped"  // another replica acts, nothing is under way here
 	ConsumerGivesUp  Event = "consumer.gives_up" // a share, to a replica that acts for fewer
+	ConsumerPaused   Event = "consumer.paused"   // commits are paused: which, and by whom
+	ConsumerResumed  Event = "consumer.resumed"  // none is any more
 )
 
 // Events lists them all.
@@ -48,6 +50,7 @@ func Events() []Event {
 		HandoverBegun, HandoverArmed, HandoverAlarm, HandoverEnded, EvidenceSeen, CommitsStopped, CommitsResumed, PortDecided,
 		PortObserved, PortWritten, PortVerified, HostsAsked, LeftOversRead, JournalRead, HostRefused, MessageParked, MessageSettled,
 		ConsumerActive, ConsumerStarted, ConsumerBlocked, ConsumerLost, ConsumerStopping, ConsumerStopped, ConsumerGivesUp,
+		ConsumerPaused, ConsumerResumed,
 	}
 }
 

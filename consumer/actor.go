@@ -136,6 +136,7 @@ func (a *actor) take(ctx context.Context, m message) {
 		a.heardAt = a.tools.clock()
 	}
 	before := a.core.Current()
+	a.core.Pause(a.tools.halt())
 	decisions := a.tools.breaker.step(a.core, m.input)
 	if a.core.Current() != before {
 		a.adopted = false

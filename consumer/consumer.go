@@ -26,6 +26,7 @@ type Consumer struct {
 	replica  string
 	clock    func() time.Duration
 	breaker  *breaker
+	halts    halts
 	part     share
 	balance  *balance
 	name     string // on the board: empty, or the cell and the share where there are several

@@ -273,6 +273,7 @@ type kit struct {
 	*book
 	neutron *neutron
 	barred  atomic.Bool // may answers no
+	halts   halts
 	asked   atomic.Int32
 	pages   *pages
 }
@@ -308,6 +309,7 @@ func newKit(n *neutron) *kit {
 		time:     clock.Real(),
 		may:      func() bool { return !k.barred.Load() },
 		ask:      func(string) { k.asked.Add(1) },
+		halt:     k.halts.now,
 		journal:  journal,
 		doubt:    k.pages.doubt,
 		upWithin: time.Minute,

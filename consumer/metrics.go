@@ -29,6 +29,8 @@ func messageOf(read any) metrics.Message {
 func (c *Consumer) standing() metrics.Standing {
 	var is metrics.Standing
 	is.StoppedPairs, is.StoppedDrivers = c.breaker.stopped()
+	halt := c.halts.now()
+	is.PausedAll, is.PausedHosts = halt.All || halt.Unknown != "", len(halt.Hosts)
 	s := c.serving.Load()
 	if s == nil {
 		return is

@@ -48,6 +48,7 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 		settings: handover.Settings{
 			Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Repair: s.Repair, ConcurrentActivateSafe: safe,
 		},
+		halt:         func() handover.Halt { return handover.Halt{} },
 		breaker:      newBreaker(s.BreakerFailures, s.BreakerPause, c.Now),
 		unknownWatch: unknownWatch,
 		upWithin:     s.UpWithin,

@@ -18,6 +18,9 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
+// keyKept is the routing key of what is published to be kept.
+const keyKept = "kept"
+
 const (
 	// confirmWithin bounds the wait for the broker's word on a parked message
 	// or an entry of the journal.
@@ -35,6 +38,7 @@ type sender struct {
 	settings Settings
 	queues   queues
 	replica  string
+	id       string // the publisher_id of what it sends
 	ch       *amqp.Channel
 	closed   chan *amqp.Error // why the broker has closed the channel
 	keeping  sync.Mutex       // one message at a time is kept
@@ -51,7 +55,7 @@ func newSender(s Settings, q queues, replica string, conn *amqp.Connection, tell
 		return nil, fmt.Errorf("ask for confirms: %w", err)
 	}
 	send := &sender{
-		settings: s, queues: q, replica: replica, ch: ch,
+		settings: s, queues: q, replica: replica, id: "earlybind-consumer:" + replica, ch: ch,
 		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
 		returned: ch.NotifyReturn(make(chan amqp.Return, 16)),
 	}
@@ -103,7 +107,7 @@ func (s *sender) publish(ctx context.Context, exchange, key, eventType string, p
 
 // notification makes a message of one of earlybind's own notifications.
 func (s *sender) notification(eventType string, payload any) (amqp.Publishing, error) {
-	n, err := wire.NewNotification("earlybind-consumer:"+s.replica, eventType, payload, rand.Text(), time.Now())
+	n, err := wire.NewNotification(s.id, eventType, payload, rand.Text(), time.Now())
 	if err != nil {
 		return amqp.Publishing{}, err
 	}
@@ -170,7 +174,7 @@ func (s *sender) keep(ctx context.Context, exchange string, m amqp.Publishing) e
 	ctx, cancel := context.WithTimeout(ctx, confirmWithin)
 	defer cancel()
 	m.DeliveryMode, m.Timestamp = amqp.Persistent, time.Now()
-	confirm, err := s.ch.PublishWithDeferredConfirmWithContext(ctx, exchange, "kept", true, false, m)
+	confirm, err := s.ch.PublishWithDeferredConfirmWithContext(ctx, exchange, keyKept, true, false, m)
 	if err != nil {
 		return err
 	}

@@ -93,6 +93,10 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	if err != nil {
 		return err
 	}
+	orders, err := openOrders(in, c.queues().paused, keyKept, c.replica)
+	if err != nil {
+		return err
+	}
 	send, err := newSender(c.settings, c.queues(), c.replica, out, c.tellBlocked)
 	if err != nil {
 		return err
@@ -114,6 +118,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	defer c.serving.Store(nil)
 	work, stop := context.WithCancel(ctx)
 	s.breaker.abandon()
+	s.halts.doubt("it was not read yet")
 	s.registry = newRegistry(work, s.tools(work))
 	s.registry.ended = s.shelf.giveBack
 	defer s.noLongerActs()
@@ -121,6 +126,8 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	defer stop()
 	go c.settings.bindNova(work, in, c.queues(), s.lease.held, s.novaBound())
 	s.ticking.Go(func() { s.tick(work, cancel) })
+	kept := retained{settings: s.settings, name: c.queues().paused, conn: out, refused: s.refuse}
+	go s.heed(work, orders, kept, cancel)
 
 	review := time.NewTicker(reviewEvery)
 	defer review.Stop()
@@ -219,6 +226,7 @@ func (s *session) tools(ctx context.Context) *tools {
 		may:      func() bool { return ctx.Err() == nil && s.lease.held() },
 		settings: s.core,
 		breaker:  s.breaker,
+		halt:     s.halts.now,
 		health:   s.health,
 		journal:  s.journal,
 		doubt:    s.doubts.add,

@@ -55,10 +55,10 @@ func TestTheShareOfAnInstanceStaysTheSame(t *testing.T) {
 
 func TestTheQueuesOfAShare(t *testing.T) {
 	s := defaults()
-	one := queues{"earlybind", "earlybind.notifications", "earlybind.journal", "earlybind.parked", "earlybind.layout"}
+	one := queues{"earlybind", "earlybind.notifications", "earlybind.journal", "earlybind.parked", "earlybind.paused", "earlybind.layout"}
 	for part, want := range map[share]queues{
 		{}: one, {1, 4}: one,
-		{3, 4}: {"earlybind.3", "earlybind.3.notifications", "earlybind.3.journal", "earlybind.parked", "earlybind.layout"},
+		{3, 4}: {"earlybind.3", "earlybind.3.notifications", "earlybind.3.journal", "earlybind.parked", "earlybind.paused", "earlybind.layout"},
 	} {
 		if got := s.queuesOf(part); got != want {
 			t.Errorf("%+v: %+v", part, got)

@@ -47,11 +47,13 @@ type queues struct {
 	notifications string
 	journal       string
 	parked        string
+	// paused is that of what is paused, and of the exchange of orders.
+	paused string
 	// layout never holds a message: its arguments say how many shares there are.
 	layout string
 }
 
-// queuesOf gives those of a share. What is parked, and the layout, are of all.
+// queuesOf gives those of a share. What is parked, what is paused, and the layout, are of all.
 func (s Settings) queuesOf(part share) queues {
 	own := part.queue(s.Queue)
 	return queues{
@@ -60,6 +62,7 @@ func (s Settings) queuesOf(part share) queues {
 		journal:       own + ".journal",
 		parked:        s.Queue + ".parked",
 		layout:        s.Queue + ".layout",
+		paused:        s.Queue + ".paused",
 	}
 }
 
@@ -69,6 +72,9 @@ func (s Settings) queuesOf(part share) queues {
 // publisher may write. bindNova binds the notifications.
 func (s Settings) declare(ch *amqp.Channel, q queues) error {
 	if err := s.declareLayout(ch, q); err != nil {
+		return err
+	}
+	if err := declareOrders(ch, q.paused); err != nil {
 		return err
 	}
 	for _, exchange := range []string{wire.ExchangeEvents, wire.ExchangeRequests, q.parked, q.journal} {

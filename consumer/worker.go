@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -65,6 +66,8 @@ type tools struct {
 	time clock.Clock
 	// may tells whether this replica may write now.
 	may func() bool
+	// halt tells what is paused now.
+	halt func() handover.Halt
 	// journal is what replicas leave to each other; doubt adds to it, now or
 	// when there is a session again.
 	journal *journal
@@ -151,6 +154,7 @@ func (w *worker) stands(ctx context.Context) bool {
 
 func (w *worker) commit(ctx context.Context) {
 	host := w.aim.Goal.Host
+	paused := func() string { return w.tools.halt().Refuse(w.aim.Other, host) }
 	line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: host, Decided: "activate"}
 	switch {
 	case w.replaced():
@@ -163,12 +167,16 @@ func (w *worker) commit(ctx context.Context) {
 		line.Event, line.Decided, line.Why = audit.PortObserved, "", "this replica no longer holds the lease"
 		w.report(line)
 		return
+	case paused() != "":
+		line.Event, line.Decided, line.Why = audit.PortObserved, "", paused()
+		w.report(line)
+		return
 	}
 	sent := w.tools.clock()
 	// Its answer is waited for even when the session ends meanwhile: Neutron
 	// finishes a request whose client has gone away.
 	call, cancel := w.tools.time.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
-	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= w.aim.Deadline && w.stands(ctx) })
+	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= w.aim.Deadline && w.stands(ctx) && paused() == "" })
 	err := w.tools.neutron.Activate(call, w.port, host)
 	cancel()
 	answered := w.tools.clock()
@@ -179,7 +187,7 @@ func (w *worker) commit(ctx context.Context) {
 		line.Outcome, line.Err = "was ACTIVE already", nil
 	case errors.Is(err, binding.ErrWithheld):
 		line.Event, line.Decided, line.Outcome = audit.PortObserved, "", ""
-		line.Why = "the deadline passed, another aim came, or the lease was lost, while the request was being made"
+		line.Why = cmp.Or(paused(), "the deadline passed, another aim came, or the lease was lost, while the request was being made")
 		w.report(line)
 		return
 	case err != nil:

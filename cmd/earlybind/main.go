@@ -1,5 +1,5 @@
-// The program earlybind tells what a consumer's audit log says, records what a consumer
-// would read, replays recordings, and simulates a cloud.
+// The program earlybind tells what a consumer's audit log says, pauses consumers, mends
+// ports, records what a consumer would read, replays recordings, and simulates a cloud.
 package main
 
 import (
@@ -29,6 +29,7 @@ const usage = `earlybind looks into live migrations as earlybind's consumer sees
 
   earlybind audit FILE...  tell what a consumer's log says: what happened, what ended wrong, what was gained
   earlybind doctor         find ports whose bindings are not where their guest is, and mend them
+  earlybind pause, resume  stop early activation at once, or go on with it, in all replicas
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did
   earlybind rights HOST... print the commands that make earlybind's RabbitMQ users, with no more rights than they need
   earlybind record FILE    record what a consumer would read off RabbitMQ, without tokens and names
@@ -51,7 +52,8 @@ func main() {
 // run runs a command and gives the exit code.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"audit": auditLogs, "doctor": examine, "record": record, "replay": replayFile, "rights": printRights, "simulate": simulate,
+		"audit": auditLogs, "doctor": examine, "pause": pause, "record": record, "replay": replayFile, "resume": resume, "rights": printRights,
+		"simulate": simulate,
 	}
 	switch {
 	case len(args) == 0:

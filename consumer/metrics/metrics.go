@@ -162,6 +162,8 @@ type Standing struct {
 	JournalAge     time.Duration
 	StoppedPairs   int // pairs of hosts, and drivers, whose commits the breaker has stopped
 	StoppedDrivers int
+	PausedAll      bool // an operator has paused all commits, or it is not known whether one has
+	PausedHosts    int  // hosts from and to which commits are paused
 }
 
 // Cell gives the metrics of a share of a cell, all counters at 0 at first; a name is
@@ -244,6 +246,7 @@ var (
 	underWayDesc = prom.Describe("handovers_under_way", "Handovers that have begun and not ended in this replica.", "cell", "share")
 	journalDesc  = prom.Describe("journal_entries", "Entries of the journal, of the replica that acts.", "cell", "share")
 	oldestDesc   = prom.Describe("journal_oldest_age_seconds", "The age of the oldest entry of the journal, of the replica that acts; 0 where there is none.", "cell", "share")
+	pausedDesc   = prom.Describe("consumer_paused", "What an operator has paused, as this replica knows it: whether all commits (1 too where that is not known), and how many hosts'.", "cell", "share", "scope")
 	breakerDesc  = prom.Describe("breaker_open", "Pairs of hosts, or drivers, whose commits this replica has stopped or lets through on trial only.", "cell", "share", "circuit")
 )
 
@@ -251,7 +254,7 @@ var (
 type standingOf struct{ *Consumer }
 
 func (standingOf) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{activeDesc, heldDesc, underWayDesc, journalDesc, oldestDesc, breakerDesc} {
+	for _, d := range []*prometheus.Desc{activeDesc, heldDesc, underWayDesc, journalDesc, oldestDesc, breakerDesc, pausedDesc} {
 		out <- d
 	}
 }
@@ -272,6 +275,8 @@ func (s standingOf) Collect(out chan<- prometheus.Metric) {
 			out <- prom.Gauge(journalDesc, float64(is.Journal), p.cell, p.share)
 			out <- prom.Gauge(oldestDesc, is.JournalAge.Seconds(), p.cell, p.share)
 		}
+		out <- prom.Gauge(pausedDesc, prom.Truth(is.PausedAll), p.cell, p.share, "all")
+		out <- prom.Gauge(pausedDesc, float64(is.PausedHosts), p.cell, p.share, "hosts")
 		out <- prom.Gauge(breakerDesc, float64(is.StoppedPairs), p.cell, p.share, "hosts")
 		out <- prom.Gauge(breakerDesc, float64(is.StoppedDrivers), p.cell, p.share, "driver")
 	}
