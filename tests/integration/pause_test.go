@@ -126,9 +126,6 @@ func testPause(t *testing.T, queueType string) {
 				t.Errorf("observed because %q, want %q", text, why)
 			}
 		}
-		from.says(g.id, wire.Stopped, wire.Migrated)
-		nova.takesOver(g)
-		by.await("handover.ended", "instance", g.id)
 		for _, id := range g.ports {
 			if lines := by.all("event", "port.written", "port", id); len(lines) > 0 {
 				t.Errorf("written: %v", lines)
