@@ -132,6 +132,13 @@ func TestHowAReplicaStands(t *testing.T) {
 			}
 		}
 		want(metrics.Standing{})
+		c.halts.doubt("not read yet")
+		want(metrics.Standing{PausedAll: true})
+		c.halts.take(wire.Halt{Revision: 1, Hosts: []string{src, dst}})
+		want(metrics.Standing{PausedHosts: 2})
+		c.halts.take(wire.Halt{Revision: 2, All: true})
+		want(metrics.Standing{PausedAll: true})
+		c.halts.take(wire.Halt{Revision: 3})
 		c.breaker.judge(handover.Verdict{Circuit: handover.Circuit{Driver: "ovn"}, Result: handover.Bad})
 		c.breaker.judge(handover.Verdict{Circuit: handover.Circuit{Source: src, Destination: dst}, Result: handover.Bad})
 		want(metrics.Standing{StoppedPairs: 1, StoppedDrivers: 1})

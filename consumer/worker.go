@@ -167,8 +167,9 @@ func (w *worker) commit(ctx context.Context) {
 		line.Event, line.Decided, line.Why = audit.PortObserved, "", "this replica no longer holds the lease"
 		w.report(line)
 		return
-	case paused() != "":
-		line.Event, line.Decided, line.Why = audit.PortObserved, "", paused()
+	}
+	if why := paused(); why != "" {
+		line.Event, line.Decided, line.Why = audit.PortObserved, "", why
 		w.report(line)
 		return
 	}

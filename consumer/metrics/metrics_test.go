@@ -185,7 +185,7 @@ func value(t *testing.T, g prometheus.Gatherer, name string) float64 {
 func TestWhatAlertsAskForIsThereFromTheStart(t *testing.T) {
 	m, r := fresh()
 	m.Cell(cell, "2 of 4", func() Standing {
-		return Standing{Active: true, Held: 3, JournalRead: true, Journal: 2, JournalAge: time.Minute, StoppedPairs: 1}
+		return Standing{Active: true, Held: 3, JournalRead: true, Journal: 2, JournalAge: time.Minute, StoppedPairs: 1, PausedHosts: 2}
 	})
 	for name, want := range map[string]int{
 		"alarms_total": 5, "messages_parked_total": 2, "messages_refused_total": 2, "messages_total": 5, "handovers_total": 5, "ports_decided_total": 4,
@@ -207,8 +207,12 @@ earlybind_consumer_active{cell="rabbit1:5672",share="2 of 4"} 1
 # HELP earlybind_journal_oldest_age_seconds The age of the oldest entry of the journal, of the replica that acts; 0 where there is none.
 # TYPE earlybind_journal_oldest_age_seconds gauge
 earlybind_journal_oldest_age_seconds{cell="rabbit1:5672",share="2 of 4"} 60
+# HELP earlybind_consumer_paused What an operator has paused, as this replica knows it: whether all commits (1 too where that is not known), and how many hosts'.
+# TYPE earlybind_consumer_paused gauge
+earlybind_consumer_paused{cell="rabbit1:5672",scope="all",share="2 of 4"} 0
+earlybind_consumer_paused{cell="rabbit1:5672",scope="hosts",share="2 of 4"} 2
 `
-	if err := testutil.GatherAndCompare(r, strings.NewReader(want), "earlybind_breaker_open", "earlybind_consumer_active", "earlybind_journal_oldest_age_seconds"); err != nil {
+	if err := testutil.GatherAndCompare(r, strings.NewReader(want), "earlybind_consumer_paused", "earlybind_breaker_open", "earlybind_consumer_active", "earlybind_journal_oldest_age_seconds"); err != nil {
 		t.Error(err)
 	}
 }

@@ -242,6 +242,14 @@ func testPause(t *testing.T, queueType string) {
 				must(t, m.Nack(false, true))
 			}
 		}
+		eventually(t, "the queue to have counted", func() (bool, error) {
+			m, ok, err := ch.Get("earlybind.paused", false)
+			if err != nil || !ok {
+				return false, err
+			}
+			count, counts := m.Headers["x-delivery-count"].(int64)
+			return counts == (queueType == "quorum") && (!counts || count > 1000), m.Nack(false, true)
+		})
 		late := start()
 		late.await("consumer.paused", "decided", "nothing is committed from or to h0, h1, h2, h3, h4, h5, h6, h7")
 		late.stop()
@@ -256,6 +264,7 @@ func testPause(t *testing.T, queueType string) {
 	})
 
 	t.Run("Lost", func(t *testing.T) {
+		eventually(t, "the message to be back", func() (bool, error) { return ready(t, b.channel("earlybind"), "earlybind.paused") == 1, nil })
 		_, err := b.channel("earlybind").QueuePurge("earlybind.paused", false)
 		must(t, err)
 		late := start()
