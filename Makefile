@@ -26,7 +26,7 @@ HANDOVERS ?= 1000
 # Of the flood: how often quiet and flooded take turns, at each rate.
 ROUNDS ?= 5
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
-SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells)
+SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread)
 
 .PHONY: help build lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model bench bench-short test test-unit test-alerts test-browser test-lab test-zed prerequisites
 
