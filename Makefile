@@ -25,10 +25,12 @@ CHECKS ?= 10000
 HANDOVERS ?= 1000
 # Of the flood: how often quiet and flooded take turns, at each rate.
 ROUNDS ?= 5
+# Of images: what they are made from. Any image with Debian's apt will do.
+BASE ?= debian:trixie-slim
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread)
 
-.PHONY: help build lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model bench bench-short test test-unit test-alerts test-browser test-lab test-zed prerequisites
+.PHONY: help build release images lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model bench bench-short test test-unit test-alerts test-browser test-lab test-zed test-packages prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +39,14 @@ build: prerequisites ## the programs, in bin/
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-consumer ./cmd/earlybind-consumer
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/earlybind ./cmd/earlybind
 	CGO_ENABLED=1 go build -ldflags '$(LDFLAGS)' -o bin/earlybind-publisher ./cmd/earlybind-publisher
+
+release: prerequisites ## deb and rpm packages, the programs as a tarball, SBOMs and SHA256SUMS, in dist/
+	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' deploy/packages/release
+
+images: release ## BASE=debian:trixie-slim: the container images earlybind-consumer and earlybind-publisher, of the release in dist/
+	$(if $(filter debian:%-slim,$(BASE)),deploy/lab/base-image $(BASE:debian:%-slim=%))
+	docker build --build-arg BASE=$(BASE) --target consumer -t earlybind-consumer:$(VERSION) -f deploy/container/Dockerfile dist
+	docker build --build-arg BASE=$(BASE) --target publisher -t earlybind-publisher:$(VERSION) -f deploy/container/Dockerfile dist
 
 lab: lab-up tour ## start the lab and run the tour: the main job, in six stories and seven migrations
 
@@ -102,6 +112,9 @@ test-alerts: ## the alert rules, the dashboard's queries and a scrape, by promto
 test-browser: ## the page of earlybind audit -html in a real browser (chromium); its pictures are in var/
 	@deploy/lab/prerequisites browser
 	$(INTEGRATION) go test -count=1 -timeout 20m ./tests/browser
+
+test-packages: images ## the packages installed and purged in a container with systemd and libvirt, rpm, SBOMs, images: not in make test
+	VERSION='$(VERSION)' $(INTEGRATION) go test -count=1 -timeout 20m ./tests/packages
 
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
 	$(LAB) down
