@@ -36,7 +36,8 @@ type Settings struct {
 func (s Settings) Validate() error {
 	faults := []error{s.Settings.Validate()}
 	fault := func(format string, a ...any) { faults = append(faults, fmt.Errorf(format, a...)) }
-	if err := wire.CheckHost(s.Host); err != nil {
+	// That there is one, config has seen: it is required, and one fault is one line.
+	if err := wire.CheckHost(s.Host); s.Host != "" && err != nil {
 		fault("EARLYBIND_HOST %w", err)
 	}
 	if s.LibvirtURI == "" {

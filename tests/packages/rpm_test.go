@@ -7,9 +7,9 @@ import "strings"
 // The rpm packages are looked into by Debian's rpm, and installed into a directory of their own: their scripts and what they
 // depend on want a distribution of rpm packages, which is not there.
 func rpms(h host) {
-	h.sh("for p in /dist/*.rpm; do rpm -K --nosignature $p; done")
+	h.sh("for p in /dist/*.rpm; do rpm --dbpath /tmp/rpmdb -K --nosignature $p; done")
 	query := func(format, name string) string {
-		return h.sh("rpm -qp --nosignature " + format + " $(ls /dist/" + name + "-0* /dist/" + name + "-[1-9]* 2>/dev/null)")
+		return h.sh("rpm --dbpath /tmp/rpmdb -qp --nosignature " + format + " $(ls /dist/" + name + "-0* /dist/" + name + "-[1-9]* 2>/dev/null)")
 	}
 	const entry = `--qf '[%{FILEMODES:perms} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILEFLAGS:fflags} %{FILENAMES}\n]'`
 	for _, program := range []string{"consumer", "publisher"} {
