@@ -80,8 +80,8 @@ races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes
 chaos: build ## HANDOVERS=1000: handovers while everything is killed, cut off and restarted, 40 minutes and until every message has an outcome; goes on where it stopped
 	go run ./tests/chaos -handovers $(HANDOVERS) -results var/chaos.jsonl
 
-chaos-short: build ## 24 of them, in 4 minutes and until every message has an outcome
-	go run ./tests/chaos -handovers 24 -seed 1 -for 4m
+chaos-short: build ## 24 of them, in about 4 minutes, 10 at most, and until every message has an outcome
+	go run ./tests/chaos -handovers 24 -seed 1 -for 10m
 
 cluster: ## a RabbitMQ of three nodes, whose leader is killed or cut off, and consumers that are killed or frozen: 10 minutes; needs the lab's images
 	$(INTEGRATION) go test -v -count=1 -timeout 20m -run '^TestCluster' ./tests/integration
@@ -120,7 +120,7 @@ test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, a
 	$(LAB) down
 	$(LAB) up
 	$(INTEGRATION) go test -count=1 -timeout 20m -skip '^TestCluster' ./tests/integration/...
-	go run ./tests/chaos -handovers 24 -seed 1 -for 4m
+	go run ./tests/chaos -handovers 24 -seed 1 -for 10m
 	go run ./tests/tour
 	$(LAB) down
 
@@ -128,7 +128,7 @@ test-zed: build ## against real RabbitMQ and Neutron of Zed
 	$(ZED) down
 	$(ZED) up --only rabbitmq,controller,compute1,compute2 --without-guest
 	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 20m -run '^Test(Neutron|RabbitMQ|OVSDB)' -skip '$(SLOW)' ./tests/integration/...
-	EARLYBIND_LAB_RELEASE=zed go run ./tests/chaos -handovers 12 -seed 1 -for 2m
+	EARLYBIND_LAB_RELEASE=zed go run ./tests/chaos -handovers 12 -seed 1 -for 6m
 	$(ZED) down
 
 prerequisites:

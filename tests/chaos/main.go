@@ -6,7 +6,7 @@
 // message that the broker has taken for the consumers.
 //
 //	chaos -results var/chaos.jsonl   500 failed and 500 successful ones, in 40 minutes
-//	chaos -handovers 24 -seed 1 -for 4m
+//	chaos -handovers 24 -seed 1 -for 10m
 //
 // When all is played, it waits until every message has its outcome: a handover that
 // nothing ends holds its messages for ten minutes.
