@@ -113,7 +113,7 @@ test-browser: ## the page of earlybind audit -html in a real browser (chromium);
 	@deploy/lab/prerequisites browser
 	$(INTEGRATION) go test -count=1 -timeout 20m ./tests/browser
 
-test-packages: images ## the packages installed, run and purged in a container with systemd and libvirt, rpm, SBOMs, images: 80 s of CPU when images and caches are there; not in make test
+test-packages: images ## the packages installed, run and purged in a container with systemd and libvirt, rpm, SBOMs, images: 100 s of CPU when images and caches are there; not in make test
 	VERSION='$(VERSION)' $(INTEGRATION) go test -count=1 -timeout 20m ./tests/packages
 
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
