@@ -13,7 +13,7 @@ import (
 const (
 	// reviewEvery is how often the journal is looked through, and reviewMax how
 	// seldom a port that stays wrong is tried again.
-	reviewEvery = 10 * time.Second
+	reviewEvery = 5 * time.Second
 	reviewMax   = time.Hour
 )
 

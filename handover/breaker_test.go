@@ -333,9 +333,9 @@ func TestVerdicts(t *testing.T) {
 		{"restored, says Nova alone, and up", then(activated, ended("req", wire.NovaRollback), rolledBack("p1", true, true), rolledBack("p2", true, true)), "bad", none, none, "the migration failed", ""},
 		{"expired on the way", then(arrives, Expired{}), "bad", none, none, "nothing was heard", ""},
 		{"expired contradicted", then(fails, at(dst, 2, SignResumed), Expired{}), "bad", none, none, "the migration failed", ""},
-		{"superseded on the way", then(arrives, start("next", wire.NovaPre)), none, none, none, "", ""},
-		{"superseded before it was verified", then(leaves, start("next", wire.NovaPre)), none, none, none, "", ""},
-		{"superseded when one was verified", then(leaves, verified("p1", true, true), start("next", wire.NovaPre)), "good", "good", none, "", ""},
+		{"superseded on the way", then(arrives, back(start("", wire.NovaPre), 0, "next")), none, none, none, "", ""},
+		{"superseded before it was verified", then(leaves, back(start("", wire.NovaPre), 0, "next")), none, none, none, "", ""},
+		{"superseded when one was verified", then(leaves, verified("p1", true, true), back(start("", wire.NovaPre), 0, "next")), "good", "good", none, "", ""},
 		{"superseded after it failed", then(fails, start("next", wire.NovaPre)), "bad", none, none, "the migration failed", ""},
 	} {
 		for _, trial := range []bool{false, true} {

@@ -15,25 +15,27 @@ type Handover struct {
 	Destination string
 
 	evidence
-	ports    []port.Port   // as last read
-	armed    bool          // ports were read
-	arm      bool          // they are to be read (again)
-	asking   bool          // they were asked for at least once
-	deadline time.Duration // until when the freshest sign may lead to a commit
-	goals    map[string]Goal
-	done     map[string]PortDone
-	observed map[string]bool
-	keptBack map[string]string     // ports whose commit was due while it was paused, and why
-	commits  map[string]commitment // by port, kept for good
-	moved    map[string]bool       // ports that were aimed at by a write, kept for good
-	trials   map[Circuit]bool      // this handover is the trial of
-	asked    bool                  // the hosts were asked where the guest is
-	alarmed  Phase                 // the last phase that raised an alarm
+	ports      []port.Port   // as last read
+	armed      bool          // ports were read
+	arm        bool          // they are to be read (again)
+	asking     bool          // they were asked for at least once
+	deadline   time.Duration // until when the freshest sign may lead to a commit
+	goals      map[string]Goal
+	done       map[string]PortDone
+	observed   map[string]bool
+	keptBack   map[string]string     // ports whose commit was due while it was paused, and why
+	commits    map[string]commitment // by port, kept for good
+	moved      map[string]bool       // ports that were aimed at by a write, kept for good
+	trials     map[Circuit]bool      // this handover is the trial of
+	asked      bool                  // the hosts were asked where the guest is
+	questioned bool                  // and because Nova says that it is elsewhere
+	alarmed    Phase                 // the last phase that raised an alarm
 	// heard holds the hosts that have spoken by a publisher; a pair is
 	// committed only when both have.
 	heard map[string]bool
-	// reported: a host has sent an event since, and not only lists of its domains.
-	reported bool
+	// reported: a host has sent an event since, and not only lists of its domains. fresh:
+	// one that was neither old nor delivered before.
+	reported, fresh bool
 	// floor is where each host's stream stood when the handover began: what is
 	// not above it belongs to an earlier migration.
 	floor map[string]wire.Order
@@ -52,16 +54,38 @@ func (h *Handover) Phase() Phase { return h.phase() }
 
 // evident tells whether a host has shown that this migration runs, or ran just now. That
 // the guest runs where the migration was to lead, and no more on its source, lists of
-// domains say of every migration that is long over.
-func (h *Handover) evident() bool {
+// domains say of every migration that is long over, and events that are old, or were
+// delivered before, may be of one that is. Where two activates at once are not safe, those
+// count all the same: Nova's own may be due.
+func (h *Handover) evident(safe bool) bool {
 	switch h.phase() {
 	case Watching, Failing:
 		return h.started.known
 	case Arrived, Left:
-		return h.started.known || h.reported
+		return h.fresh || !safe && (h.started.known || h.reported)
 	default:
 		return true
 	}
+}
+
+// home is the host that the guest is on by the hosts' own word; empty where they have not
+// said, or are not to be believed.
+func (h *Handover) home() string {
+	switch h.phase() {
+	case Watching, Failing:
+		if h.running.known {
+			return h.Source
+		}
+	case Paused, Failed:
+		return h.Source
+	case Arrived:
+		return h.Destination
+	case Left:
+		if h.landed() {
+			return h.Destination
+		}
+	}
+	return ""
 }
 
 // learn adds a host's sign to the evidence. The caller has settled which host

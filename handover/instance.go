@@ -34,6 +34,7 @@ type Instance struct {
 	current  *Handover
 	ended    []string // request ids
 	restored string   // the destination of the handover that ended last, if the guest stayed on its source
+	doubted  NovaSign // the last pre that the hosts contradict; none: no request id
 	latest   map[string]wire.Order
 }
 
@@ -92,6 +93,9 @@ func (i *Instance) Step(in Input) []Decision {
 		return out
 	}
 	i.current.place()
+	if i.doubted.RequestID != "" && i.current.home() == i.doubted.PayloadHost {
+		out = append(out, i.believe()...)
+	}
 	out = append(out, i.current.decide(i.settings, i.bars, i.paused, nowOf(in))...)
 	if outcome, over := i.current.outcome(); over {
 		out = append(out, i.end(outcome)...)
@@ -105,7 +109,10 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		s.FreshFor = 0
 	}
 	var out []Decision
-	if i.opens(s) {
+	switch {
+	case i.confirms(s):
+		out = i.believe()
+	case i.opens(s):
 		out = i.begin("", "host "+s.Host+": "+s.Sign.String())
 	}
 	news := i.latest[s.Host].Before(s.Order)
@@ -136,6 +143,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	}
 	h.arm = h.arm || s.Sign == SignStarted || s.Sign == SignPaused
 	h.reported = h.reported || !s.Listed
+	h.fresh = h.fresh || !s.Listed && s.FreshFor > 0
 	h.heard[s.Host] = true // now: what is placed later says nothing of a publisher that was muted since
 	h.learn(s)
 	return out
@@ -148,7 +156,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 // comes in, or the source has paused it, it is not touched: rows that look wrong can then
 // be those of a migration that runs.
 func (i *Instance) leftOver(l LeftOver) []Decision {
-	if i.current != nil && i.current.evident() {
+	if i.current != nil && i.current.evident(i.settings.ConcurrentActivateSafe) {
 		return nil
 	}
 	ended := slices.Clone(i.ended)
@@ -220,6 +228,8 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 	var out []Decision
 	h := i.migrating()
 	switch {
+	case i.contradicted(n):
+		return i.doubt(n)
 	case h == nil:
 		if n.Step == wire.NovaRefused || n.Step == wire.NovaPreFailed || n.Ended && n.Step != wire.NovaPre {
 			return nil // nothing has begun, or all is over
@@ -245,6 +255,45 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 		}
 	}
 	h.learnFromNova(n)
+	return out
+}
+
+// contradicted tells whether Nova says that a migration begins which is not the one that
+// goes on, from a host that the guest is not on by the hosts' own word: Nova's messages can
+// be hours late, or forged, and do not show it. A migration that does begin there is seen
+// by its hosts too, and within seconds.
+func (i *Instance) contradicted(n NovaSign) bool {
+	h := i.current
+	if h == nil || n.Step != wire.NovaPre || n.RequestID == "" || n.RequestID == h.RequestID || h.RequestID == "" && i.adopts(n) {
+		return false
+	}
+	home := h.home()
+	return home != "" && home != n.PayloadHost
+}
+
+// doubt keeps a pre until the hosts agree with it, and has them asked once.
+func (i *Instance) doubt(n NovaSign) []Decision {
+	i.doubted = n
+	if i.current.questioned {
+		return nil
+	}
+	i.current.questioned = true
+	return []Decision{AskHosts{Why: "Nova says that a migration begins from " + n.PayloadHost + ", and the guest is on " + i.current.home()}}
+}
+
+// confirms tells whether a sign is of the migration that was doubted.
+func (i *Instance) confirms(s HostSign) bool {
+	last := i.latest[s.Host]
+	return i.doubted.RequestID != "" && s.Sign == SignStarted && s.Host == i.doubted.PublisherHost && last.Before(s.Order)
+}
+
+// believe begins the migration that was doubted.
+func (i *Instance) believe() []Decision {
+	n := i.doubted
+	i.doubted = NovaSign{}
+	out := i.begin(n.RequestID, "Nova: "+n.Step.String()+", and the hosts agree")
+	i.current.Source, i.current.Destination = n.PayloadHost, n.PublisherHost
+	i.current.learnFromNova(n)
 	return out
 }
 
@@ -310,6 +359,6 @@ func (i *Instance) end(o Outcome) []Decision {
 	if o == OutcomeRestored {
 		i.restored = i.current.Destination
 	}
-	i.current = nil
+	i.current, i.doubted = nil, NovaSign{}
 	return append(out, End{Outcome: o})
 }

@@ -103,22 +103,36 @@ func TestNovaTakingOverEndsTheMendingOfALeftOver(t *testing.T) {
 // as the guest did run where that one had led, the mending waited for ten minutes.
 func TestALeftOverTakesOverFromAMigrationThatOnlyListsSpeakOf(t *testing.T) {
 	over := []Input{start("old", wire.NovaPre), listed(dst, 5, SignRunning), listed(src, 5, SignAbsent)}
+	// What a host has said long ago, or to another replica before.
+	late := func(host string, sequence uint64, sign Sign) Input {
+		s := at(host, sequence, sign)
+		s.FreshFor = 0
+		return s
+	}
+	unsafe := suspended
+	unsafe.ConcurrentActivateSafe = false
 	for name, c := range map[string]struct {
-		says  []Input
-		takes bool
+		says        []Input
+		takes       bool
+		takesUnsafe bool // where Nova's own activate may be hurt
 	}{
-		"only lists":            {over, true},
-		"the guest has arrived": {over[:2], true},
-		"and its arrival":       {append(over[:1:1], at(dst, 4, SignResumed), at(src, 4, SignLeft)), false},
-		"it comes in":           {[]Input{over[0], listed(dst, 5, SignStarted)}, false},
-		"the source has paused": {[]Input{over[0], at(src, 5, SignPaused)}, false},
-		"nothing":               {over[:1], true},
+		"only lists":            {over, true, true},
+		"the guest has arrived": {over[:2], true, true},
+		"and its arrival":       {append(over[:1:1], at(dst, 4, SignResumed), at(src, 4, SignLeft)), false, false},
+		"its arrival, late":     {append(over[:1:1], late(dst, 3, SignStarted), late(dst, 4, SignResumed), late(src, 4, SignLeft)), true, false},
+		"and lists":             {append(slices.Clone(over), late(dst, 3, SignStarted)), true, false},
+		"it comes in":           {[]Input{over[0], listed(dst, 5, SignStarted)}, false, false},
+		"the source has paused": {[]Input{over[0], at(src, 5, SignPaused)}, false, false},
+		"nothing":               {over[:1], true, true},
 	} {
-		d := newDrive(suspended, ready("p1"))
-		d.tell(c.says...)
-		d.tell(LeftOver{Host: dst, Other: src})
-		if h := d.Current(); h == nil || h.leftOver != c.takes {
-			t.Errorf("%s: mends %t, want %t", name, h != nil && h.leftOver, c.takes)
+		for _, s := range []Settings{suspended, unsafe} {
+			want := c.takes && s.ConcurrentActivateSafe || c.takesUnsafe && !s.ConcurrentActivateSafe
+			d := newDrive(s, ready("p1"))
+			d.tell(c.says...)
+			d.tell(LeftOver{Host: dst, Other: src})
+			if h := d.Current(); h == nil || h.leftOver != want {
+				t.Errorf("%s, safe %t: mends %t, want %t", name, s.ConcurrentActivateSafe, h != nil && h.leftOver, want)
+			}
 		}
 	}
 }
