@@ -67,6 +67,11 @@ func (g *game) awaitOutcomes(ctx context.Context, until time.Time) {
 		}
 		if time.Since(said) > 30*time.Second {
 			said = time.Now()
+			if err := readDead(ctx, g.cloud.bus, g.account); err != nil {
+				g.say("what has expired could not be read: %v", err)
+				continue
+			}
+			open, _ = g.account.open()
 			g.say("%d messages have no outcome yet", open)
 		}
 	}

@@ -25,15 +25,11 @@ const (
 
 // prepareDead makes the queue of dead letters.
 func prepareDead(ctx context.Context, b bus) error {
-	conn, err := b.dial("openstack", "chaos account")(ctx)
+	conn, ch, err := open(ctx, b)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		return err
-	}
 	if err := ch.ExchangeDeclare(deadName, amqp.ExchangeFanout, true, false, false, false, nil); err != nil {
 		return err
 	}
@@ -57,18 +53,11 @@ func unreadable(h *host) letter {
 func readRemains(ctx context.Context, b bus, a *account) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	conn, err := b.dial("openstack", "chaos account")(ctx)
+	conn, ch, err := open(ctx, b)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		return err
-	}
-	if err := ch.Confirm(false); err != nil {
-		return err
-	}
 	expiring := map[string]bool{}
 	for _, queue := range queueNames {
 		if err := readAll(ctx, ch, queue, func(d amqp.Delivery) {
@@ -98,6 +87,35 @@ func readRemains(ctx context.Context, b bus, a *account) error {
 		key, _ := d.Headers["earlybind-routing-key"].(string)
 		a.note(digest(d.Body), key, func(f *fate) { f.parked++ })
 	})
+}
+
+// readDead reads what the broker has dropped so far.
+func readDead(ctx context.Context, b bus, a *account) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	conn, ch, err := open(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return readAll(ctx, ch, deadName, a.dead)
+}
+
+// open opens a channel on which what is published is confirmed.
+func open(ctx context.Context, b bus) (*amqp.Connection, *amqp.Channel, error) {
+	conn, err := b.dial("openstack", "chaos account")(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ch, err := conn.Channel()
+	if err == nil {
+		err = ch.Confirm(false)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, ch, nil
 }
 
 // dead notes a dead letter, by why the broker says it dropped it.
