@@ -9,6 +9,7 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/turn"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
 )
@@ -60,7 +61,7 @@ func (w *worker) verify(ctx context.Context) {
 			return
 		case !right && err == nil && w.aim.Goal.Mend && w.aim.Goal.NovaDone && waited > mendAfter:
 			w.report(audit.Line{Event: audit.PortDecided, Port: w.port, Host: host, Saw: p.Describe(), Decided: handover.GoalRestore.String(), Why: "Nova has finished and the rows are wrong: " + why})
-			w.restore(ctx)
+			w.restore(turn.As(ctx, turn.Restoring))
 			return
 		case !right && waited > bound:
 			w.alarm(ctx, host, errors.New(why))
