@@ -90,7 +90,7 @@ func (w *worker) restore(ctx context.Context) {
 				w.leave("its restore was given up: " + err.Error())
 			}
 		}
-		w.finish(ctx, host, err == nil, part*(parts-told))
+		w.finish(ctx, host, err == nil, part*(parts-told), w.look(ctx))
 		return
 	}
 }

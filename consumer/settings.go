@@ -33,6 +33,9 @@ type Settings struct {
 	Cloud string
 	// NeutronConcurrentActivate: detect, or what an operator knows better: safe, unsafe.
 	NeutronConcurrentActivate string `default:"detect"`
+	// NeutronAtOnce bounds how many requests to Neutron are under way, 0: no bound. Of those
+	// that wait restores go first, then activates.
+	NeutronAtOnce int `default:"32"`
 
 	NovaExchange       string   `default:"nova"`
 	NotificationTopics []string `default:"notifications,versioned_notifications"`
@@ -64,6 +67,9 @@ func (s *Settings) Validate() error {
 		oneOf("EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE", s.NeutronConcurrentActivate, "detect", "safe", "unsafe"))
 	if s.Shares < 1 || s.Shares > maxShares {
 		faults = append(faults, fmt.Errorf("EARLYBIND_SHARES must be from 1 to %d", maxShares))
+	}
+	if s.NeutronAtOnce < 0 {
+		faults = append(faults, errors.New("EARLYBIND_NEUTRON_AT_ONCE must be 0 or more"))
 	}
 	if s.BreakerFailures < 0 {
 		faults = append(faults, errors.New("EARLYBIND_BREAKER_FAILURES must be 0 or more"))

@@ -9,6 +9,7 @@ import (
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/turn"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
 )
@@ -41,7 +42,8 @@ func (w *worker) verify(ctx context.Context) {
 			}
 			continue
 		}
-		p, err := w.read(ctx)
+		seen := w.look(ctx)
+		p, err := seen.Port, seen.err
 		if ctx.Err() != nil {
 			return // with the handover: what was not read says nothing of the rows
 		}
@@ -56,18 +58,18 @@ func (w *worker) verify(ctx context.Context) {
 			w.gone(err)
 			return
 		case right && w.tools.clock() >= w.unknown:
-			w.finish(ctx, host, true, w.tools.upWithin)
+			w.finish(ctx, host, true, w.tools.upWithin, seen)
 			return
 		case !right && err == nil && w.aim.Goal.Mend && w.aim.Goal.NovaDone && waited > mendAfter:
 			w.report(audit.Line{Event: audit.PortDecided, Port: w.port, Host: host, Saw: p.Describe(), Decided: handover.GoalRestore.String(), Why: "Nova has finished and the rows are wrong: " + why})
-			w.restore(ctx)
+			w.restore(turn.As(ctx, turn.Restoring))
 			return
 		case !right && waited > bound:
 			w.alarm(ctx, host, errors.New(why))
 			if w.aim.Goal.Mend || w.tools.settings.Repair == handover.RepairAll {
 				w.leave("it was not right in the end: " + why)
 			}
-			w.finish(ctx, host, false, 0)
+			w.finish(ctx, host, false, 0, w.look(ctx))
 			return
 		}
 		if !w.pause(ctx, min(look+waited/16, 15*look)) {
@@ -76,13 +78,30 @@ func (w *worker) verify(ctx context.Context) {
 	}
 }
 
-// finish gives the port's agent that long, reads the port a last time, writes what
-// was found and reports the goal as done.
-func (w *worker) finish(ctx context.Context, host string, right bool, patience time.Duration) {
-	goal := w.aim.Goal
-	up := right && w.up(ctx, patience)
+// reading is what was read of the port, and what ends the entries that the journal had
+// of it before.
+type reading struct {
+	port.Port
+	err    error
+	settle func()
+}
+
+func (w *worker) look(ctx context.Context) reading {
 	settle := w.tools.journal.settler(w.port, w.tools.clock())
 	p, err := w.read(ctx)
+	return reading{p, err, settle}
+}
+
+func (r reading) up() bool { return r.err == nil && r.Status == binding.PortActive }
+
+// finish gives the port's agent that long since the port was seen, writes what was found
+// at last and reports the goal as done.
+func (w *worker) finish(ctx context.Context, host string, right bool, patience time.Duration, seen reading) {
+	goal := w.aim.Goal
+	for began := w.tools.clock(); right && !seen.up() && w.tools.clock()-began < patience && !w.replaced() && w.pause(ctx, min(look, patience)); {
+		seen = w.look(ctx)
+	}
+	p, err := seen.Port, seen.err
 	if err == nil && right {
 		var why string
 		if right, why = settled(p, host); !right {
@@ -93,7 +112,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 			}
 		}
 	}
-	up = up || right && err == nil && p.Status == binding.PortActive
+	up := right && seen.up()
 	line := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Decided: goal.Kind.String(), Err: err}
 	if err == nil {
 		line.Saw = p.Describe()
@@ -115,7 +134,7 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 		})
 	}
 	if right && err == nil {
-		settle()
+		seen.settle()
 	}
 	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: right, Up: up, Now: w.tools.clock()})
 }

@@ -138,7 +138,7 @@ func TestAPortThatTheLastLookFindsUpIsUp(t *testing.T) {
 		d.tools.upWithin = 10 * time.Second
 		reads := 0
 		d.neutron.answer = on("read", func(context.Context) (bool, error) {
-			if reads++; reads == 13 { // 12 come before the agent's time is over
+			if reads++; reads == 11 { // 10 come before the agent's time is over
 				d.neutron.mu.Lock()
 				d.neutron.ports["p1"].Status = "ACTIVE"
 				d.neutron.mu.Unlock()

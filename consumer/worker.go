@@ -12,6 +12,7 @@ import (
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/internal/turn"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -122,7 +123,7 @@ func (w *worker) run(ctx context.Context) {
 			case handover.GoalCommit:
 				w.commit(ctx)
 			case handover.GoalRestore:
-				w.restore(ctx)
+				w.restore(turn.As(ctx, turn.Restoring))
 			case handover.GoalVerify:
 				w.verify(ctx)
 			}
@@ -176,7 +177,7 @@ func (w *worker) commit(ctx context.Context) {
 	sent := w.tools.clock()
 	// Its answer is waited for even when the session ends meanwhile: Neutron
 	// finishes a request whose client has gone away.
-	call, cancel := w.tools.time.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	call, cancel := w.tools.time.WithTimeout(turn.As(context.WithoutCancel(ctx), turn.Committing), requestTimeout)
 	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= w.aim.Deadline && w.stands(ctx) && paused() == "" })
 	err := w.tools.neutron.Activate(call, w.port, host)
 	cancel()

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"container/heap"
 	"context"
 	"hash/fnv"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/gophercloud/gophercloud/v2"
 
-	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/internal/clock"
 	api "github.com/earlybind/earlybind/internal/neutron"
 	"github.com/earlybind/earlybind/port"
@@ -30,7 +28,6 @@ type way struct {
 	cloud *cloud
 	who   string
 	to    http.RoundTripper
-	gate  *gate // of ours, if it has one
 }
 
 // request is one as the queue knows it.
@@ -44,12 +41,6 @@ func (w way) RoundTrip(r *http.Request) (*http.Response, error) {
 	c, ctx := w.cloud, r.Context()
 	asked := c.read(r)
 	commit := w.who == ours && (asked.kind == activate || asked.kind == activateAgain) && strings.Contains(r.URL.Path, "/bindings/"+asked.of.destination+"/")
-	if w.gate != nil {
-		if err := w.gate.enter(ctx, asked, commit); err != nil {
-			return nil, err
-		}
-		defer w.gate.leave()
-	}
 	now := c.clock.Now()
 	if w.who == ours {
 		c.atOnce++
@@ -148,17 +139,12 @@ func (c *cloud) serve(who string, takes time.Duration) (begins time.Duration) {
 // fanned is Neutron's API whose reads side by side are tasks of the clock.
 type fanned struct {
 	api.API
-	client *gophercloud.ServiceClient
-	clock  *clock.Virtual
-}
-
-func newFanned(client *gophercloud.ServiceClient, c *clock.Virtual) fanned {
-	return fanned{api.New(client), client, c}
+	clock *clock.Virtual
 }
 
 // Ports is [api.API.Ports].
 func (f fanned) Ports(ctx context.Context, instance string) ([]port.Port, error) {
-	found, err := binding.ListPorts(ctx, f.client, instance)
+	found, err := f.List(ctx, instance)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
@@ -183,81 +169,6 @@ func (f fanned) Ports(ctx context.Context, instance string) ([]port.Port, error)
 }
 
 // client is Neutron's for one who asks.
-func (c *cloud) client(who string, g *gate) *gophercloud.ServiceClient {
-	return neutron.NewClient(neutron.InMemory, way{cloud: c, who: who, to: neutron.Transport{Handler: c.neutron.Handler()}, gate: g})
-}
-
-// gate lets so many requests through at once, a restore's first, then activates; of one
-// kind first come, first served. An activate whose deadline passes here is withheld, as a
-// worker would that had asked right before it sent it.
-type gate struct {
-	clock   *clock.Virtual
-	window  time.Duration
-	room    int
-	arrived uint64
-	waiting tickets
-}
-
-// ticket is a request that waits at the gate.
-type ticket struct {
-	class  int
-	number uint64
-	let    chan struct{}
-	gone   bool
-}
-
-func (g *gate) enter(ctx context.Context, asked request, commit bool) error {
-	if g.room > 0 {
-		g.room--
-		return nil
-	}
-	class := 2
-	switch {
-	case asked.of.failing:
-		class = 0
-	case commit:
-		class = 1
-	}
-	g.arrived++
-	t := &ticket{class: class, number: g.arrived, let: make(chan struct{}, 1)}
-	heap.Push(&g.waiting, t)
-	if !g.clock.Wait(ctx, clock.Forever, t.let) {
-		if t.gone {
-			g.leave() // it was let in at the very moment
-		}
-		t.gone = true
-		return ctx.Err()
-	}
-	if commit && g.clock.Now() > asked.of.cause()+g.window {
-		g.leave()
-		return binding.ErrWithheld
-	}
-	return nil
-}
-
-func (g *gate) leave() {
-	for g.waiting.Len() > 0 {
-		t := heap.Pop(&g.waiting).(*ticket)
-		if !t.gone {
-			t.gone = true
-			t.let <- struct{}{}
-			return
-		}
-	}
-	g.room++
-}
-
-type tickets []*ticket
-
-func (t tickets) Len() int { return len(t) }
-func (t tickets) Less(i, j int) bool {
-	return t[i].class < t[j].class || t[i].class == t[j].class && t[i].number < t[j].number
-}
-func (t tickets) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t *tickets) Push(x any)   { *t = append(*t, x.(*ticket)) }
-func (t *tickets) Pop() any {
-	last := len(*t) - 1
-	x := (*t)[last]
-	*t = (*t)[:last]
-	return x
+func (c *cloud) client(who string) *gophercloud.ServiceClient {
+	return neutron.NewClient(neutron.InMemory, way{cloud: c, who: who, to: neutron.Transport{Handler: c.neutron.Handler()}})
 }

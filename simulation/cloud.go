@@ -14,6 +14,7 @@ import (
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/clock"
+	api "github.com/earlybind/earlybind/internal/neutron"
 	"github.com/earlybind/earlybind/simulated/neutron"
 	"github.com/earlybind/earlybind/simulated/nova"
 	"github.com/earlybind/earlybind/wire"
@@ -72,16 +73,13 @@ func newCloud(o Options, load float64, alone bool) *cloud {
 	}
 	c.neutron = neutron.New(names...)
 	c.neutron.AutoWire(true)
-	c.network = nova.Network{Client: c.client(novas, nil)}
-	var g *gate
-	if o.AtOnce > 0 {
-		g = &gate{clock: c.clock, window: o.Window, room: o.AtOnce}
-	}
+	c.network = nova.Network{Client: c.client(novas)}
 	settings := consumer.Settings{
-		Settings: broker.Settings{AMQPUser: "earlybind"}, Policy: o.Policy, Repair: handover.RepairOwn,
+		NeutronAtOnce: o.AtOnce,
+		Settings:      broker.Settings{AMQPUser: "earlybind"}, Policy: o.Policy, Repair: handover.RepairOwn,
 		BreakerFailures: 3, BreakerPause: time.Hour, CommitWindow: o.Window, UpWithin: time.Minute,
 	}
-	c.offline = consumer.NewOffline(settings, newFanned(c.client(ours, g), c.clock), true, c.clock, c.hear)
+	c.offline = consumer.NewOffline(settings, fanned{api.New(c.client(ours)).Through(settings.Turns(c.clock)), c.clock}, true, c.clock, c.hear)
 	return c
 }
 

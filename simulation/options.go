@@ -25,16 +25,14 @@ type Options struct {
 	Others   float64       // requests per second of other clients of Neutron, each like a list of ports
 	Policy   handover.Policy
 	Window   time.Duration // as EARLYBIND_COMMIT_WINDOW
-	// AtOnce, if not 0, is what the consumer does not do today: at most so many of its
-	// requests go to Neutron at once, a restore's first, then activates.
-	AtOnce int
+	AtOnce   int           // as EARLYBIND_NEUTRON_AT_ONCE
 }
 
 // Defaults are what a run begins with: the lab's Neutron.
 func Defaults() Options {
 	return Options{
 		Seed: 1, Hosts: 100, Loads: []float64{1, 10, 30}, Duration: 10 * time.Minute, Ports: 2, Failing: 2, PreCopy: 20 * time.Second,
-		Workers: 4, Latency: Measured()["2025.1"], Scale: 1, Policy: handover.PolicyAuto, Window: 5 * time.Second,
+		Workers: 4, Latency: Measured()["2025.1"], Scale: 1, Policy: handover.PolicyAuto, Window: 5 * time.Second, AtOnce: 32,
 	}
 }
 

@@ -18,7 +18,7 @@ type Report struct {
 	Scale        float64 `json:"neutron_scale"`
 	ActivateMean float64 `json:"neutron_activate_mean_ms"`
 	Latency      string  `json:"neutron_latency"` // its origin
-	AtOnce       int     `json:"what_if_at_once,omitempty"`
+	AtOnce       int     `json:"at_once,omitempty"`
 	Loads        []Load  `json:"loads"`
 }
 

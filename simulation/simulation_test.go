@@ -9,12 +9,10 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/earlybind/earlybind/handover"
-	"github.com/earlybind/earlybind/internal/clock"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")
@@ -118,18 +116,27 @@ func TestNovaAloneIsTheSameWhateverTheConsumerDoes(t *testing.T) {
 	}
 }
 
-// The consumer of today bounds nothing: the ports of a drained host are activated all at
-// once, and those that are to be restored wait behind them.
+// A bound holds: where there is none, the ports of a drained host are activated all at once.
 func TestADrainIsSentAllAtOnceUnlessItIsBounded(t *testing.T) {
 	o := small()
 	o.Loads, o.Drain, o.Failing = []float64{0}, 30, 0
-	today := simulated(t, o).Loads[0]
-	if want := o.Drain * o.Ports; today.Consumer.MostRequests < want {
-		t.Errorf("%d requests at once of %d ports", today.Consumer.MostRequests, want)
+	for _, o.AtOnce = range []int{0, 4} {
+		most := simulated(t, o).Loads[0].Consumer.MostRequests
+		if bounded := o.AtOnce > 0; bounded && most != o.AtOnce || !bounded && most < o.Drain*o.Ports {
+			t.Errorf("%d requests at once of %d ports, bound %d", most, o.Drain*o.Ports, o.AtOnce)
+		}
 	}
+}
+
+// Of a drained host, those whose migration fails do not wait behind the others.
+func TestRestoresOfADrainGoFirst(t *testing.T) {
+	o := small()
+	o.Loads, o.Drain, o.Failing, o.AtOnce = []float64{0}, 50, 10, 0
+	without := simulated(t, o).Loads[0]
 	o.AtOnce = 4
-	if bounded := simulated(t, o).Loads[0]; bounded.Consumer.MostRequests != o.AtOnce {
-		t.Errorf("%d requests at once, not %d", bounded.Consumer.MostRequests, o.AtOnce)
+	with := simulated(t, o).Loads[0]
+	if with.All.Restores.Max > 0.8*without.All.Restores.Max || with.All.Restores.Count == 0 {
+		t.Errorf("%+v with a bound, %+v without", with.All.Restores, without.All.Restores)
 	}
 }
 
@@ -149,40 +156,6 @@ func TestEightAtOnceAsMeasured(t *testing.T) {
 		if perSecond := calls / slices.Max(ready[:]).Seconds(); perSecond < measured*0.75 || perSecond > measured*1.25 {
 			t.Errorf("%s: %.1f a second, measured %.1f", release, perSecond, measured)
 		}
-	}
-}
-
-func TestTheGateLetsRestoresThroughFirst(t *testing.T) {
-	c := clock.NewVirtual()
-	g := &gate{clock: c, window: time.Hour, room: 1}
-	failing, going := &journey{failing: true}, &journey{}
-	var let []string
-	var tasks sync.WaitGroup
-	enter := func(name string, j *journey, commit bool) {
-		c.Go(&tasks, func() {
-			if err := g.enter(context.Background(), request{of: j}, commit); err != nil {
-				t.Error(err)
-			}
-			c.Wait(context.Background(), time.Second, nil)
-			let = append(let, name)
-			g.leave()
-		})
-	}
-	enter("first", going, false)
-	enter("read", going, false)
-	enter("activate", going, true)
-	enter("restore", failing, false)
-	for {
-		for c.Step() {
-		}
-		next, ok := c.Next()
-		if !ok {
-			break
-		}
-		c.Advance(next)
-	}
-	if got := strings.Join(let, ", "); got != "first, restore, activate, read" {
-		t.Error(got)
 	}
 }
 

@@ -15,7 +15,7 @@ func (r Report) Text() string {
 	fmt.Fprintf(&b, "Neutron: %d workers; an activate takes %.0f ms (mean, alone), %.4g times what was measured: %s\n",
 		r.Workers, r.ActivateMean, r.Scale, r.Latency)
 	if r.AtOnce > 0 {
-		fmt.Fprintf(&b, "what if: at most %d requests of the consumer at once, restores first; it does not do that today\n", r.AtOnce)
+		fmt.Fprintf(&b, "at most %d requests of the consumer at once, restores first\n", r.AtOnce)
 	}
 	for _, l := range r.Loads {
 		b.WriteString(l.text())

@@ -60,7 +60,7 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 	}
 	m.Settings(settings.Policy.String(), settings.Repair.String(), cloud.safe)
 	board.Has("neutron", "met at the start, at "+cloud.client.Endpoint)
-	return consumer.Run(ctx, drain, board, settings, consumer.NewNeutron(cloud.client), cloud.safe, log, replica, m)
+	return consumer.Run(ctx, drain, board, settings, settings.Neutron(cloud.client), cloud.safe, log, replica, m)
 }
 
 // cloud is the Neutron that was met, and what it allows.

@@ -43,7 +43,7 @@ func simulate(ctx context.Context, args []string, out, faults io.Writer) error {
 	f.Float64Var(&o.Others, "others", 0, "requests per second of Neutron's other clients, a `number`; each takes as long as a list of ports")
 	policy := f.String("policy", o.Policy.String(), "when earlybind activates, as EARLYBIND_POLICY: observe, auto, suspended or resumed")
 	f.DurationVar(&o.Window, "window", o.Window, "how old an event may be that leads to an activate, as EARLYBIND_COMMIT_WINDOW, 1s to 10s")
-	f.IntVar(&o.AtOnce, "what-if-at-once", 0, "what if the consumer sent at most that `number` of requests at once, a restore's first, then activates; it does not bound them today. 0: as it is")
+	f.IntVar(&o.AtOnce, "at-once", o.AtOnce, "at most that `number` of the consumer's requests are under way, a restore's first, then activates, as EARLYBIND_NEUTRON_AT_ONCE; 0: no bound")
 	asJSON := f.Bool("json", false, "print JSON; its times are in milliseconds")
 	words, err := parseFiles(f, aboutSimulate, "", args, faults)
 	if err != nil {
