@@ -5,6 +5,10 @@
 # every go command below agrees.
 TAGS = libvirt_dlopen
 export GOFLAGS = -tags=$(TAGS)
+# What is built and tested here is built with this toolchain, which the go command fetches as a module where it is not installed:
+# faults of Go's library are mended by a newer one, and `make test-vulnerabilities` says when. go.mod asks for no more than the
+# code needs. To build with the Go that is installed: make GOTOOLCHAIN=local build.
+export GOTOOLCHAIN = go1.27.3
 INTEGRATION = GOFLAGS=-tags=$(TAGS),integration
 
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
@@ -27,10 +31,14 @@ HANDOVERS ?= 1000
 ROUNDS ?= 5
 # Of images: what they are made from. Any image with Debian's apt will do.
 BASE ?= debian:trixie-slim
+# The check for known vulnerabilities, and its database: the Go team's, as the module of its repository, since a machine that builds
+# reaches modules and may reach nothing else.
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VULNDB = golang.org/x/vulndb@latest
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread)
 
-.PHONY: help build release images lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model bench bench-short test test-unit test-alerts test-browser test-lab test-zed test-packages prerequisites
+.PHONY: help build release images lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model bench bench-short test test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed test-packages prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,13 +106,20 @@ bench: build ## reaction, firehose, memory and growth against what bounds them, 
 bench-short: build ## the same with few samples, in 2 minutes; writes var/bench-short.json
 	go run ./bench -short -results var/bench-short.json
 
-test: test-unit test-alerts test-browser test-lab test-zed ## everything but the long runs; ends with no lab running
+test: test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed ## everything but the long runs; ends with no lab running
 
 test-unit: prerequisites ## no server needed
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	go vet ./...
 	$(INTEGRATION) go vet ./...
 	go test -race ./...
+
+test-vulnerabilities: ## known vulnerabilities of Go's library and of modules that programs, tests and make release call, by govulncheck; fails too if its database cannot be had
+	@go mod download $(VULNDB) || { echo 'test-vulnerabilities: the database could not be fetched: nothing was checked' >&2; exit 1; }
+	@go list -m -f 'database of {{.Time}}' $(VULNDB)
+	@db="file://$$(go list -m -f '{{.Dir}}' $(VULNDB))/data/osv"; set -x; \
+	go run $(GOVULNCHECK) -db "$$db" -test -tags $(TAGS),integration,promtool ./... && \
+	go run $(GOVULNCHECK) -db "$$db" -C deploy/packages tool
 
 test-alerts: ## the alert rules, the dashboard's queries and a scrape, by promtool, which is fetched where it is missing
 	GOFLAGS=-tags=$(TAGS),promtool go test -count=1 ./tests/monitoring

@@ -4,8 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,16 +73,34 @@ func TestEveryLineIsCountedWithItsBrokerAndItsShare(t *testing.T) {
 	}
 }
 
-// Who reads the log, and who counts its lines, knows every event.
-func TestEveryEventIsDocumented(t *testing.T) {
+// section gives what docs/audit.md has between two texts.
+func section(t *testing.T, from, to string) string {
+	t.Helper()
 	page, err := os.ReadFile("../docs/audit.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(page), "## Events")
-	table, _, _ = strings.Cut(table, "Figures of")
+	_, text, begins := strings.Cut(string(page), from)
+	text, _, ends := strings.Cut(text, to)
+	if !begins || !ends {
+		t.Fatalf("docs/audit.md has nothing from %q to %q", from, to)
+	}
+	return text
+}
+
+// quoted gives what stands in backquotes.
+func quoted(text string) []string {
+	var all []string
+	for _, q := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(text, -1) {
+		all = append(all, q[1])
+	}
+	return all
+}
+
+// Who reads the log, and who counts its lines, knows every event.
+func TestEveryEventIsDocumented(t *testing.T) {
 	var documented []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(table, -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(section(t, "## Events", "Figures of"), -1) {
 		documented = append(documented, row[1])
 	}
 	var known []string
@@ -88,6 +111,78 @@ func TestEveryEventIsDocumented(t *testing.T) {
 	slices.Sort(known)
 	if !slices.Equal(documented, known) {
 		t.Errorf("documented %q\nknown      %q", documented, known)
+	}
+}
+
+func TestEveryFieldIsDocumented(t *testing.T) {
+	var documented []string
+	for _, row := range regexp.MustCompile(`(?m)^\|([^|]+)\|`).FindAllStringSubmatch(section(t, "## Fields", "## Events"), -1) {
+		documented = append(documented, quoted(row[1])...)
+	}
+	known := slices.Sorted(maps.Keys(named))
+	slices.Sort(documented)
+	if !slices.Equal(documented, known) {
+		t.Errorf("documented %q\nknown      %q", documented, known)
+	}
+}
+
+// figures reads the names of all figures out of the source of those who write the log:
+// the keys of a line's Figures, and what the timeline of a handover measures.
+func figures(t *testing.T) []string {
+	t.Helper()
+	found := map[string]bool{}
+	add := func(e ast.Expr) {
+		if name, ok := e.(*ast.BasicLit); ok && name.Kind == token.STRING {
+			found[strings.Trim(name.Value, `"`)] = true
+		}
+	}
+	for _, dir := range []string{"../consumer", "../cmd/earlybind-consumer"} {
+		files, err := filepath.Glob(dir + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", dir, err)
+		}
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.CompositeLit:
+					if n.Type != nil && types.ExprString(n.Type) == "map[string]int64" {
+						for _, e := range n.Elts {
+							add(e.(*ast.KeyValueExpr).Key)
+						}
+					}
+				case *ast.CallExpr:
+					if types.ExprString(n.Fun) == "span" {
+						add(n.Args[0])
+					}
+				}
+				return true
+			})
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+func TestEveryFigureIsDocumented(t *testing.T) {
+	told, known := quoted(section(t, "## Events", "## When commits stop")), figures(t)
+	if !slices.Contains(known, "lead_ms") || !slices.Contains(known, "entries") {
+		t.Fatalf("only %q were found", known)
+	}
+	for _, figure := range known {
+		if !slices.Contains(told, figure) {
+			t.Errorf("docs/audit.md does not have the figure %s", figure)
+		}
+	}
+	for _, name := range told {
+		if strings.HasSuffix(name, "_ms") && !slices.Contains(known, name) && !named[name] {
+			t.Errorf("docs/audit.md has the figure %s, which nobody writes", name)
+		}
 	}
 }
 

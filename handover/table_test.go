@@ -1,9 +1,12 @@
 package handover
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -116,5 +119,76 @@ func TestTheTableInTheCommentIsTheOneThatIsTested(t *testing.T) {
 	}
 	if len(shown) > 0 {
 		t.Errorf("rows that are not tested: %v", shown)
+	}
+}
+
+// anywhere are the rows that lead from every phase but Left to one and the same. The
+// diagram leaves them out, and the sentence below it has them.
+var anywhere = map[string]Phase{"source left": Left, "post-copy failed": Lost}
+
+// drawn reads the diagram of docs/architecture.md: what leads from one phase to another,
+// by "From --> To".
+func drawn(t *testing.T) map[string][]string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, diagram, _ := strings.Cut(string(page), "```mermaid\nstateDiagram-v2\n")
+	diagram, below, ended := strings.Cut(diagram, "\n```\n")
+	if !ended {
+		t.Fatal("docs/architecture.md has no stateDiagram-v2")
+	}
+	for row, to := range anywhere {
+		if said := fmt.Sprintf("**%s** leads to %s", row, camel(to)); !strings.Contains(below, said) {
+			t.Errorf("below the diagram it does not say %q", said)
+		}
+	}
+	edges := map[string][]string{}
+	for line := range strings.Lines(diagram) {
+		edge, label, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		if _, twice := edges[edge]; twice {
+			t.Errorf("%s is there twice", edge)
+		}
+		edges[edge] = strings.Split(label, ", ")
+	}
+	return edges
+}
+
+// camel is a phase's name as the code and the diagram write it.
+func camel(p Phase) string {
+	if p == PostCopy {
+		return "PostCopy"
+	}
+	return strings.ToUpper(p.String()[:1]) + p.String()[1:]
+}
+
+// The diagram that people are shown draws each cell of the table that leads to another
+// phase, and nothing else.
+func TestTheDiagramInTheDocsIsTheTable(t *testing.T) {
+	names, cells := commentTable(t)
+	want := map[string][]string{"[*] --> " + camel(Watching): {""}}
+	for row, to := range cells {
+		for _, from := range names {
+			led, everywhere := anywhere[row]
+			switch cell := to[from]; {
+			case everywhere && cell != camel(led) && from != camel(led):
+				t.Errorf("%s leads from %s to %s: the diagram takes it to lead to %s from anywhere", row, from, cell, camel(led))
+			case !everywhere && cell != "." && cell != from:
+				want[from+" --> "+cell] = append(want[from+" --> "+cell], row)
+			}
+		}
+	}
+	got := drawn(t)
+	for _, edge := range slices.Sorted(maps.Keys(want)) {
+		slices.Sort(want[edge])
+		if is := slices.Sorted(slices.Values(got[edge])); !slices.Equal(is, want[edge]) {
+			t.Errorf("%s by %q, the table has %q", edge, is, want[edge])
+		}
+	}
+	for edge := range got {
+		if want[edge] == nil {
+			t.Errorf("%s is drawn and not in the table", edge)
+		}
 	}
 }

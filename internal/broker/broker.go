@@ -41,10 +41,11 @@ const (
 // (prefix EARLYBIND_).
 type Settings struct {
 	// AMQPUrls are the nodes of one cluster, tried in random order.
-	AMQPUrls       Cluster       `default:"amqp://localhost:5672/"`
-	AMQPUser       string        `required:"true"`
-	AMQPPassword   config.Secret `required:"true"`
-	AMQPCAFile     string
+	AMQPUrls     Cluster       `default:"amqp://localhost:5672/"`
+	AMQPUser     string        `required:"true"`
+	AMQPPassword config.Secret `required:"true"`
+	// AMQPCaFile and not AMQPCAFile: that one's variable would be …_AMQPCA_FILE.
+	AMQPCaFile     string
 	AMQPCertFile   string
 	AMQPKeyFile    string
 	AMQPServerName string
@@ -119,14 +120,14 @@ func Backoff() *backoff.ExponentialBackOff {
 
 func (s Settings) tls() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.AMQPServerName}
-	if s.AMQPCAFile != "" {
-		pem, err := os.ReadFile(s.AMQPCAFile)
+	if s.AMQPCaFile != "" {
+		pem, err := os.ReadFile(s.AMQPCaFile)
 		if err != nil {
 			return nil, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: %w", err)
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: no certificate in %s", s.AMQPCAFile)
+			return nil, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: no certificate in %s", s.AMQPCaFile)
 		}
 	}
 	if s.AMQPCertFile != "" {

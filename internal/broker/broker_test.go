@@ -13,12 +13,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/goleak"
+
+	"github.com/earlybind/earlybind/internal/config"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -54,6 +57,21 @@ func TestSettings(t *testing.T) {
 		} else if strings.Contains(err.Error(), password) {
 			t.Errorf("%q: the error shows the password: %v", url, err)
 		}
+	}
+}
+
+// The variables are those that docs/settings.md and the errors name.
+func TestSettingsFromTheEnvironment(t *testing.T) {
+	for name, value := range map[string]string{
+		"URLS": "amqps://a,amqps://b", "USER": "earlybind", "PASSWORD": password,
+		"CA_FILE": "ca", "CERT_FILE": "cert", "KEY_FILE": "key", "SERVER_NAME": "rabbit",
+	} {
+		t.Setenv("EARLYBIND_AMQP_"+name, value)
+	}
+	var got Settings
+	want := Settings{[]string{"amqps://a", "amqps://b"}, "earlybind", password, "ca", "cert", "key", "rabbit"}
+	if err := config.Load("EARLYBIND", &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -210,7 +228,7 @@ func TestTLSFiles(t *testing.T) {
 		"the key of another":       {"", certFile, otherKey, "EARLYBIND_AMQP_CERT_FILE"},
 	} {
 		s := good()
-		s.AMQPCAFile, s.AMQPCertFile, s.AMQPKeyFile = c.ca, c.cert, c.key
+		s.AMQPCaFile, s.AMQPCertFile, s.AMQPKeyFile = c.ca, c.cert, c.key
 		config, err := s.tls()
 		if c.fault == "" {
 			if err != nil || config.MinVersion != tls.VersionTLS12 || len(config.Certificates) != map[bool]int{true: 1}[c.cert != ""] {
@@ -253,7 +271,7 @@ func TestEachNodeIsCheckedUnderItsOwnName(t *testing.T) {
 	}()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	s := good()
-	s.AMQPCAFile = certFile
+	s.AMQPCaFile = certFile
 	// Whatever the order, an address comes before the name or after it.
 	s.AMQPUrls = []string{"amqps://127.0.0.1:" + port, "amqps://localhost:" + port, "amqps://127.0.0.1:" + port}
 	for range 5 {

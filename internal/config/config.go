@@ -75,21 +75,52 @@ func (l *loader) add(err error) {
 }
 
 func (l *loader) fill(s reflect.Value) {
+	each(l.prefix, s, func(v reflect.Value, field reflect.StructField, name string) {
+		l.known[name] = true
+		if field.Type == secretType {
+			l.known[name+fromFile] = true
+			l.fillSecret(v, field, name)
+		} else {
+			l.fillPlain(v, field, name)
+		}
+	})
+}
+
+// fromFile ends the name of the variable that names a secret's file.
+const fromFile = "_FILE"
+
+// each visits the fields of a struct that are settings, with their variables' names.
+func each(prefix string, s reflect.Value, visit func(v reflect.Value, field reflect.StructField, name string)) {
 	for i := range s.NumField() {
 		field := s.Type().Field(i)
 		if field.Anonymous && field.Type.Kind() == reflect.Struct {
-			l.fill(s.Field(i))
+			each(prefix, s.Field(i), visit)
 			continue
 		}
-		name := l.prefix + "_" + screamingSnake(field.Name)
-		l.known[name] = true
-		if field.Type == secretType {
-			l.known[name+"_FILE"] = true
-			l.fillSecret(s.Field(i), field, name)
-		} else {
-			l.fillPlain(s.Field(i), field, name)
-		}
+		visit(s.Field(i), field, prefix+"_"+screamingSnake(field.Name))
 	}
+}
+
+// Variable is a setting as an operator knows it.
+type Variable struct {
+	Name     string
+	Default  string // as it would stand in the environment; empty if there is none
+	Required bool   // of a secret: it, or its file
+}
+
+// Variables lists what [Load] reads into such structs, which are pointers: of a secret
+// NAME_FILE too. What is documented is held to it.
+func Variables(prefix string, of ...any) []Variable {
+	var all []Variable
+	for _, settings := range of {
+		each(prefix, reflect.ValueOf(settings).Elem(), func(_ reflect.Value, field reflect.StructField, name string) {
+			all = append(all, Variable{name, field.Tag.Get("default"), field.Tag.Get("required") == "true"})
+			if field.Type == secretType {
+				all = append(all, Variable{Name: name + fromFile})
+			}
+		})
+	}
+	return all
 }
 
 // fillPlain lets envconfig parse one field, as a struct of that field alone, so
@@ -122,12 +153,12 @@ func (l *loader) fillPlain(v reflect.Value, field reflect.StructField, name stri
 
 func (l *loader) fillSecret(v reflect.Value, field reflect.StructField, name string) {
 	value, set := os.LookupEnv(name)
-	file, fromFile := os.LookupEnv(name + "_FILE")
+	file, inFile := os.LookupEnv(name + fromFile)
 	switch {
-	case set && fromFile:
+	case set && inFile:
 		l.add(fmt.Errorf("%s and %s_FILE are both set", name, name))
 		return
-	case fromFile:
+	case inFile:
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			l.add(fmt.Errorf("%s_FILE: %w", name, err))

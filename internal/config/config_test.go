@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,5 +123,20 @@ func TestScreamingSnake(t *testing.T) {
 		if got := screamingSnake(field); got != want {
 			t.Errorf("%s: got %s, want %s", field, got, want)
 		}
+	}
+}
+
+func TestVariablesAreThoseThatAreLoaded(t *testing.T) {
+	got := Variables("T", &settings{})
+	for _, want := range []Variable{{"T_HOST", "", true}, {"T_PASSWORD", "", true}, {"T_PASSWORD_FILE", "", false}, {"T_EXPIRY", "10m", false}} {
+		if !slices.Contains(got, want) {
+			t.Errorf("lacks %+v: %+v", want, got)
+		}
+	}
+	for _, v := range got {
+		t.Setenv(v.Name, "x")
+	}
+	if err := Load("T", &settings{}); err == nil || strings.Contains(err.Error(), "is not a setting") {
+		t.Errorf("%v", err)
 	}
 }

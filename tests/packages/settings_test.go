@@ -7,6 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/internal/program"
+	"github.com/earlybind/earlybind/publisher"
 )
 
 const (
@@ -40,6 +45,32 @@ func documented(t *testing.T, headings ...string) map[string]string {
 	return found
 }
 
+// The docs have every setting that a program reads, and no other, with its default.
+func TestDocsAreWhatTheProgramsRead(t *testing.T) {
+	// What the docs say where there is no default.
+	words := []string{"off", "none", "system's CAs", "OS_CLOUD"}
+	for heading, settings := range map[string]any{"Consumer": &consumer.Settings{}, "Publisher": &publisher.Settings{}} {
+		told := documented(t, "Both programs", heading)
+		told[secretFile] = "none" // in words, above the tables
+		for _, v := range config.Variables("EARLYBIND", &program.Settings{}, settings) {
+			says, there := told[v.Name]
+			delete(told, v.Name)
+			switch {
+			case !there:
+				t.Errorf("%s: docs/settings.md does not have %s", heading, v.Name)
+			case v.Required && says != "required", !v.Required && v.Default == "" && !slices.Contains(words, says), v.Default != "" && v.Default != says:
+				t.Errorf("%s: docs/settings.md has %s as %q, it is %+v", heading, v.Name, says, v)
+			}
+		}
+		for name := range told {
+			t.Errorf("%s: docs/settings.md has %s, which is no setting of it", heading, name)
+		}
+	}
+}
+
+// secretFile is a setting that the docs have in a sentence and not in a table.
+const secretFile = "EARLYBIND_AMQP_PASSWORD_FILE"
+
 // A sample has every setting, and what is commented out in it is the default.
 func TestSamplesAreWhatTheDocsSay(t *testing.T) {
 	// What the docs call by another name than a value, or a sample explains in words.
@@ -49,7 +80,7 @@ func TestSamplesAreWhatTheDocsSay(t *testing.T) {
 		if len(want) < 14 {
 			t.Fatalf("%s: only %d settings are in the docs", program, len(want))
 		}
-		want["EARLYBIND_AMQP_PASSWORD_FILE"] = ""
+		want[secretFile] = ""
 		sample := read(t, samples+program+".env")
 		got := map[string]string{}
 		for _, line := range regexp.MustCompile(`(?m)^(#?)(EARLYBIND_\w+)=(.*)$`).FindAllStringSubmatch(sample, -1) {
