@@ -160,7 +160,7 @@ type condition struct {
 // expired is renewed within a call and the request sent again, seconds later if
 // Keystone is slow, and a connection may have to be made first: a check before the
 // call covers neither. Reads are not checked; what is sent with the context at the same
-// time must be reads. Only clients of [NewClient] and [NewProvider] ask.
+// time must be reads. Clients of [NewClient] and [NewProvider] ask, and who calls [Check].
 func OnlyIf(ctx context.Context, check func() bool) context.Context {
 	return context.WithValue(ctx, checkKey{}, &condition{check: check})
 }
@@ -180,14 +180,25 @@ func checked(ctx context.Context, conn net.Conn, err error) (net.Conn, error) {
 // gives a request up if it fails. A RoundTripper of our own would cost each request
 // a goroutine: [http.Client] lets time out by context an [http.Transport] only.
 func proxyOf(r *http.Request) (*url.URL, error) {
-	if c, has := r.Context().Value(checkKey{}).(*condition); has {
-		// Keystone is asked for a token by a POST without one.
-		c.write.Store(r.Method != http.MethodGet && r.Header.Get("X-Auth-Token") != "")
-		if c.write.Load() && !c.check() {
-			return nil, ErrWithheld
-		}
+	if err := Check(r); err != nil {
+		return nil, err
 	}
 	return http.ProxyFromEnvironment(r)
+}
+
+// Check asks the check of [OnlyIf] for a request that is about to be sent, and gives
+// [ErrWithheld] if it says no. It is for transports of one's own.
+func Check(r *http.Request) error {
+	c, has := r.Context().Value(checkKey{}).(*condition)
+	if !has {
+		return nil
+	}
+	// Keystone is asked for a token by a POST without one.
+	c.write.Store(r.Method != http.MethodGet && r.Header.Get("X-Auth-Token") != "")
+	if c.write.Load() && !c.check() {
+		return ErrWithheld
+	}
+	return nil
 }
 
 // credentials reads clouds.yaml or the OS_* variables. The latter are given to the

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gophercloud/gophercloud/v2"
 
+	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/internal/clock"
 	api "github.com/earlybind/earlybind/internal/neutron"
 	"github.com/earlybind/earlybind/port"
@@ -39,6 +40,9 @@ type request struct {
 
 func (w way) RoundTrip(r *http.Request) (*http.Response, error) {
 	c, ctx := w.cloud, r.Context()
+	if err := binding.Check(r); err != nil {
+		return nil, err
+	}
 	asked := c.read(r)
 	commit := w.who == ours && (asked.kind == activate || asked.kind == activateAgain) && strings.Contains(r.URL.Path, "/bindings/"+asked.of.destination+"/")
 	now := c.clock.Now()
