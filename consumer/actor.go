@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
@@ -277,10 +278,10 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 	saw := ""
 	for _, p := range ports {
 		a.drivers[p.ID] = p.Driver
-		if writes(a.tools.settings) && slices.ContainsFunc(p.Rows, rollback.Made) && !a.tools.journal.holds(p.ID) {
+		if why := cutOff(p); why != "" && writes(a.tools.settings) && !a.tools.journal.holds(p.ID) {
 			// Of another session, or of a handover that this one has cut off: who ends
 			// this one may know nothing of it.
-			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: p.ID, Why: "it was found in the middle of a restore"})
+			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: p.ID, Why: why})
 		}
 		saw += p.ID + ": driver " + p.Driver + "; " + p.Describe() + " "
 	}
@@ -291,6 +292,22 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 		a.armAgain = false
 		a.arm(ctx)
 	}
+}
+
+// cutOff says why a port must be looked at until it is right, whatever becomes of this
+// handover: its rows are those of a failed migration that was not repaired to its end;
+// empty if they are not.
+func cutOff(p port.Port) string {
+	active, has := p.Active()
+	switch {
+	case slices.ContainsFunc(p.Rows, rollback.Made):
+		return "it was found in the middle of a restore"
+	case len(p.Rows) > 0 && !has:
+		return "it was found without an ACTIVE row"
+	case active.VIFType == binding.VIFTypeUnbound && active.Host != "":
+		return "its ACTIVE row was found unbound"
+	}
+	return ""
 }
 
 // post has the actor run what a worker or an arm has found, unless the handover

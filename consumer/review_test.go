@@ -173,10 +173,22 @@ func TestWhatARestoreHasForgottenIsDeletedAlsoOfAGuestThatIsDead(t *testing.T) {
 // Found by chaos: a restore was cut off, the next session began with an old notification and
 // knew nothing of it.
 func TestAPortThatIsArmedInTheMiddleOfARestoreIsLookedAtUntilItIsRight(t *testing.T) {
+	with := func(change func(*port.Port)) *port.Port {
+		p := prepared("p1")
+		change(p)
+		return p
+	}
 	for name, c := range map[string]struct {
 		p    *port.Port
 		want int
-	}{"a row is left": {forgotten(), 1}, "as Nova has it": {prepared("p1"), 0}} {
+	}{
+		"a row is left":         {forgotten(), 1},
+		"as Nova has it":        {prepared("p1"), 0},
+		"no ACTIVE row":         {with(func(p *port.Port) { p.Rows[0].Active = false }), 1},
+		"the ACTIVE is unbound": {with(func(p *port.Port) { p.Rows[0].VIFType = binding.VIFTypeUnbound }), 1},
+		"could not be bound":    {with(func(p *port.Port) { p.Rows[0].VIFType = "binding_failed" }), 0},
+		"activated":             {committed("p1"), 0},
+	} {
 		act(t, newNeutron(c.p), func(t *testing.T, s *stage) {
 			s.nova("old", wire.NovaPre, false)
 			synctest.Wait()
