@@ -33,14 +33,7 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 			h.asked = true
 			out = append(out, AskHosts{Why: "the migration may have failed and no host has said where the guest is"})
 		}
-		for _, p := range h.ports {
-			if kind := h.goals[p.ID].Kind; kind == GoalCommit || kind == GoalRestore {
-				out = append(out, h.aim(p, Goal{Kind: GoalHold}, "the migration may have failed and no host has said where the guest is")...)
-			}
-		}
-		if h.rollbackEnd {
-			out = append(out, h.aimAll(Goal{Kind: GoalVerify, Host: h.Source, NovaDone: true}, "Nova has rolled back")...)
-		}
+		out = append(out, h.fail(s)...)
 	case Failed:
 		out = append(out, h.restore(s)...)
 	case Contradicted, Lost:
@@ -53,6 +46,28 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 			out = append(out, alarm)
 		}
 		out = append(out, h.aimAll(Goal{Kind: GoalHold}, alarms[phase])...)
+	}
+	return out
+}
+
+// fail aims the ports of a migration that Nova says has failed, and of which no event of a
+// host does. Where both hosts list the guest as one that has stayed, rows are restored that
+// are wrong for a guest on the source whatever goes on; those that are as Nova prepares them
+// are not touched, since Nova's word alone can be late or forged.
+func (h *Handover) fail(s Settings) []Decision {
+	var out []Decision
+	for _, p := range h.ports {
+		active, has := p.Active()
+		wrong := !has || active.Host != h.Source || !active.Bound()
+		kind := h.goals[p.ID].Kind
+		switch {
+		case wrong && h.stayed() && h.mends(s, p):
+			out = append(out, h.aim(p, Goal{Kind: GoalRestore, Host: h.Source, NovaDone: h.rollbackEnd}, "Nova rolls back, and the hosts list the guest on the source alone")...)
+		case h.rollbackEnd:
+			out = append(out, h.aim(p, Goal{Kind: GoalVerify, Host: h.Source, NovaDone: true}, "Nova has rolled back")...)
+		case kind == GoalCommit || kind == GoalRestore:
+			out = append(out, h.aim(p, Goal{Kind: GoalHold}, "the migration may have failed and no host has said where the guest is")...)
+		}
 	}
 	return out
 }

@@ -39,6 +39,9 @@ type Handover struct {
 	// floor is where each host's stream stood when the handover began: what is
 	// not above it belongs to an earlier migration.
 	floor map[string]wire.Order
+	// rolled is where each host's stream stood when Nova was first heard to roll back: what
+	// is above it says how things stand since.
+	rolled map[string]wire.Order
 	// unplaced are the signs of hosts that are neither source nor destination,
 	// while one of the two is unknown.
 	unplaced []HostSign
@@ -86,6 +89,16 @@ func (h *Handover) home() string {
 		}
 	}
 	return ""
+}
+
+// stayed tells whether Nova has rolled back and both hosts have said since that the guest
+// runs on the source, and on the destination not even comes in. This is how a failure
+// looks whose events were taken for an earlier migration's, or lost.
+func (h *Handover) stayed() bool {
+	came := h.arrived.known && !h.arrived.Before(h.incoming.Order)
+	return h.rollback && !came &&
+		h.running.known && h.rolled[h.Source].Before(h.running.Order) &&
+		h.gone.known && h.rolled[h.Destination].Before(h.gone.Order)
 }
 
 // learn adds a host's sign to the evidence. The caller has settled which host

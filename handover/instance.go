@@ -254,7 +254,11 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 			h.Destination = n.PublisherHost
 		}
 	}
+	before := h.rollback
 	h.learnFromNova(n)
+	if h.rollback && !before {
+		h.rolled = maps.Clone(i.latest)
+	}
 	return out
 }
 
