@@ -100,6 +100,7 @@ type Line struct {
 	Phase    string // of the handover, after this
 	Port     string
 	Driver   string // the port's mechanism driver, as far as known; of a handover that has ended its ports', or DriverMixed
+	Flavor   string // of a handover that has ended: the name of the instance's, if Nova has told it
 	Host     string // whose row, or who spoke
 	Saw      string // what was seen
 	Decided  string // what was decided or done
@@ -108,7 +109,7 @@ type Line struct {
 	Err      error
 	Took     time.Duration
 	At       time.Time        // when a host saw it, on the host's clock
-	Figures  map[string]int64 // milliseconds or counts, by name
+	Figures  map[string]int64 // milliseconds, counts or MiB, by name
 }
 
 // Log writes lines. It is safe for concurrent use.
