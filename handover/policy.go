@@ -90,6 +90,13 @@ func Drivers(overrides DriverOverrides) []string {
 	return slices.Compact(named)
 }
 
+// ByDriver gives the policy that [PolicyAuto] has for the ports of a mechanism driver; known
+// is false, and the policy [PolicyObserve], for one that is not in the table.
+func ByDriver(name string) (policy Policy, known bool) {
+	policy, known = driverPolicies[name]
+	return policy, known
+}
+
 const openvswitch = "openvswitch"
 
 // policyFor gives the commit policy of one port and, for the log, its reason:
@@ -122,7 +129,7 @@ func policyFor(s Settings, p port.Port, replug bool) (Policy, string) {
 	if policy, ok := s.Drivers[p.Driver]; ok {
 		return policy, fmt.Sprintf("EARLYBIND_POLICY_DRIVERS has %s=%s", p.Driver, policy)
 	}
-	policy, known := driverPolicies[p.Driver]
+	policy, known := ByDriver(p.Driver)
 	switch {
 	case s.Policy != PolicyAuto:
 		return s.Policy, "EARLYBIND_POLICY=" + s.Policy.String()

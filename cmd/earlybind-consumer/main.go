@@ -104,8 +104,8 @@ func meetOnce(ctx context.Context, s consumer.Settings, log audit.Log) (cloud, e
 		}
 	}
 	line := audit.Line{
-		Event: audit.ConsumerStarted, Outcome: "ready",
-		Saw: fmt.Sprintf("version %s; Neutron at %s; concurrent activate safe: %t (%s)", version, client.Endpoint, safe, s.NeutronConcurrentActivate),
+		Event: audit.ConsumerStarted, Outcome: audit.Ready,
+		Saw: fmt.Sprintf("version %s; Neutron at %s; %s (%s)", version, client.Endpoint, audit.ConcurrentActivate(safe), s.NeutronConcurrentActivate),
 		Decided: fmt.Sprintf("policy %s, networks %s, drivers %s, repair %s; breaker: %d bad outcomes, %s",
 			s.Policy, s.PolicyNetworks, s.PolicyDrivers, s.Repair, s.BreakerFailures, s.BreakerPause),
 	}
