@@ -106,7 +106,7 @@ func observed() []audit.Entry {
 	silent.figures = nil
 	failed := migration{like: "lab-failed-in-switchover observe", driver: "openvswitch", source: "compute01", destination: "compute02"}
 	lines := linesOf(append(all, silent, failed)...)
-	return append([]audit.Entry{started(lines[0].Time, true, "policy observe, networks none, drivers none, repair own; breaker: 3 bad outcomes, 1h0m0s")}, lines...)
+	return append([]audit.Entry{started(lines[0].Time, true, "policy observe, networks none, drivers none, hosts none, canary 100%, repair own; breaker: 3 bad outcomes, 1h0m0s")}, lines...)
 }
 
 func spreadOf(ms ...int64) string {
@@ -322,6 +322,8 @@ func TestTheSettingThatSwitchesADriverOn(t *testing.T) {
 	if want := map[string]string{
 		"all, by driver":      "EARLYBIND_POLICY=auto",
 		"linuxbridge alone":   drivers + "openvswitch=observe",
+		"some hosts alone":    "EARLYBIND_POLICY=auto EARLYBIND_POLICY_HOSTS=HOST=auto,HOST=auto",
+		"5% of the instances": "EARLYBIND_POLICY=auto EARLYBIND_CANARY=5",
 		"some networks alone": drivers + "linuxbridge=observe,openvswitch=observe EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed",
 	}; !maps.Equal(ways, want) {
 		t.Errorf("%q, want %q", ways, want)

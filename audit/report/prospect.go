@@ -225,7 +225,10 @@ func waysOn(p []Prospect) [][2]string {
 			ways = append(ways, [2]string{one.Driver + " alone", but(one.Driver)})
 		}
 	}
-	return append(ways, [2]string{"some networks alone", but("") + " EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed"})
+	return append(ways,
+		[2]string{"some hosts alone", policyAuto + " EARLYBIND_POLICY_HOSTS=HOST=auto,HOST=auto"},
+		[2]string{"some networks alone", but("") + " EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed"},
+		[2]string{"5% of the instances", policyAuto + " EARLYBIND_CANARY=5"})
 }
 
 // What Neutron allows, as [Report.Activates].
