@@ -5,7 +5,9 @@
 package audit
 
 import (
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -54,8 +56,22 @@ func Events() []Event {
 	}
 }
 
-// CouldNotBegin is the outcome of a start that ends the program.
-const CouldNotBegin = "could not begin"
+// The outcomes of a start: Ready to act, and one that ends the program.
+const (
+	Ready         = "ready"
+	CouldNotBegin = "could not begin"
+)
+
+// ConcurrentActivate says in the line of a start whether two activates of a port at once
+// are safe; where they are not, nothing is activated early. [ConcurrentActivateOf] reads it.
+func ConcurrentActivate(safe bool) string { return fmt.Sprintf("concurrent activate safe: %t", safe) }
+
+// ConcurrentActivateOf reads what [ConcurrentActivate] has said in the line of a start; told
+// is false where it says nothing of it.
+func ConcurrentActivateOf(l Line) (safe, told bool) {
+	safe = strings.Contains(l.Saw, ConcurrentActivate(true))
+	return safe, safe || strings.Contains(l.Saw, ConcurrentActivate(false))
+}
 
 // Blocked is the outcome of a broker that has begun to read nothing.
 const Blocked = "blocked"
@@ -100,6 +116,7 @@ type Line struct {
 	Phase    string // of the handover, after this
 	Port     string
 	Driver   string // the port's mechanism driver, as far as known; of a handover that has ended its ports', or DriverMixed
+	Flavor   string // of a handover that has ended: the name of the instance's, if Nova has told it
 	Host     string // whose row, or who spoke
 	Saw      string // what was seen
 	Decided  string // what was decided or done
@@ -108,7 +125,7 @@ type Line struct {
 	Err      error
 	Took     time.Duration
 	At       time.Time        // when a host saw it, on the host's clock
-	Figures  map[string]int64 // milliseconds or counts, by name
+	Figures  map[string]int64 // milliseconds, counts or MiB, by name
 }
 
 // Log writes lines. It is safe for concurrent use.

@@ -158,7 +158,7 @@ func figures(t *testing.T) []string {
 						}
 					}
 				case *ast.CallExpr:
-					if types.ExprString(n.Fun) == "span" {
+					if f := types.ExprString(n.Fun); f == "span" || f == "size" {
 						add(n.Args[0])
 					}
 				}
@@ -171,7 +171,7 @@ func figures(t *testing.T) []string {
 
 func TestEveryFigureIsDocumented(t *testing.T) {
 	told, known := quoted(section(t, "## Events", "## When commits stop")), figures(t)
-	if !slices.Contains(known, "lead_ms") || !slices.Contains(known, "entries") {
+	if !slices.Contains(known, "lead_ms") || !slices.Contains(known, "entries") || !slices.Contains(known, "vcpus") {
 		t.Fatalf("only %q were found", known)
 	}
 	for _, figure := range known {

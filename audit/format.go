@@ -26,6 +26,7 @@ var (
 		{"phase", func(l *Line) *string { return &l.Phase }},
 		{"port", func(l *Line) *string { return &l.Port }},
 		{"driver", func(l *Line) *string { return &l.Driver }},
+		{"flavor", func(l *Line) *string { return &l.Flavor }},
 		{"host", func(l *Line) *string { return &l.Host }},
 		{"saw", func(l *Line) *string { return &l.Saw }},
 		{"decided", func(l *Line) *string { return &l.Decided }},

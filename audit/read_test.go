@@ -24,7 +24,7 @@ func full() Entry {
 		Line: Line{
 			Event:    PortWritten,
 			Handover: Handover{Instance: "uuid", RequestID: "req-1", Source: "a", Destination: "b"},
-			Kind:     AlarmRows, Phase: "paused", Port: "p1", Driver: "ovs", Host: "b", Saw: "rows \x1b[31m\n", Decided: "activate", Outcome: "failed", Why: "because",
+			Kind:     AlarmRows, Phase: "paused", Port: "p1", Driver: "ovs", Flavor: "m1.large", Host: "b", Saw: "rows \x1b[31m\n", Decided: "activate", Outcome: "failed", Why: "because",
 			Err: errors.New("500\n\"quoted\""), Took: 157300 * time.Microsecond, At: noon.Add(-time.Second),
 			Figures: map[string]int64{"lead_ms": -5, "bytes": 9007199254740993},
 		},

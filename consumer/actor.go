@@ -219,7 +219,7 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: port, Why: d.Why})
 		}
 	case handover.End:
-		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Driver: a.timeline.driver, Figures: a.timeline.figures()})
+		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Driver: a.timeline.driver, Flavor: a.timeline.flavor.Name, Figures: a.timeline.figures()})
 		a.closeHandover()
 	}
 }

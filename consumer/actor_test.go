@@ -23,6 +23,8 @@ type stage struct {
 	mu   sync.Mutex
 	done []string // what was settled
 	sent uint64   // messages so far, for the hosts' sequences
+	// flavor is what Nova's notifications say of the instance.
+	flavor wire.Flavor
 }
 
 func act(t *testing.T, n *neutron, test func(*testing.T, *stage)) {
@@ -61,7 +63,7 @@ func (s *stage) host(host string, event wire.Event, detail wire.Detail) {
 }
 
 func (s *stage) nova(request string, step wire.NovaStep, ended bool) {
-	e := wire.NovaEvent{Instance: guest, RequestID: request, Step: step, Ended: ended, PublisherHost: src, PayloadHost: src}
+	e := wire.NovaEvent{Instance: guest, RequestID: request, Step: step, Ended: ended, PublisherHost: src, PayloadHost: src, Flavor: s.flavor}
 	if step == wire.NovaPre || step == wire.NovaPostDest {
 		e.PublisherHost = dst
 	}
@@ -237,6 +239,37 @@ func TestObserveWritesNothingAndSaysWhatItWouldHaveGained(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The flavour is of the last line alone, and of the migration that Nova named it in: an
+// instance may be resized between two.
+func TestTheEndOfAHandoverNamesTheFlavor(t *testing.T) {
+	large, larger := wire.Flavor{Name: "m1.large", MemoryMB: 8192, VCPUs: 4}, wire.Flavor{Name: "m1.xlarge", MemoryMB: 16384, VCPUs: 8}
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		for _, flavor := range []wire.Flavor{large, larger, {}} {
+			s.flavor = flavor
+			request := "req of " + flavor.Name
+			s.nova(request, wire.NovaPre, false)
+			s.nova(request, wire.NovaPre, true)
+			s.host(dst, wire.Started, wire.Migrated)
+			s.flavor = wire.Flavor{} // as the two ERROR notifications
+			s.host(src, wire.Suspended, wire.Migrated)
+			s.host(src, wire.Resumed, wire.Unpaused)
+			s.nova(request, wire.NovaRollback, true)
+			pass(time.Minute)
+			for _, l := range s.all() {
+				if l.Handover.RequestID == request && l.Event != audit.HandoverEnded && l.Flavor != "" {
+					t.Errorf("%s has a flavour", l.Event)
+				}
+			}
+			end := s.last(t, audit.HandoverEnded)
+			memory, told := end.Figures["memory_mb"]
+			if end.Handover.RequestID != request || end.Flavor != flavor.Name || memory != int64(flavor.MemoryMB) ||
+				end.Figures["vcpus"] != int64(flavor.VCPUs) || told != (flavor.MemoryMB > 0) {
+				t.Errorf("%+v, want %+v", end, flavor)
+			}
+		}
+	})
 }
 
 func TestThePortsOfAnInstanceAreCommittedAtOnce(t *testing.T) {

@@ -48,7 +48,8 @@ func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) 
 	return &Consumer{
 		settings: s,
 		core: handover.Settings{
-			Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Repair: s.Repair, ConcurrentActivateSafe: safe,
+			Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Hosts: s.PolicyHosts, Canary: s.Canary,
+			Repair: s.Repair, ConcurrentActivateSafe: safe,
 		},
 		neutron: neutron,
 		log:     log,

@@ -46,7 +46,8 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 		doubt:   func(wire.JournalEntry) {},
 		ask:     func(string) {},
 		settings: handover.Settings{
-			Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Repair: s.Repair, ConcurrentActivateSafe: safe,
+			Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Hosts: s.PolicyHosts, Canary: s.Canary,
+			Repair: s.Repair, ConcurrentActivateSafe: safe,
 		},
 		halt:         func() handover.Halt { return handover.Halt{} },
 		breaker:      newBreaker(s.BreakerFailures, s.BreakerPause, c.Now),

@@ -23,7 +23,11 @@ type Settings struct {
 	// is observe.
 	PolicyNetworks handover.NetworkOverrides
 	PolicyDrivers  handover.DriverOverrides
-	Repair         handover.Repair `default:"own"`
+	// PolicyHosts and Canary hold back what these allow, by the two hosts and by the
+	// instance.
+	PolicyHosts handover.HostOverrides
+	Canary      handover.Canary `default:"100"`
+	Repair      handover.Repair `default:"own"`
 	// BreakerFailures is after how many bad outcomes in a row the commits of a
 	// pair of hosts, or of a driver, are stopped, 0: never; BreakerPause for how
 	// long the first time.

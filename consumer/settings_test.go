@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"maps"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/config"
 )
 
@@ -19,6 +21,7 @@ func TestOverridesAndTheBreakerReachTheCore(t *testing.T) {
 	for name, value := range map[string]string{
 		"AMQP_USER": "u", "AMQP_PASSWORD": "p", "POLICY": "auto",
 		"POLICY_DRIVERS": "ovn=resumed,calico=suspended", "POLICY_NETWORKS": network + "=observe",
+		"POLICY_HOSTS": "compute1=auto,*=observe", "CANARY": "5",
 		"BREAKER_FAILURES": "1", "BREAKER_PAUSE": "10m",
 	} {
 		t.Setenv("EARLYBIND_"+name, value)
@@ -28,9 +31,14 @@ func TestOverridesAndTheBreakerReachTheCore(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := New(s, nil, true, audit.New(nil, zerolog.Disabled, ""), "")
+	if offline := NewOffline(s, nil, true, clock.Real(), nil); !reflect.DeepEqual(offline.registry.tools.settings, c.core) {
+		t.Errorf("a replay has %+v", offline.registry.tools.settings)
+	}
 	if c.core.Policy != handover.PolicyAuto || c.core.Repair != handover.RepairOwn || !c.core.ConcurrentActivateSafe ||
 		!maps.Equal(c.core.Drivers, handover.DriverOverrides{"ovn": handover.PolicyResumed, "calico": handover.PolicySuspended}) ||
-		!maps.Equal(c.core.Networks, handover.NetworkOverrides{network: handover.PolicyObserve}) {
+		!maps.Equal(c.core.Networks, handover.NetworkOverrides{network: handover.PolicyObserve}) ||
+		!maps.Equal(c.core.Hosts, handover.HostOverrides{"compute1": handover.PolicyAuto, handover.EveryHost: handover.PolicyObserve}) ||
+		c.core.Canary != handover.CanaryOf(5) {
 		t.Errorf("%+v", c.core)
 	}
 	line, changed := c.breaker.judge(handover.Verdict{Circuit: handover.Circuit{Driver: "ovn"}, Result: handover.Bad})
@@ -44,10 +52,13 @@ func TestFaultsOfOverridesAreNamedWithTheirVariable(t *testing.T) {
 	t.Setenv("EARLYBIND_AMQP_PASSWORD", "p")
 	t.Setenv("EARLYBIND_POLICY_DRIVERS", "ovn:resumed,calico=often")
 	t.Setenv("EARLYBIND_POLICY_NETWORKS", "hunter2=observe")
+	t.Setenv("EARLYBIND_POLICY_HOSTS", "compute1")
+	t.Setenv("EARLYBIND_CANARY", "hunter2%")
 	t.Setenv("EARLYBIND_BREAKER_FAILURES", "-1")
 	err := config.Load("EARLYBIND", &Settings{})
 	for _, want := range []string{
 		"EARLYBIND_POLICY_DRIVERS: entry 1: must read NAME=POLICY; entry 2: the policy is one of observe, resumed, suspended",
+		"EARLYBIND_POLICY_HOSTS: entry 1: must read NAME=POLICY", "EARLYBIND_CANARY: must be a whole number of percent, from 0 to 100",
 		"EARLYBIND_POLICY_NETWORKS: entry 1: a network is named by its UUID", "EARLYBIND_BREAKER_FAILURES must be 0 or more",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -90,7 +101,8 @@ func TestSettingsOfTheBreaker(t *testing.T) {
 	var s Settings
 	t.Setenv("EARLYBIND_AMQP_USER", "u")
 	t.Setenv("EARLYBIND_AMQP_PASSWORD", "p")
-	if err := config.Load("EARLYBIND", &s); err != nil || s.BreakerFailures != 3 || s.BreakerPause != time.Hour || len(s.PolicyDrivers)+len(s.PolicyNetworks) > 0 {
+	if err := config.Load("EARLYBIND", &s); err != nil || s.BreakerFailures != 3 || s.BreakerPause != time.Hour || len(s.PolicyDrivers)+len(s.PolicyNetworks)+len(s.PolicyHosts) > 0 ||
+		s.Canary != handover.CanaryOf(100) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

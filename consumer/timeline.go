@@ -12,7 +12,8 @@ import (
 // timeline keeps when a handover's moments came, on the monotonic clock, for
 // the figures of its last line.
 type timeline struct {
-	driver   string // of the ports, as far as shown; audit.DriverMixed if they differ
+	driver   string      // of the ports, as far as shown; audit.DriverMixed if they differ
+	flavor   wire.Flavor // the instance's, as Nova's notifications have it
 	began    time.Duration
 	paused   time.Duration // the guest stood still
 	arrived  time.Duration // it was on the destination
@@ -36,6 +37,9 @@ func (t *timeline) note(in handover.Input, h *handover.Handover, now time.Durati
 			first(&t.arrived, now)
 		}
 	case handover.NovaSign:
+		if in.Flavor != (wire.Flavor{}) {
+			t.flavor = in.Flavor
+		}
 		if in.Step == wire.NovaPost {
 			first(&t.nova, now)
 		}
@@ -61,7 +65,7 @@ func (t *timeline) shown(ports []port.Port) {
 	}
 }
 
-// figures are in milliseconds. lead_ms is how much earlier the destination was
+// figures are in milliseconds, and the size of the instance. lead_ms is how much earlier the destination was
 // ACTIVE than Nova began to look; where nothing was activated,
 // would_lead_ms is how much earlier the request could have been sent.
 func (t *timeline) figures() map[string]int64 {
@@ -71,6 +75,13 @@ func (t *timeline) figures() map[string]int64 {
 			f[name] = (to - from).Milliseconds()
 		}
 	}
+	size := func(name string, n int) {
+		if n > 0 {
+			f[name] = int64(n)
+		}
+	}
+	size("memory_mb", t.flavor.MemoryMB)
+	size("vcpus", t.flavor.VCPUs)
 	span("pause_to_arrival_ms", t.paused, t.arrived)
 	span("pause_to_activate_ms", t.paused, t.activate)
 	span("pause_to_active_ms", t.paused, t.answered)

@@ -121,7 +121,7 @@ func (h *Handover) commit(s Settings, bars Bars, paused Halt, phase Phase, now t
 			}
 			continue
 		}
-		policy, why := policyFor(s, p, h.replug[p.ID])
+		policy, why := policyFor(s, p, h.Source, h.Destination, h.replug[p.ID])
 		if policy == PolicyResumed && phase == Paused {
 			continue
 		}
@@ -211,7 +211,7 @@ func (h *Handover) explain(s Settings) []Decision {
 			continue
 		}
 		h.observed[p.ID] = true
-		policy, why := policyFor(s, p, h.replug[p.ID])
+		policy, why := policyFor(s, p, h.Source, h.Destination, h.replug[p.ID])
 		if policy != PolicyObserve {
 			why = h.whyMissed(p)
 		}
@@ -272,7 +272,7 @@ func (h *Handover) restore(s Settings) []Decision {
 // and not touched: another migration may begin.
 func (h *Handover) mends(s Settings, p port.Port) bool {
 	_, own := h.commits[p.ID]
-	own = own || s.ConcurrentActivateSafe && mayBeOurs(s, p)
+	own = own || s.ConcurrentActivateSafe && mayBeOurs(s, p, h.Source, h.Destination)
 	late := h.leftOver || h.phase() == Left
 	return s.Repair == RepairAll && (s.ConcurrentActivateSafe || !late) || s.Repair == RepairOwn && own
 }

@@ -16,6 +16,9 @@ type Settings struct {
 	// [PolicyObserve].
 	Networks NetworkOverrides
 	Drivers  DriverOverrides
+	// Hosts and Canary hold back what Policy and the overrides allow.
+	Hosts  HostOverrides
+	Canary Canary
 	// ConcurrentActivateSafe: two activates of one port at once never answer
 	// 500 (Neutron 23.0.0 and later). Where it is not, nothing is committed.
 	ConcurrentActivateSafe bool

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/earlybind/earlybind/wire"
 )
 
 // DriverOverrides are an operator's own policies by the name of a mechanism
@@ -14,6 +16,14 @@ type DriverOverrides map[string]Policy
 
 // NetworkOverrides are an operator's own policies by the UUID of a network.
 type NetworkOverrides map[string]Policy
+
+// HostOverrides are the most that an operator allows between hosts, by Nova's name of the
+// host; [EveryHost] stands for those that are not named. Where there are none, everything
+// is allowed; else nothing from or to a host that no entry is for.
+type HostOverrides map[string]Policy
+
+// EveryHost is the name of the entry for hosts that have none of their own.
+const EveryHost = "*"
 
 // Decode reads "ovn=resumed,calico=suspended"; envconfig calls it. The error
 // names every fault by its place, and shows no value.
@@ -31,13 +41,53 @@ func (n *NetworkOverrides) Decode(text string) (err error) {
 	return err
 }
 
+// Decode reads "compute1=auto,*=observe"; see [DriverOverrides.Decode]. The policy may be
+// auto: whatever else is said of the port.
+func (h *HostOverrides) Decode(text string) (err error) {
+	*h, err = decodeOverrides(text, func(name string) (string, bool) {
+		return name, name == EveryHost || wire.CheckHost(name) == nil
+	}, "a host is named as Nova names it, or *", policyNames[:]...)
+	return err
+}
+
 func (d DriverOverrides) String() string { return overridesText(d) }
 
 func (n NetworkOverrides) String() string { return overridesText(n) }
 
+func (h HostOverrides) String() string { return overridesText(h) }
+
+// between gives the most that is allowed from one host to another: the more careful of
+// what the two have, and for the log which entry that is. A host that is not known yet
+// ("") forbids nothing: without it nothing is committed.
+func (h HostOverrides) between(source, destination string) (Policy, string) {
+	most, why := PolicyAuto, ""
+	if len(h) == 0 {
+		return most, why
+	}
+	for _, host := range []string{source, destination} {
+		if host == "" {
+			continue
+		}
+		policy, reason := PolicyObserve, "EARLYBIND_POLICY_HOSTS does not name "+host
+		if named, ok := h[host]; ok {
+			policy, reason = named, fmt.Sprintf("EARLYBIND_POLICY_HOSTS has %s=%s", host, named)
+		} else if every, ok := h[EveryHost]; ok {
+			policy, reason = every, fmt.Sprintf("EARLYBIND_POLICY_HOSTS has %s=%s, which is for %s", EveryHost, every, host)
+		}
+		if policy < most {
+			most, why = policy, reason
+		}
+	}
+	return most, why
+}
+
 // decodeOverrides reads NAME=POLICY, separated by commas; an empty text has
-// none. named gives a name as it is kept, and whether it is one.
-func decodeOverrides(text string, named func(string) (string, bool), rule string) (map[string]Policy, error) {
+// none. named gives a name as it is kept, and whether it is one; policies are those that
+// may be named, in their order, all but auto if there are none.
+func decodeOverrides(text string, named func(string) (string, bool), rule string, policies ...string) (map[string]Policy, error) {
+	if len(policies) == 0 {
+		policies = policyNames[:PolicyAuto]
+	}
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
@@ -47,7 +97,7 @@ func decodeOverrides(text string, named func(string) (string, bool), rule string
 		fault := func(what string) { faults = append(faults, fmt.Sprintf("entry %d: %s", i+1, what)) }
 		left, right, pair := strings.Cut(entry, "=")
 		name, ok := named(strings.TrimSpace(left))
-		policy := slices.Index(policyNames[:PolicyAuto], strings.TrimSpace(right))
+		policy := slices.Index(policies, strings.TrimSpace(right))
 		if !pair {
 			fault("must read NAME=POLICY")
 			continue
@@ -56,7 +106,7 @@ func decodeOverrides(text string, named func(string) (string, bool), rule string
 			fault(rule)
 		}
 		if policy < 0 {
-			fault("the policy is one of " + strings.Join(policyNames[:PolicyAuto], ", "))
+			fault("the policy is one of " + strings.Join(policies, ", "))
 		}
 		if _, twice := read[name]; twice {
 			fault("has the name of an earlier one")

@@ -66,7 +66,7 @@ func (r *Repair) Decode(name string) error {
 //     binding has moved, and re-activation does not plug it in again (run on
 //     Neutron 21.0.0 and 26.0.3): an activate at the pause followed by a
 //     failure cuts the guest off. Where the source's publisher can plug the tap
-//     in again it is suspended: see policyFor.
+//     in again it is suspended: see ofPort.
 //   - linuxbridge: the agent scans all taps and adds them again (read in
 //     neutron's source, not run).
 //   - ovn: the guest's own RARP moves the traffic (multichassis port).
@@ -90,10 +90,35 @@ func Drivers(overrides DriverOverrides) []string {
 	return slices.Compact(named)
 }
 
+// ByDriver gives the policy that [PolicyAuto] has for the ports of a mechanism driver; known
+// is false, and the policy [PolicyObserve], for one that is not in the table.
+func ByDriver(name string) (policy Policy, known bool) {
+	policy, known = driverPolicies[name]
+	return policy, known
+}
+
 const openvswitch = "openvswitch"
 
-// policyFor gives the commit policy of one port and, for the log, its reason:
-// the first line that applies.
+// policyFor gives the commit policy of one port in a migration between two hosts and, for
+// the log, its reason: what ofPort gives, or less.
+//
+//	a host's entry in EARLYBIND_POLICY_HOSTS  the more careful of the two, if it is less
+//	not of the share EARLYBIND_CANARY         observe
+//
+// replug: the publisher on the source can plug the port's Open vSwitch
+// interface in again, see [wire.HostEvent].
+func policyFor(s Settings, p port.Port, source, destination string, replug bool) (Policy, string) {
+	policy, why := ofPort(s, p, replug)
+	if most, reason := s.Hosts.between(source, destination); most < policy {
+		policy, why = most, reason
+	}
+	if policy != PolicyObserve && !s.Canary.has(p.Device) {
+		return PolicyObserve, fmt.Sprintf("EARLYBIND_CANARY=%d: the instance is not of that share", s.Canary.percent())
+	}
+	return policy, why
+}
+
+// ofPort gives what is said of the port itself: the first line that applies.
 //
 //	EARLYBIND_POLICY=observe                  observe: no override makes it write
 //	device_owner is not compute:…             observe
@@ -104,10 +129,7 @@ const openvswitch = "openvswitch"
 //	driver not shown, or not in the table     observe
 //	openvswitch, replug                       suspended
 //	any other                                 by the table driverPolicies
-//
-// replug: the publisher on the source can plug the port's Open vSwitch
-// interface in again, see [wire.HostEvent].
-func policyFor(s Settings, p port.Port, replug bool) (Policy, string) {
+func ofPort(s Settings, p port.Port, replug bool) (Policy, string) {
 	switch {
 	case s.Policy == PolicyObserve:
 		return PolicyObserve, "EARLYBIND_POLICY=observe"
@@ -122,7 +144,7 @@ func policyFor(s Settings, p port.Port, replug bool) (Policy, string) {
 	if policy, ok := s.Drivers[p.Driver]; ok {
 		return policy, fmt.Sprintf("EARLYBIND_POLICY_DRIVERS has %s=%s", p.Driver, policy)
 	}
-	policy, known := driverPolicies[p.Driver]
+	policy, known := ByDriver(p.Driver)
 	switch {
 	case s.Policy != PolicyAuto:
 		return s.Policy, "EARLYBIND_POLICY=" + s.Policy.String()
@@ -140,7 +162,7 @@ func policyFor(s Settings, p port.Port, replug bool) (Policy, string) {
 // one that was killed: by its policy, whichever moment that names. Neutron shows
 // the driver for a bound ACTIVE row only; where the port has none, any driver
 // may have been its own.
-func mayBeOurs(s Settings, p port.Port) bool {
+func mayBeOurs(s Settings, p port.Port, source, destination string) bool {
 	drivers := []string{p.Driver}
 	if active, ok := p.Active(); p.Driver == "" && (!ok || !active.Bound()) {
 		drivers = slices.AppendSeq(drivers, maps.Keys(driverPolicies))
@@ -148,7 +170,7 @@ func mayBeOurs(s Settings, p port.Port) bool {
 	}
 	return slices.ContainsFunc(drivers, func(driver string) bool {
 		p.Driver = driver
-		policy, _ := policyFor(s, p, false)
+		policy, _ := policyFor(s, p, source, destination, false)
 		return policy != PolicyObserve
 	})
 }

@@ -45,7 +45,7 @@ func TestPolicyTable(t *testing.T) {
 		{PolicyResumed, driver("linuxbridge"), PolicyResumed, "EARLYBIND_POLICY=resumed"},
 		{PolicyObserve, driver("linuxbridge"), PolicyObserve, "EARLYBIND_POLICY=observe"},
 	} {
-		got, why := policyFor(Settings{Policy: c.configured}, c.port, false)
+		got, why := ofPort(Settings{Policy: c.configured}, c.port, false)
 		if got != c.want || !strings.Contains(why, c.why) {
 			t.Errorf("%s with driver %q: %s because %q, want %s because %q", c.configured, c.port.Driver, got, why, c.want, c.why)
 		}
@@ -55,7 +55,7 @@ func TestPolicyTable(t *testing.T) {
 	}
 }
 
-// Every line of policyFor's table wins over all that stand below it.
+// Every line of ofPort's table wins over all that stand below it.
 func TestThePrecedenceOfPolicies(t *testing.T) {
 	type forced struct {
 		name   string
@@ -78,7 +78,7 @@ func TestThePrecedenceOfPolicies(t *testing.T) {
 		for i := len(lines) - 1; i >= upper; i-- {
 			lines[i].change(&s, &p)
 		}
-		if got, why := policyFor(s, p, true); got != line.want || why != line.why {
+		if got, why := ofPort(s, p, true); got != line.want || why != line.why {
 			t.Errorf("%s: %s because %q, want %s because %q", line.name, got, why, line.want, line.why)
 		}
 	}
@@ -110,7 +110,7 @@ func TestOverrides(t *testing.T) {
 		{forced, driver("openvswitch"), PolicySuspended},
 		{forced, on(net1, driver("openvswitch")), PolicyObserve},
 	} {
-		if got, why := policyFor(c.settings, c.port, false); got != c.want {
+		if got, why := ofPort(c.settings, c.port, false); got != c.want {
 			t.Errorf("%s, driver %q on network %q: %s because %q, want %s", c.settings.Policy, c.port.Driver, c.port.Network, got, why, c.want)
 		}
 	}
@@ -247,7 +247,7 @@ func TestWhatMayBeOurs(t *testing.T) {
 		{"its network is committed", Settings{Policy: PolicyAuto, Drivers: nothing, Networks: NetworkOverrides{net1: PolicyResumed}}, without(net1), true},
 		{"another network is", Settings{Policy: PolicyAuto, Drivers: nothing, Networks: NetworkOverrides{net2: PolicyResumed}}, without(net1), false},
 	} {
-		if got := mayBeOurs(c.settings, c.port); got != c.want {
+		if got := mayBeOurs(c.settings, c.port, src, dst); got != c.want {
 			t.Errorf("%s: %t, want %t", c.name, got, c.want)
 		}
 	}
@@ -328,5 +328,160 @@ func TestFaultsOfOverridesAreNamedAtOnceAndShowNoValue(t *testing.T) {
 	err = n.Decode("production=observe," + net1 + "=often," + net1[:35] + "=observe," + net1[:35] + "g=observe," + strings.ReplaceAll(net1, "-", "0") + "=observe")
 	if err == nil || strings.Count(err.Error(), "a network is named by its UUID") != 4 || strings.Count(err.Error(), "the policy is one of") != 1 || strings.Contains(err.Error(), "production") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What the hosts allow holds back what the port's policy would do, and never adds to it.
+func TestHostsHoldBack(t *testing.T) {
+	auto, observe, resumed, suspended := PolicyAuto, PolicyObserve, PolicyResumed, PolicySuspended
+	const every = EveryHost
+	type entries = HostOverrides
+	for _, c := range []struct {
+		hosts HostOverrides
+		port  Policy // what the port's own policy is
+		want  Policy
+		why   string
+	}{
+		{nil, suspended, suspended, "EARLYBIND_POLICY="},
+		{entries{}, resumed, resumed, "EARLYBIND_POLICY="},
+		{entries{src: auto, dst: auto}, suspended, suspended, "EARLYBIND_POLICY="},
+		{entries{src: auto, dst: auto}, resumed, resumed, "EARLYBIND_POLICY="},
+		{entries{src: suspended, dst: suspended}, resumed, resumed, "EARLYBIND_POLICY="}, // never more
+		{entries{src: suspended, dst: auto}, observe, observe, "EARLYBIND_POLICY="},
+		{entries{src: auto, dst: observe}, suspended, observe, "EARLYBIND_POLICY_HOSTS has " + dst + "=observe"},
+		{entries{src: observe, dst: auto}, suspended, observe, "EARLYBIND_POLICY_HOSTS has " + src + "=observe"},
+		{entries{src: suspended, dst: resumed}, suspended, resumed, "EARLYBIND_POLICY_HOSTS has " + dst + "=resumed"},
+		{entries{src: resumed, dst: suspended}, suspended, resumed, "EARLYBIND_POLICY_HOSTS has " + src + "=resumed"},
+		{entries{src: resumed, dst: observe}, suspended, observe, "EARLYBIND_POLICY_HOSTS has " + dst + "=observe"},
+		// Who is not named is observed, unless * is.
+		{entries{src: auto}, suspended, observe, "EARLYBIND_POLICY_HOSTS does not name " + dst},
+		{entries{dst: suspended}, suspended, observe, "EARLYBIND_POLICY_HOSTS does not name " + src},
+		{entries{third: observe}, suspended, observe, "EARLYBIND_POLICY_HOSTS does not name " + src},
+		{entries{third: observe, every: auto}, suspended, suspended, "EARLYBIND_POLICY="},
+		{entries{src: observe, every: auto}, suspended, observe, "EARLYBIND_POLICY_HOSTS has " + src + "=observe"},
+		{entries{every: resumed}, suspended, resumed, "EARLYBIND_POLICY_HOSTS has *=resumed, which is for " + src},
+		{entries{src: auto, dst: auto, every: observe}, suspended, suspended, "EARLYBIND_POLICY="},
+		{entries{src: auto, every: observe}, suspended, observe, "EARLYBIND_POLICY_HOSTS has *=observe, which is for " + dst},
+	} {
+		s := Settings{Policy: c.port, Hosts: c.hosts}
+		if got, why := policyFor(s, ready("p1"), src, dst, false); got != c.want || !strings.HasPrefix(why, c.why) {
+			t.Errorf("%s, port %s: %s because %q, want %s because %q", c.hosts, c.port, got, why, c.want, c.why)
+		}
+		// There and back are the same.
+		if got, _ := policyFor(s, ready("p1"), dst, src, false); got != c.want {
+			t.Errorf("%s, port %s, the other way: %s, want %s", c.hosts, c.port, got, c.want)
+		}
+	}
+}
+
+func TestACanaryHoldsBack(t *testing.T) {
+	of := func(instance int) port.Port { return with(func(p *port.Port) { p.Device = uuid(instance) }) }
+	in, out := -1, -1
+	for i := range 100 {
+		if CanaryOf(10).has(uuid(i)) {
+			in = i
+		} else {
+			out = i
+		}
+	}
+	all := CanaryOf(100)
+	for _, c := range []struct {
+		settings Settings
+		port     port.Port
+		want     Policy
+		why      string
+	}{
+		{Settings{Policy: PolicySuspended, Canary: CanaryOf(10)}, of(in), PolicySuspended, "EARLYBIND_POLICY=suspended"},
+		{Settings{Policy: PolicySuspended, Canary: CanaryOf(10)}, of(out), PolicyObserve, "EARLYBIND_CANARY=10: the instance is not of that share"},
+		{Settings{Policy: PolicySuspended, Canary: all}, of(out), PolicySuspended, "EARLYBIND_POLICY=suspended"},
+		{Settings{Policy: PolicySuspended}, of(out), PolicySuspended, "EARLYBIND_POLICY=suspended"},
+		{Settings{Policy: PolicySuspended, Canary: CanaryOf(0)}, of(in), PolicyObserve, "EARLYBIND_CANARY=0"},
+		// What is observed anyhow says so.
+		{Settings{Policy: PolicyObserve, Canary: CanaryOf(10)}, of(out), PolicyObserve, "EARLYBIND_POLICY=observe"},
+		{Settings{Policy: PolicySuspended, Canary: CanaryOf(10), Hosts: HostOverrides{src: PolicyAuto}}, of(out), PolicyObserve, "EARLYBIND_POLICY_HOSTS does not name"},
+		{Settings{Policy: PolicySuspended, Canary: CanaryOf(10), Hosts: HostOverrides{EveryHost: PolicyResumed}}, of(in), PolicyResumed, "EARLYBIND_POLICY_HOSTS has *"},
+	} {
+		if got, why := policyFor(c.settings, c.port, src, dst, false); got != c.want || !strings.HasPrefix(why, c.why) {
+			t.Errorf("canary %s, hosts %s: %s because %q, want %s because %q", c.settings.Canary, c.settings.Hosts, got, why, c.want, c.why)
+		}
+	}
+}
+
+// What is held back is neither committed nor, by its policy, restored: it is as good as
+// observed. What was committed is restored all the same, see below.
+func TestWhatIsHeldBackIsNotTouched(t *testing.T) {
+	without := suspended
+	for i := range 100 {
+		if without.Canary = CanaryOf(i); without.Canary.has(ready("p1").Device) {
+			without.Canary = CanaryOf(i - 1)
+			break
+		}
+	}
+	withoutHost := suspended
+	withoutHost.Hosts = HostOverrides{src: PolicyAuto}
+	withHosts := suspended
+	withHosts.Hosts = HostOverrides{src: PolicyAuto, dst: PolicyAuto}
+	for _, c := range []struct {
+		settings Settings
+		acts     int
+		why      string
+	}{
+		{without, 0, "EARLYBIND_CANARY"}, {withoutHost, 0, "EARLYBIND_POLICY_HOSTS does not name " + dst}, {withHosts, 1, ""},
+	} {
+		d := newDrive(c.settings, ready("p1"))
+		if got := aimed(d.tell(toThePause()...), GoalCommit); len(got) != c.acts {
+			t.Errorf("%q: commits %+v", c.why, got)
+		}
+		if got := observed(d.log); len(got) != 1-c.acts || len(got) == 1 && !strings.Contains(got[0].Why, c.why) {
+			t.Errorf("%q: observed %+v", c.why, got)
+		}
+		if got := aimed(d.tell(at(src, 2, SignResumed)), GoalRestore); len(got) != c.acts {
+			t.Errorf("%q: restores %+v", c.why, got)
+		}
+	}
+}
+
+// A host that allows resumed alone has its ports wait for the guest's arrival.
+func TestAHostThatAllowsLessIsCommittedLater(t *testing.T) {
+	s := suspended
+	s.Hosts = HostOverrides{EveryHost: PolicyAuto, dst: PolicyResumed}
+	d := newDrive(s, ready("p1"))
+	if got := aimed(d.tell(toThePause()...), GoalCommit); len(got) != 0 {
+		t.Errorf("at the pause: %+v", got)
+	}
+	if got := aimed(d.tell(at(dst, 2, SignResumed)), GoalCommit); len(got) != 1 || !strings.Contains(got[0].Why, "EARLYBIND_POLICY_HOSTS has "+dst+"=resumed") {
+		t.Errorf("at the arrival: %+v", got)
+	}
+}
+
+// A killed process may have committed what hosts allow; where one is not known, anything.
+func TestWhatMayBeOursByHosts(t *testing.T) {
+	s := Settings{Policy: PolicySuspended, Hosts: HostOverrides{src: PolicyAuto, dst: PolicyAuto, third: PolicyObserve}}
+	for pair, want := range map[[2]string]bool{
+		{src, dst}: true, {src, third}: false, {third, dst}: false, {src, ""}: true, {"", dst}: true, {"", ""}: true, {third, ""}: false, {src, "host9"}: false,
+	} {
+		if got := mayBeOurs(s, driver(openvswitch), pair[0], pair[1]); got != want {
+			t.Errorf("%q: %t, want %t", pair, got, want)
+		}
+	}
+	s.Canary = CanaryOf(0)
+	if mayBeOurs(s, driver(openvswitch), src, dst) {
+		t.Error("what is of no canary may be ours")
+	}
+}
+
+func TestHostsAreReadBack(t *testing.T) {
+	var h HostOverrides
+	if err := h.Decode(" compute2.example.org = auto ,*=observe,compute1=resumed"); err != nil || h.String() != "*=observe,compute1=resumed,compute2.example.org=auto" {
+		t.Errorf("%s, %v", h, err)
+	}
+	err := h.Decode("compute 1=auto,compute2=often,*=auto,*=observe,compute*=auto,=auto")
+	if err == nil || strings.Count(err.Error(), "a host is named as Nova names it, or *") != 3 || strings.Contains(err.Error(), "often") ||
+		!strings.Contains(err.Error(), "entry 2: the policy is one of observe, resumed, suspended, auto") || !strings.Contains(err.Error(), "entry 4: has the name of an earlier one") {
+		t.Errorf("%v", err)
+	}
+	var d DriverOverrides
+	if err := d.Decode("ovn=auto"); err == nil {
+		t.Error("a driver may have auto")
 	}
 }

@@ -16,8 +16,10 @@ type fields map[string]fields
 // ofInstance is what package wire reads of Nova's payloads, see wire.ParseNova.
 var ofInstance = fields{
 	"uuid": nil, "instance_uuid": nil, "instance_id": nil, "host": nil,
-	"ip_addresses": {"nova_object.data": {"port_uuid": nil}},
-	"args":         {"instance": {"uuid": nil}},
+	"ip_addresses":  {"nova_object.data": {"port_uuid": nil}},
+	"instance_type": nil, "memory_mb": nil, "vcpus": nil,
+	"flavor": {"nova_object.data": {"name": nil, "memory_mb": nil, "vcpus": nil}},
+	"args":   {"instance": {"uuid": nil}},
 }
 
 var ofNova = with(ofInstance, fields{"nova_object.data": ofInstance})

@@ -111,6 +111,8 @@ func FuzzParseNova(f *testing.F) {
 			}
 		case e.Instance == "" || e.PublisherHost == "" || e.Step < NovaPre || e.Step > NovaRefused || e.RequestID != request:
 			t.Fatalf("%+v", e)
+		case e.Flavor.MemoryMB < 0 || e.Flavor.VCPUs < 0 || len(e.Flavor.Name) > 4*longestFlavor:
+			t.Fatalf("flavor %+v", e.Flavor)
 		case slices.Contains(e.Ports, "") || len(slices.Compact(slices.Sorted(slices.Values(e.Ports)))) != len(e.Ports):
 			t.Fatalf("ports %q", e.Ports)
 		}

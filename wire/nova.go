@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // NovaStep is a step of a live migration that Nova announces.
@@ -40,7 +41,20 @@ type NovaEvent struct {
 	PublisherHost string   // Nova's host of the sender; of the conductor for NovaRefused
 	PayloadHost   string   // the instance's host as Nova has it; empty in the two ERROR notifications
 	Ports         []string // of versioned notifications only
+	Flavor        Flavor   // zero in the two ERROR notifications
 }
+
+// Flavor is the size of an instance, for figures; nothing is decided by it. Zero fields
+// were not told.
+type Flavor struct {
+	Name     string
+	MemoryMB int // MiB, as Nova counts in spite of the name
+	VCPUs    int
+}
+
+// longestFlavor bounds a flavour's name, as Nova's own schema does
+// (nova/db/api/models.py, Flavors.name; in runes).
+const longestFlavor = 255
 
 // novaSteps maps the event types without their .start/.end to steps. Legacy
 // names: nova/compute/manager.py, _notify_about_instance_usage callers;
@@ -85,6 +99,7 @@ func ParseNova(n Notification) (NovaEvent, bool, error) {
 	}
 	e.Instance = firstOf(data.UUID, data.InstanceUUID, data.InstanceID, data.Args.Instance.UUID)
 	e.PayloadHost = data.Host
+	e.Flavor = data.flavor()
 	for _, ip := range data.IPAddresses {
 		if id := ip.Data.PortUUID; id != "" && !contains(e.Ports, id) {
 			e.Ports = append(e.Ports, id)
@@ -111,6 +126,13 @@ type novaData struct {
 	InstanceUUID string `json:"instance_uuid"` // versioned compute_task
 	InstanceID   string `json:"instance_id"`   // legacy
 	Host         string `json:"host"`
+	// The legacy payload has the flavour's fields among the instance's
+	// (nova/notifications/base.py, info_from_instance), the versioned one nests them
+	// (nova/notifications/objects/flavor.py, FlavorPayload).
+	InstanceType lenient[string]    `json:"instance_type"`
+	MemoryMB     lenient[int]       `json:"memory_mb"`
+	VCPUs        lenient[int]       `json:"vcpus"`
+	Flavor       lenient[flavorObj] `json:"flavor"`
 	IPAddresses  []struct {
 		Data struct {
 			PortUUID string `json:"port_uuid"`
@@ -123,6 +145,39 @@ type novaData struct {
 			UUID string `json:"uuid"`
 		} `json:"instance"`
 	} `json:"args"`
+}
+
+type flavorObj struct {
+	Data struct {
+		Name     lenient[string] `json:"name"`
+		MemoryMB lenient[int]    `json:"memory_mb"`
+		VCPUs    lenient[int]    `json:"vcpus"`
+	} `json:"nova_object.data"`
+}
+
+func (d novaData) flavor() Flavor {
+	nested := d.Flavor.value.Data
+	f := Flavor{Name: nested.Name.value, MemoryMB: nested.MemoryMB.value, VCPUs: nested.VCPUs.value}
+	if f == (Flavor{}) {
+		f = Flavor{Name: d.InstanceType.value, MemoryMB: d.MemoryMB.value, VCPUs: d.VCPUs.value}
+	}
+	if utf8.RuneCountInString(f.Name) > longestFlavor {
+		f.Name = ""
+	}
+	f.MemoryMB, f.VCPUs = max(f.MemoryMB, 0), max(f.VCPUs, 0)
+	return f
+}
+
+// lenient is a value that stays zero where it is not of its type: what nothing is
+// decided by must not make a notification unreadable.
+type lenient[T any] struct{ value T }
+
+func (l *lenient[T]) UnmarshalJSON(raw []byte) error {
+	var v T
+	if json.Unmarshal(raw, &v) == nil {
+		l.value = v
+	}
+	return nil
 }
 
 // publisherHost takes the host out of "compute.<host>" and

@@ -25,24 +25,27 @@ const (
 	refused = "req-44dd4107-ec2e-4d07-b0b7-cbaa17bf472f"
 )
 
+// tiny is the flavour of every captured guest.
+var tiny = Flavor{Name: "m1.tiny", MemoryMB: 64, VCPUs: 1}
+
 // captured are messages of Nova 26.2.2 as they came off RabbitMQ, and what they
 // say. In the first five the guest goes from compute2 to compute1.
 var captured = map[string]NovaEvent{
-	"legacy-compute.instance.live_migration.pre.start":           {guest, success, NovaPre, false, "compute1", "compute2", nil},
-	"versioned-instance.live_migration_pre.start":                {guest, success, NovaPre, false, "compute1", "compute2", []string{portID}},
-	"versioned-instance.live_migration_pre.end":                  {guest, success, NovaPre, true, "compute1", "compute2", []string{portID}},
-	"legacy-compute.instance.live_migration._post.start":         {guest, success, NovaPost, false, "compute2", "compute2", nil},
-	"versioned-instance.live_migration_post.start":               {guest, success, NovaPost, false, "compute2", "compute2", []string{portID}},
-	"legacy-compute.instance.live_migration.post.dest.start":     {guest, success, NovaPostDest, false, "compute1", "compute2", nil},
-	"versioned-instance.live_migration_post_dest.end":            {guest, success, NovaPostDest, true, "compute1", "compute1", []string{portID}},
-	"legacy-compute.instance.live_migration._rollback.start":     {guest, shared, NovaRollback, false, "compute1", "compute1", nil},
-	"versioned-instance.live_migration_rollback.end":             {guest, shared, NovaRollback, true, "compute1", "compute1", []string{portID}},
-	"legacy-compute.instance.live_migration.rollback.dest.start": {otherGuest, own, NovaRollbackDest, false, "compute2", "compute1", nil},
-	"versioned-instance.live_migration_rollback_dest.end":        {otherGuest, own, NovaRollbackDest, true, "compute2", "compute1", []string{otherPort}},
-	"legacy-compute.instance.live.migration.abort.start":         {guest, abort, NovaAbort, false, "compute1", "compute1", nil},
-	"versioned-instance.live_migration_abort.end":                {guest, abort, NovaAbort, true, "compute1", "compute1", []string{portID}},
-	"legacy-compute_task.migrate_server":                         {guest, refused, NovaRefused, false, "ctl", "", nil},
-	"versioned-compute_task.migrate_server.error":                {guest, refused, NovaRefused, false, "ctl", "", nil},
+	"legacy-compute.instance.live_migration.pre.start":           {guest, success, NovaPre, false, "compute1", "compute2", nil, tiny},
+	"versioned-instance.live_migration_pre.start":                {guest, success, NovaPre, false, "compute1", "compute2", []string{portID}, tiny},
+	"versioned-instance.live_migration_pre.end":                  {guest, success, NovaPre, true, "compute1", "compute2", []string{portID}, tiny},
+	"legacy-compute.instance.live_migration._post.start":         {guest, success, NovaPost, false, "compute2", "compute2", nil, tiny},
+	"versioned-instance.live_migration_post.start":               {guest, success, NovaPost, false, "compute2", "compute2", []string{portID}, tiny},
+	"legacy-compute.instance.live_migration.post.dest.start":     {guest, success, NovaPostDest, false, "compute1", "compute2", nil, tiny},
+	"versioned-instance.live_migration_post_dest.end":            {guest, success, NovaPostDest, true, "compute1", "compute1", []string{portID}, tiny},
+	"legacy-compute.instance.live_migration._rollback.start":     {guest, shared, NovaRollback, false, "compute1", "compute1", nil, tiny},
+	"versioned-instance.live_migration_rollback.end":             {guest, shared, NovaRollback, true, "compute1", "compute1", []string{portID}, tiny},
+	"legacy-compute.instance.live_migration.rollback.dest.start": {otherGuest, own, NovaRollbackDest, false, "compute2", "compute1", nil, tiny},
+	"versioned-instance.live_migration_rollback_dest.end":        {otherGuest, own, NovaRollbackDest, true, "compute2", "compute1", []string{otherPort}, tiny},
+	"legacy-compute.instance.live.migration.abort.start":         {guest, abort, NovaAbort, false, "compute1", "compute1", nil, tiny},
+	"versioned-instance.live_migration_abort.end":                {guest, abort, NovaAbort, true, "compute1", "compute1", []string{portID}, tiny},
+	"legacy-compute_task.migrate_server":                         {guest, refused, NovaRefused, false, "ctl", "", nil, Flavor{}},
+	"versioned-compute_task.migrate_server.error":                {guest, refused, NovaRefused, false, "ctl", "", nil, Flavor{}},
 }
 
 const irrelevant = "versioned-scheduler.select_destinations.end"
@@ -123,24 +126,56 @@ func TestEveryEventTypeInBothFormats(t *testing.T) {
 		tested += 2
 		for edge, ended := range map[string]bool{".start": false, ".end": true} {
 			check(names[0]+edge, `{"instance_id": "U", "host": "a.example.org", "node": "x"}`, "compute.b.example.org",
-				NovaEvent{"U", "req", step, ended, "b.example.org", "a.example.org", nil})
+				NovaEvent{"U", "req", step, ended, "b.example.org", "a.example.org", nil, Flavor{}})
 			check(names[1]+edge, `{"nova_object.data": {"uuid": "U", "host": "a.example.org", "ip_addresses": [
 				{"nova_object.data": {"port_uuid": "p1"}}, {"nova_object.data": {"port_uuid": "p2"}},
 				{"nova_object.data": {"port_uuid": "p1"}}, {"nova_object.data": {"port_uuid": null}}]}}`, "nova-compute:b.example.org",
-				NovaEvent{"U", "req", step, ended, "b.example.org", "a.example.org", []string{"p1", "p2"}})
+				NovaEvent{"U", "req", step, ended, "b.example.org", "a.example.org", []string{"p1", "p2"}, Flavor{}})
 		}
 	}
 	check("pre_live_migration", `{"exception": "e", "args": {"instance": {"uuid": "U", "host": "a"}, "context": {}}}`, "compute.b",
-		NovaEvent{"U", "req", NovaPreFailed, false, "b", "", nil})
-	check("compute_task.migrate_server", `{"instance_id": "U"}`, "compute_task.ctl", NovaEvent{"U", "req", NovaRefused, false, "ctl", "", nil})
+		NovaEvent{"U", "req", NovaPreFailed, false, "b", "", nil, Flavor{}})
+	check("compute_task.migrate_server", `{"instance_id": "U"}`, "compute_task.ctl", NovaEvent{"U", "req", NovaRefused, false, "ctl", "", nil, Flavor{}})
 	check("compute_task.migrate_server.error", `{"nova_object.data": {"instance_uuid": "U"}}`, "nova-conductor:ctl",
-		NovaEvent{"U", "req", NovaRefused, false, "ctl", "", nil})
+		NovaEvent{"U", "req", NovaRefused, false, "ctl", "", nil, Flavor{}})
 	if tested+3 != len(novaSteps) {
 		t.Errorf("%d of %d event types", tested+3, len(novaSteps))
 	}
 	for step := NovaPre; step <= NovaRefused; step++ {
 		if step.String() == "" {
 			t.Errorf("step %d has no name", int(step))
+		}
+	}
+}
+
+// A flavour only counts for figures: whatever stands there, the rest is read.
+func TestAFlavorThatIsNotUnderstoodIsNoFault(t *testing.T) {
+	const legacy, versioned = "compute.instance.live_migration.pre.start", "instance.live_migration_pre.start"
+	for _, c := range []struct {
+		kind, payload string
+		want          Flavor
+	}{
+		{legacy, `"instance_type": "m1.large", "memory_mb": 8192, "vcpus": 4`, Flavor{"m1.large", 8192, 4}},
+		{legacy, `"instance_type": "", "memory_mb": null, "vcpus": null`, Flavor{}},
+		{legacy, `"instance_type": {"name": "x"}, "memory_mb": "8192", "vcpus": 1.5`, Flavor{}},
+		{legacy, `"instance_type": ["x"], "memory_mb": -1, "vcpus": 2`, Flavor{VCPUs: 2}},
+		{legacy, `"instance_type": "x", "memory_mb": 99999999999999999999, "vcpus": -7`, Flavor{Name: "x"}},
+		{legacy, `"instance_type": "` + strings.Repeat("ä", 255) + `"`, Flavor{Name: strings.Repeat("ä", 255)}},
+		{legacy, `"instance_type": "` + strings.Repeat("x", 256) + `", "memory_mb": 1`, Flavor{MemoryMB: 1}},
+		{versioned, `"flavor": {"nova_object.data": {"name": "m1.large", "memory_mb": 8192, "vcpus": 4}}`, Flavor{"m1.large", 8192, 4}},
+		{versioned, `"flavor": {"nova_object.data": {"name": null, "memory_mb": 8192, "vcpus": "4"}}`, Flavor{MemoryMB: 8192}},
+		{versioned, `"flavor": {"nova_object.data": {}}, "memory_mb": 5`, Flavor{MemoryMB: 5}},
+		{versioned, `"flavor": null`, Flavor{}},
+		{versioned, `"flavor": "m1.large"`, Flavor{}},
+		{versioned, `"flavor": {"nova_object.data": [1]}`, Flavor{}},
+	} {
+		payload := `{"instance_id": "U", ` + c.payload + `}`
+		if c.kind == versioned {
+			payload = `{"nova_object.data": {"uuid": "U", ` + c.payload + `}}`
+		}
+		got, ok, err := ParseNova(Notification{EventType: c.kind, PublisherID: "compute.a", Payload: json.RawMessage(payload)})
+		if err != nil || !ok || got.Instance != "U" || got.Flavor != c.want {
+			t.Errorf("%.80s: %+v, %t, %v, want %+v", c.payload, got, ok, err, c.want)
 		}
 	}
 }

@@ -56,6 +56,7 @@ type Builder struct {
 	journal  map[string]Left // by port
 	settled  map[string]settledPort
 	beside   []audit.Entry
+	started  audit.Entry // when a consumer was last ready
 }
 
 // settledPort is when a port of the journal was found right, or gone.
@@ -105,7 +106,10 @@ func (b *Builder) Add(e audit.Entry) {
 		b.to = e.Time
 	}
 	e.Handover.Source, e.Handover.Destination = b.word(e.Handover.Source), b.word(e.Handover.Destination)
-	e.Driver, e.Outcome = b.word(e.Driver), b.word(e.Outcome)
+	e.Driver, e.Outcome, e.Flavor = b.word(e.Driver), b.word(e.Outcome), b.word(e.Flavor)
+	if e.Event == audit.PortObserved {
+		e.Why = b.word(e.Why) // mostly the same for many
+	}
 	r := b.replicas[e.Replica]
 	if r == nil {
 		r = &replica{name: e.Replica, sessions: map[[2]string]*session{}}
@@ -261,6 +265,9 @@ func (b *Builder) ofNone(s *session, e audit.Entry) {
 	case audit.ConsumerStopped:
 		b.cutAll(s, "the replica was stopped")
 	}
+	if e.Event == audit.ConsumerStarted && e.Outcome == audit.Ready && !e.Time.Before(b.started.Time) {
+		b.started = e
+	}
 	o := b.options
 	concerns := o.RequestID == "" && (o.Instance == "" || o.Instance == e.Handover.Instance) && (o.Port == "" || o.Port == e.Port) && o.during(e.Time, e.Time)
 	if !concerns {
@@ -338,7 +345,9 @@ func (b *Builder) Report(skipped audit.Skipped, notes ...string) Report {
 		r.Journal = []Left{}
 	}
 	b.later(r.Handovers)
-	r.Gains = gains(r.Handovers)
+	r.Gains, r.GainsByHosts, r.GainsByMemory = gainsByDriver(r.Handovers), gainsByHosts(r.Handovers), gainsByMemory(r.Handovers)
+	r.Prospects = prospects(r.Handovers)
+	r.Settings, r.Activates = b.started.Decided, activates(b.started)
 	for _, event := range slices.Sorted(maps.Keys(b.events)) {
 		r.Events = append(r.Events, *b.events[event])
 	}

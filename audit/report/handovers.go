@@ -64,7 +64,7 @@ func (b *Builder) handover(parts []*segment) Handover {
 	first, last := parts[0], parts[len(parts)-1]
 	h := Handover{
 		Instance: first.instance, Broker: first.session.broker, From: first.first, To: last.last,
-		Outcome: last.outcome, Figures: last.figures,
+		Outcome: last.outcome, Figures: last.figures, Flavor: last.flavor, sessions: len(parts),
 	}
 	keep := false
 	for _, s := range parts {
@@ -77,10 +77,17 @@ func (b *Builder) handover(parts []*segment) Handover {
 		h.Activated = max(h.Activated, s.activated)
 		h.Drivers = append(h.Drivers, s.drivers...)
 		h.Alarms = append(h.Alarms, s.alarms...)
+		h.paused = h.paused || s.paused
+		h.kept = append(h.kept, s.kept...)
 		keep = keep || b.told(s)
 	}
 	slices.Sort(h.Drivers)
 	h.Drivers = slices.Compact(h.Drivers)
+	if len(h.Drivers) > 1 { // which they are is told
+		h.Drivers = slices.DeleteFunc(h.Drivers, func(driver string) bool { return driver == audit.DriverMixed })
+	}
+	slices.Sort(h.kept)
+	h.kept = slices.Compact(h.kept)
 	h.judge(parts)
 	if keep || h.Verdict == NotRight || h.Verdict == Unknown {
 		h.Timeline, h.PauseSeen = b.timeline(parts)

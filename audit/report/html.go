@@ -42,6 +42,10 @@ type page struct {
 	Curves   []curves
 	Gain     []gainRows
 	Notes    []string // of the gains
+	Grids    []grid
+	Would    []would
+	WouldDo  [][2]string // ways to switch on
+	WouldNB  []string
 	Told     []told
 	Untold   int // that are not told for lack of room
 	Listed   []listed
@@ -50,6 +54,14 @@ type page struct {
 type gainRows struct {
 	Gain
 	Rows []row
+}
+
+// would is what switching one driver on would gain.
+type would struct {
+	Prospect
+	Rows []wouldRow
+	Why  string
+	Says string
 }
 
 // told is a handover in full.
@@ -98,7 +110,13 @@ func HTML(w io.Writer, r Report, o Options, program string) error {
 		}
 	}
 	if len(r.Gains) > 0 {
-		p.Notes = gainNotes(r.Gains)
+		p.Notes, p.Grids = gainNotes(r.Gains), r.grids()
+	}
+	if len(r.Prospects) > 0 && !p.Asked {
+		for _, one := range r.Prospects {
+			p.Would = append(p.Would, would{one, one.rows(), one.why(), one.says()})
+		}
+		p.WouldDo, p.WouldNB = waysOn(r.Prospects), r.prospectNotes()
 	}
 	for _, h := range slices.Backward(r.Handovers) {
 		if len(p.Listed) < keptOnPage {

@@ -39,13 +39,23 @@ const (
 
 // Report is what a log says.
 type Report struct {
-	Version   int         `json:"earlybind_audit_report"`
-	Log       Log         `json:"log"`
-	Counts    Counts      `json:"counts"`
-	Handovers []Handover  `json:"handovers"` // in the order in which they began
-	Alarms    []Alarm     `json:"alarms"`    // that are of no handover
-	Journal   []Left      `json:"journal"`   // ports of the journal that were last found wrong
-	Gains     []Gain      `json:"gains"`     // by mechanism driver, and of all
+	Version   int        `json:"earlybind_audit_report"`
+	Log       Log        `json:"log"`
+	Counts    Counts     `json:"counts"`
+	Handovers []Handover `json:"handovers"` // in the order in which they began
+	Alarms    []Alarm    `json:"alarms"`    // that are of no handover
+	Journal   []Left     `json:"journal"`   // ports of the journal that were last found wrong
+	Gains     []Gain     `json:"gains"`     // by mechanism driver, and of all
+	// GainsByHosts are by pair of hosts, GainsByMemory by the size of the flavour.
+	GainsByHosts  []Gain `json:"gains_by_hosts"`
+	GainsByMemory []Gain `json:"gains_by_memory"`
+	// Prospects are by mechanism driver, where nothing was activated early.
+	Prospects []Prospect `json:"would_gain"`
+	// Settings are the consumers' that decide whether there is a gain, as last started;
+	// Activates is what Neutron allows, "safe" or "unsafe". Both are empty where no start
+	// is in the log.
+	Settings  string      `json:"settings,omitempty"`
+	Activates string      `json:"concurrent_activate,omitempty"`
 	Rules     []Rule      `json:"rules"`
 	Events    []Happening `json:"events"` // beside the handovers
 	// Lines of the instance that was asked for, outside its handovers.
@@ -91,11 +101,16 @@ type Handover struct {
 	Ports       int              `json:"ports"`
 	Activated   int              `json:"activated"` // ports that earlybind has activated
 	Drivers     []string         `json:"drivers,omitempty"`
+	Flavor      string           `json:"flavor,omitempty"`
 	Figures     map[string]int64 `json:"figures,omitempty"`
 	// Timeline is left out of handovers that are right and were not asked for. It
 	// counts from the guest's pause, or if that was not seen from the first line.
 	Timeline  []timeline.Moment `json:"timeline,omitempty"`
 	PauseSeen bool              `json:"pause_seen,omitempty"` // in the timeline
+
+	sessions int      // that had it in hand, one after the other
+	paused   bool     // its guest was
+	kept     []string // why ports were not activated, each reason once
 }
 
 // Alarm is a line that calls an operator.

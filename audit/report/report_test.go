@@ -124,10 +124,16 @@ func TestGolden(t *testing.T) {
 	for _, e := range logs["destination-thaws suspended"] {
 		thaws = e.Handover.Instance
 	}
-	for name, o := range map[string]Options{
-		"all": {}, "instance": {Instance: thaws}, "hours": {Since: whole()[0].Time, Until: whole()[0].Time.Add(3 * time.Hour)},
+	for name, c := range map[string]struct {
+		options Options
+		lines   []audit.Entry
+	}{
+		"all": {Options{}, whole()}, "instance": {Options{Instance: thaws}, whole()},
+		"hours":    {Options{Since: whole()[0].Time, Until: whole()[0].Time.Add(3 * time.Hour)}, whole()},
+		"observed": {Options{}, observed()},
 	} {
-		r := of(o, whole()...)
+		o := c.options
+		r := of(o, c.lines...)
 		var text, page bytes.Buffer
 		if err := errors.Join(Text(&text, r, o), HTML(&page, r, o, "test")); err != nil {
 			t.Fatal(err)
@@ -138,7 +144,7 @@ func TestGolden(t *testing.T) {
 		}
 		for ext, got := range map[string][]byte{"txt": text.Bytes(), "html": page.Bytes(), "json": machine} {
 			if name == "all" && ext == "json" {
-				continue // "hours" has the same parts
+				continue // the others have the same parts
 			}
 			file := filepath.Join("testdata", "golden", name+"."+ext)
 			if *update {

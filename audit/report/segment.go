@@ -35,6 +35,9 @@ type segment struct {
 	figures             map[string]int64
 	alarms              []Alarm
 	drivers             []string
+	flavor              string
+	paused              bool                  // the guest was, by its migration
+	kept                []string              // why ports were not activated, each reason once
 	ports               map[string]*portState // nil once dropped
 	heardOf             int                   // ports
 	armed               int                   // ports, as last read; -1: not told
@@ -115,6 +118,7 @@ func (s *segment) take(e audit.Entry) {
 		s.drivers = append(s.drivers, e.Driver)
 		slices.Sort(s.drivers)
 	}
+	s.paused = s.paused || e.Phase == "paused"
 	switch e.Event {
 	case audit.HandoverBegun:
 		s.begun = true
@@ -125,6 +129,9 @@ func (s *segment) take(e audit.Entry) {
 	case audit.PortDecided:
 		s.decided(e)
 	case audit.PortObserved:
+		if e.Why != "" && !slices.Contains(s.kept, e.Why) {
+			s.kept = append(s.kept, e.Why)
+		}
 		if p := s.port(e.Port); e.Decided == "" && p.waiting {
 			p.waiting = false
 			s.tally.judge(commitOutcome, true, e.Time, e.Port, "")
@@ -215,7 +222,7 @@ func alarmOf(e audit.Entry) Alarm {
 
 // end takes the last line, and judges what must hold by then.
 func (s *segment) end(e audit.Entry) {
-	s.ended, s.outcome, s.figures = true, e.Outcome, e.Figures
+	s.ended, s.outcome, s.figures, s.flavor = true, e.Outcome, e.Figures, e.Flavor
 	finished := s.outcome == migrated || s.outcome == restored || s.outcome == wrong
 	proven, alarmed := 0, false
 	for _, id := range sortedPorts(s.ports) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -52,7 +53,8 @@ func (t *text) whole(r Report) {
 	t.counts(r)
 	t.notRight(r)
 	t.alarms(r)
-	t.gains(r.Gains)
+	t.gains(r)
+	t.prospects(r)
 	t.rules(r.Rules)
 	t.events(r.Events)
 }
@@ -179,14 +181,14 @@ func (t *text) alarms(r Report) {
 	}
 }
 
-func (t *text) gains(gains []Gain) {
+func (t *text) gains(r Report) {
 	t.line("")
-	if len(gains) == 0 {
+	if len(r.Gains) == 0 {
 		t.line("Gain: no migration has succeeded in this log")
 		return
 	}
 	t.line("Gain, in ms")
-	for _, g := range gains {
+	for _, g := range r.Gains {
 		t.line("  %-24s %s, %d with a port that earlybind activated", g.Driver, count(g.Migrated, "migration"), g.Early)
 		for _, row := range g.rows() {
 			if row.Spread.Count > 0 {
@@ -194,9 +196,76 @@ func (t *text) gains(gains []Gain) {
 			}
 		}
 	}
-	for _, note := range gainNotes(gains) {
+	for _, note := range gainNotes(r.Gains) {
 		t.line("  %s", note)
 	}
+	for _, g := range r.grids() {
+		t.grid(g)
+	}
+}
+
+// grid draws a line for each gain.
+func (t *text) grid(g grid) {
+	t.line("")
+	t.line("Gain by %s, in ms: p50/p99/most of how many", g.Of)
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "  %s\tmigrations\tearly\t%s\n", g.Of, strings.Join(g.Heads, "\t"))
+	for _, l := range g.Lines {
+		fmt.Fprintf(w, "  %s\t%d\t%d", plain(l.Name), l.Migrated, l.Early)
+		for _, s := range l.Spreads {
+			cell := "-"
+			if s.Count > 0 {
+				cell = fmt.Sprintf("%d/%d/%d of %d", s.P50, s.P99, s.Max, s.Count)
+			}
+			fmt.Fprintf(w, "\t%s", cell)
+		}
+		fmt.Fprintln(w)
+	}
+	_ = w.Flush() // into memory
+	for line := range strings.Lines(b.String()) {
+		t.line("%s", strings.TrimRight(line, " \n"))
+	}
+}
+
+// prospects tells what switching on would gain, and by which setting.
+func (t *text) prospects(r Report) {
+	if len(r.Prospects) == 0 {
+		return
+	}
+	t.line("")
+	t.line("What switching on would gain: migrations in which nothing was activated early; their would-be lead, in ms")
+	for _, p := range r.Prospects {
+		t.line("  %-24s %s%s", p.Driver, count(p.Migrations, "migration"), because(p.why()))
+		for _, row := range p.rows() {
+			w := row.Would
+			if w.Lead.Count == 0 {
+				t.line("    %-10s none tells what the lead would have been", row.Policy)
+				continue
+			}
+			t.line("    %-10s p50 %6d   p99 %6d   most %6d   of %d; %d would have had none, %d do not tell", row.Policy, w.Lead.P50, w.Lead.P99, w.Lead.Max, w.Lead.Count, w.None, w.Unknown)
+		}
+		if p.FailedPaused > 0 {
+			t.line("    beside them %d failed after the guest's pause: with suspended their ports would have been moved and brought back", p.FailedPaused)
+		}
+		if says := p.says(); says != "" {
+			t.line("    %s", says)
+		}
+	}
+	for _, note := range r.prospectNotes() {
+		t.line("  %s", note)
+	}
+	t.line("  To switch on, one of these in the settings of every consumer (docs/settings.md), restarted one after the other:")
+	for _, way := range waysOn(r.Prospects) {
+		t.line("    %-24s %s", way[0], way[1])
+	}
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "; why not: " + why
 }
 
 func (t *text) rules(rules []Rule) {
@@ -273,7 +342,11 @@ var verdictWords = map[Verdict]string{
 
 func (t *text) full(h Handover) {
 	t.head(h)
-	t.line("    %s; %s, %d activated early; by %s", verdictWords[h.Verdict], count(h.Ports, "port"), h.Activated, strings.Join(h.Replicas, ", then "))
+	flavor := ""
+	if h.Flavor != "" {
+		flavor = ", flavour " + h.Flavor
+	}
+	t.line("    %s; %s%s, %d activated early; by %s", verdictWords[h.Verdict], count(h.Ports, "port"), flavor, h.Activated, strings.Join(h.Replicas, ", then "))
 	for _, why := range h.Why {
 		t.line("    %s", why)
 	}

@@ -104,10 +104,10 @@ func meetOnce(ctx context.Context, s consumer.Settings, log audit.Log) (cloud, e
 		}
 	}
 	line := audit.Line{
-		Event: audit.ConsumerStarted, Outcome: "ready",
-		Saw: fmt.Sprintf("version %s; Neutron at %s; concurrent activate safe: %t (%s)", version, client.Endpoint, safe, s.NeutronConcurrentActivate),
-		Decided: fmt.Sprintf("policy %s, networks %s, drivers %s, repair %s; breaker: %d bad outcomes, %s",
-			s.Policy, s.PolicyNetworks, s.PolicyDrivers, s.Repair, s.BreakerFailures, s.BreakerPause),
+		Event: audit.ConsumerStarted, Outcome: audit.Ready,
+		Saw: fmt.Sprintf("version %s; Neutron at %s; %s (%s)", version, client.Endpoint, audit.ConcurrentActivate(safe), s.NeutronConcurrentActivate),
+		Decided: fmt.Sprintf("policy %s, networks %s, drivers %s, hosts %s, canary %s, repair %s; breaker: %d bad outcomes, %s",
+			s.Policy, s.PolicyNetworks, s.PolicyDrivers, s.PolicyHosts, s.Canary, s.Repair, s.BreakerFailures, s.BreakerPause),
 	}
 	if err := binding.ProbePermission(ctx, client); errors.Is(err, binding.ErrForbidden) {
 		return cloud{}, fmt.Errorf("this user may not write port bindings: it needs the role service (Neutron 2024.1 and later) or admin (before): %w", err)

@@ -18,8 +18,8 @@ import (
 	"github.com/earlybind/earlybind/audit/report"
 )
 
-const aboutAudit = `Reads audit logs of earlybind's consumers and tells how each handover ended, what was gained, and whether the log
-keeps to its own rules. FILE is what a consumer has written to its standard output, alone or with prefixes, as
+const aboutAudit = `Reads audit logs of earlybind's consumers and tells how each handover ended, what was gained, or would be and by which
+setting, by mechanism driver, hosts and size, and whether the log keeps to its own rules. FILE is what a consumer has written to its standard output, alone or with prefixes, as
 journalctl -o json or docker have it, or compressed by gzip; - is standard input. Give it the logs of all replicas,
 rotated ones too, in any order.
 

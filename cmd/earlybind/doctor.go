@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ written to the undo journal before. What has a migration of any type, a task or 
   earlybind doctor                              examine all compute hosts that Nova names
   earlybind doctor -before-migrate compute7     what would be in the way of migrating compute7's instances
   earlybind doctor -fix -journal doctor.jsonl   and mend it
+  earlybind doctor -json | jq '.cases[] | select(.wrong) | {port, verdict, host}'
 
 Neutron is read with OS_CLOUD, -cloud or the OS_* variables, Nova with -nova-cloud if that is given. Neutron's user
 must be one that may see and write port bindings (docs/settings.md), Nova's one that sees all projects' servers
@@ -40,6 +42,7 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	fix := f.Bool("fix", false, "carry out the plans")
 	journal := f.String("journal", "earlybind-doctor.jsonl", "with -fix: the undo journal, a `FILE` that is added to")
 	cloud := f.String("cloud", "", "entry of clouds.yaml for Neutron")
+	asJSON := f.Bool("json", false, "print the report as JSON; what -fix does meanwhile goes to standard error")
 	novaCloud := f.String("nova-cloud", "", "entry of clouds.yaml for Nova; the same as Neutron's if empty")
 	words, err := parseFiles(f, aboutDoctor, "", args, faults)
 	if err != nil {
@@ -68,40 +71,61 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 		}
 		defer c.Notes.Close()
 	}
-	report, err := c.Examine(ctx)
+	return round{c, *leaving, *fix, *journal, *asJSON}.make(ctx, out, faults)
+}
+
+// round is what a doctor is asked to do in a cloud.
+type round struct {
+	doctor.Cloud
+	leaving string // report only what is about instances on this host; empty: all
+	fix     bool
+	journal string // its name
+	asJSON  bool
+}
+
+func (r round) make(ctx context.Context, out, faults io.Writer) error {
+	report, err := r.Examine(ctx)
 	if err != nil {
 		return err
 	}
-	if *leaving != "" {
-		report = report.Leaving(*leaving)
+	if r.leaving != "" {
+		report = report.Leaving(r.leaving)
 	}
-	fmt.Fprint(out, report.Text())
-	if *fix {
-		return mend(ctx, c, report, *journal, out)
+	if !r.asJSON {
+		fmt.Fprint(out, report.Text())
 	}
-	if len(report.Wrong()) > 0 {
+	left := len(report.Wrong())
+	var mended []doctor.Mended
+	if r.fix {
+		progress := out
+		if r.asJSON {
+			progress = faults
+		}
+		mended, err = r.mend(ctx, report, progress)
+		for _, m := range mended {
+			if m.Right {
+				left--
+			}
+		}
+		if err == nil {
+			fmt.Fprintf(progress, "%d mended, %d left\n", len(report.Wrong())-left, left)
+		}
+	}
+	if r.asJSON { // also where the mending was cut short: of what was done by then
+		err = errors.Join(err, report.JSON(out, mended))
+	}
+	if err == nil && left > 0 {
 		return errNotRight
 	}
-	return nil
+	return err
 }
 
 // mend carries out a report's plans and tells what has come of each.
-func mend(ctx context.Context, c doctor.Cloud, report doctor.Report, journal string, out io.Writer) error {
-	fmt.Fprintf(out, "\nlooking again in %s; the undo journal is %s\n", doctor.Patience, journal)
-	mended, err := c.Mend(ctx, report, func(id, said string) { fmt.Fprintf(out, "%s: %s\n", id, said) })
-	if err != nil {
-		return err
-	}
-	left := len(report.Wrong()) - len(mended)
+func (r round) mend(ctx context.Context, report doctor.Report, progress io.Writer) ([]doctor.Mended, error) {
+	fmt.Fprintf(progress, "\nlooking again in %s; the undo journal is %s\n", doctor.Patience, r.journal)
+	mended, err := r.Mend(ctx, report, func(id, said string) { fmt.Fprintf(progress, "%s: %s\n", id, said) })
 	for _, m := range mended {
-		fmt.Fprintf(out, "%s: %s\n", m.Port.ID, m.Outcome)
-		if !m.Right {
-			left++
-		}
+		fmt.Fprintf(progress, "%s: %s\n", m.Port.ID, m.Outcome)
 	}
-	fmt.Fprintf(out, "%d mended, %d left\n", len(report.Wrong())-left, left)
-	if left > 0 {
-		return errNotRight
-	}
-	return nil
+	return mended, err
 }

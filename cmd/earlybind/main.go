@@ -27,7 +27,7 @@ const (
 
 const usage = `earlybind looks into live migrations as earlybind's consumer sees them.
 
-  earlybind audit FILE...  tell what a consumer's log says: what happened, what ended wrong, what was gained
+  earlybind audit FILE...  tell what a consumer's log says: what ended wrong, what was or would be gained
   earlybind doctor         find ports whose bindings are not where their guest is, and mend them
   earlybind pause, resume  stop early activation at once, or go on with it, in all replicas
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did

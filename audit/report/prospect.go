@@ -1,0 +1,268 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/handover"
+)
+
+// Prospect is what switching on would gain for the migrations of one mechanism driver in
+// which nothing was activated early.
+type Prospect struct {
+	Driver     string `json:"driver"` // as of a [Gain]
+	Migrations int    `json:"migrations"`
+	Resumed    Would  `json:"resumed"`
+	Suspended  Would  `json:"suspended"`
+	// FailedPaused are migrations that failed when their guest had been paused: with
+	// policy suspended their ports would have been moved, and brought back.
+	FailedPaused int `json:"failed_paused"`
+	// Auto is the policy that EARLYBIND_POLICY=auto has for the driver; empty for several.
+	Auto string `json:"auto,omitempty"`
+	// Setting switches it on; empty where it is not known what would.
+	Setting string `json:"setting,omitempty"`
+	// Kept says why nothing was activated: the reasons that most migrations have, at
+	// most [keptReasons], and how many others there are.
+	Kept       []Reason `json:"kept_back_by"`
+	OtherKepts int      `json:"other_reasons,omitempty"`
+}
+
+// Would is what a policy would have gained.
+type Would struct {
+	Lead    Spread `json:"lead_ms"`   // of those that tell
+	None    int    `json:"none"`      // of these are without: Nova was as early, or earlier
+	Unknown int    `json:"not_known"` // that do not tell
+}
+
+// Reason is why ports were not activated early, and in how many migrations.
+type Reason struct {
+	Why        string `json:"why"`
+	Migrations int    `json:"migrations"`
+}
+
+const keptReasons = 3
+
+// prospects tells what switching on would gain, by mechanism driver, and last, where there
+// are several, for all.
+func prospects(handovers []Handover) []Prospect {
+	groups := map[string]*prospect{}
+	all := newProspect()
+	for _, h := range handovers {
+		if h.Activated > 0 || h.Outcome != migrated && h.Outcome != restored {
+			continue
+		}
+		name := driversOf(h)
+		if groups[name] == nil {
+			groups[name] = newProspect()
+		}
+		groups[name].add(h)
+		all.add(h)
+	}
+	maps.DeleteFunc(groups, func(_ string, p *prospect) bool { return p.migrations == 0 })
+	out := []Prospect{}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		p := groups[name].told(name)
+		p.Auto, p.Setting = switchesOn(name)
+		out = append(out, p)
+	}
+	if len(out) > 1 {
+		out = append(out, all.told(AllDrivers))
+	}
+	return out
+}
+
+// prospect gathers what the migrations of one driver tell.
+type prospect struct {
+	migrations, failed int
+	resumed, suspended []int64
+	kept               map[string]int
+}
+
+func newProspect() *prospect { return &prospect{kept: map[string]int{}} }
+
+func (p *prospect) add(h Handover) {
+	if h.Outcome == restored {
+		if h.paused {
+			p.failed++
+		}
+		return
+	}
+	p.migrations++
+	for _, why := range h.kept {
+		p.kept[why]++
+	}
+	if h.sessions > 1 {
+		return // see Gain.TakenOver
+	}
+	for figure, to := range map[string]*[]int64{"would_lead_resumed_ms": &p.resumed, "would_lead_suspended_ms": &p.suspended} {
+		if ms, ok := h.Figures[figure]; ok {
+			*to = append(*to, ms)
+		}
+	}
+}
+
+func (p *prospect) told(driver string) Prospect {
+	would := func(leads []int64) Would {
+		none := 0
+		for _, ms := range leads {
+			if ms <= 0 {
+				none++
+			}
+		}
+		return Would{Lead: spread(leads), None: none, Unknown: p.migrations - len(leads)}
+	}
+	kept := []Reason{}
+	for why, n := range p.kept {
+		kept = append(kept, Reason{why, n})
+	}
+	slices.SortFunc(kept, func(a, b Reason) int {
+		return cmp.Or(-cmp.Compare(a.Migrations, b.Migrations), cmp.Compare(a.Why, b.Why))
+	})
+	others := max(len(kept)-keptReasons, 0)
+	return Prospect{
+		Driver: driver, Migrations: p.migrations, FailedPaused: p.failed, Resumed: would(p.resumed), Suspended: would(p.suspended),
+		Kept: kept[:len(kept)-others], OtherKepts: others,
+	}
+}
+
+const policyAuto = "EARLYBIND_POLICY=auto"
+
+// switchesOn gives the policy that auto has for the mechanism drivers of a name as
+// [driversOf] gives it, and the setting that switches them on.
+func switchesOn(name string) (auto, setting string) {
+	if name == notKnown || name == audit.DriverMixed {
+		return handover.PolicyObserve.String(), ""
+	}
+	drivers := strings.Split(name, "+")
+	var observed []string
+	for _, driver := range drivers {
+		policy, _ := handover.ByDriver(driver)
+		if policy == handover.PolicyObserve {
+			observed = append(observed, driver+"="+handover.PolicyResumed.String())
+		}
+		if len(drivers) == 1 {
+			auto = policy.String()
+		}
+	}
+	if len(observed) == 0 {
+		return auto, policyAuto
+	}
+	return auto, policyAuto + " EARLYBIND_POLICY_DRIVERS=" + strings.Join(observed, ",")
+}
+
+// says is what is to be known of switching a driver on, beside the setting.
+func (p Prospect) says() string {
+	switch {
+	case p.Driver == AllDrivers:
+		return ""
+	case p.Setting == "":
+		return "no line tells the mechanism drivers; auto observes ports whose driver Neutron does not show (bound_drivers)"
+	case p.Auto == handover.PolicyObserve.String():
+		return "to switch it on: " + p.Setting + ". Auto alone observes it, since nothing is expected to be gained or nothing was measured, whatever the lead is: docs/settings.md"
+	case p.Auto == "":
+		return "to switch them on: " + p.Setting
+	}
+	return "to switch it on: " + p.Setting + ", which is policy " + p.Auto + " for it" + replugs(p.Driver)
+}
+
+func replugs(driver string) string {
+	if auto, _ := handover.ByDriver(driver); auto == handover.PolicyResumed {
+		return ", or suspended where the source's publisher can plug it in again (EARLYBIND_OVSDB)"
+	}
+	return ""
+}
+
+// why says why nothing was activated early.
+func (p Prospect) why() string {
+	var parts []string
+	for _, r := range p.Kept {
+		parts = append(parts, fmt.Sprintf("%s (%d)", r.Why, r.Migrations))
+	}
+	if p.OtherKepts > 0 {
+		parts = append(parts, count(p.OtherKepts, "other reason"))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// wouldRow is a policy's line of a prospect.
+type wouldRow struct {
+	Policy string
+	Would
+	Auto bool // EARLYBIND_POLICY=auto has it
+}
+
+func (p Prospect) rows() []wouldRow {
+	row := func(policy handover.Policy, w Would) wouldRow {
+		return wouldRow{policy.String(), w, policy.String() == p.Auto}
+	}
+	return []wouldRow{row(handover.PolicyResumed, p.Resumed), row(handover.PolicySuspended, p.Suspended)}
+}
+
+// waysOn are the ways to switch on, each with what the consumers are to be given.
+func waysOn(p []Prospect) [][2]string {
+	var committed []string
+	for _, driver := range handover.Drivers(nil) {
+		if policy, _ := handover.ByDriver(driver); policy != handover.PolicyObserve {
+			committed = append(committed, driver)
+		}
+	}
+	but := func(only string) string {
+		var others []string
+		for _, driver := range committed {
+			if driver != only {
+				others = append(others, driver+"="+handover.PolicyObserve.String())
+			}
+		}
+		return policyAuto + " EARLYBIND_POLICY_DRIVERS=" + strings.Join(others, ",")
+	}
+	ways := [][2]string{{"all, by driver", policyAuto}}
+	for _, one := range p {
+		if slices.Contains(committed, one.Driver) {
+			ways = append(ways, [2]string{one.Driver + " alone", but(one.Driver)})
+		}
+	}
+	return append(ways,
+		[2]string{"some hosts alone", policyAuto + " EARLYBIND_POLICY_HOSTS=HOST=auto,HOST=auto"},
+		[2]string{"some networks alone", but("") + " EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed"},
+		[2]string{"5% of the instances", policyAuto + " EARLYBIND_CANARY=5"})
+}
+
+// What Neutron allows, as [Report.Activates].
+const (
+	activatesSafe   = "safe"
+	activatesUnsafe = "unsafe"
+)
+
+// activates reads what Neutron allows from the line of a start.
+func activates(started audit.Entry) string {
+	safe, told := audit.ConcurrentActivateOf(started.Line)
+	switch {
+	case !told:
+		return ""
+	case safe:
+		return activatesSafe
+	default:
+		return activatesUnsafe
+	}
+}
+
+// prospectNotes say what else decides whether there is a gain.
+func (r Report) prospectNotes() []string {
+	var notes []string
+	if r.Settings != "" {
+		notes = append(notes, "As last started: "+r.Settings+".")
+	}
+	switch r.Activates {
+	case activatesUnsafe:
+		notes = append(notes, "NOTHING IS GAINED BY ANY OF IT YET: this Neutron is older than 23.0.0, or does not show that it is not, and nothing is activated early there (EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE in docs/settings.md).")
+	case "":
+		notes = append(notes, "Whether Neutron is 23.0.0 or later, without which nothing is activated early, is said by consumer.started, which is not in this log.")
+	}
+	return append(notes,
+		"A would-be lead is how much earlier than Nova the request could have been sent; its answer, to which a lead is counted, comes later (150 to 350 ms were measured).",
+		"Trunk parents are observed whatever the settings, and so is a pair of hosts without both publishers.")
+}

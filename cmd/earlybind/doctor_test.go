@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/doctor"
+	"github.com/earlybind/earlybind/internal/clock"
+	"github.com/earlybind/earlybind/internal/neutron"
+	simulated "github.com/earlybind/earlybind/simulated/neutron"
+)
+
+const patient = "67322275-37eb-4301-9b66-d8d416b4cca1"
+
+// compute is a Nova that has the patient on compute1.
+type compute struct{}
+
+func (compute) Hosts(context.Context) ([]string, string, error) {
+	return []string{"compute1", "compute2"}, "", nil
+}
+
+func (compute) OnHost(_ context.Context, host string) ([]string, error) {
+	if host == "compute1" {
+		return []string{patient}, nil
+	}
+	return nil, nil
+}
+
+func (compute) Server(context.Context, string) (doctor.Server, error) {
+	return doctor.Server{ID: patient, Host: "compute1", Status: "ACTIVE", VMState: "active", PowerState: 1}, nil
+}
+
+func (compute) Unfinished(context.Context, string) ([]doctor.Migration, error) { return nil, nil }
+
+// In JSON standard output is one document, whatever is done meanwhile; exit codes are those
+// of the text.
+func TestADoctorsRoundAsJSON(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		round      round
+		wrong      int // in the report
+		mended     int
+		cutShort   bool
+		outcome    error
+		progresses bool
+	}{
+		{"found", round{}, 1, 0, false, errNotRight, false},
+		{"of a host", round{leaving: "compute1"}, 1, 0, false, errNotRight, false},
+		{"of another host", round{leaving: "compute2"}, 0, 0, false, nil, false},
+		{"mended", round{fix: true}, 1, 1, false, nil, true},
+		{"cut short", round{fix: true}, 1, 0, true, context.Canceled, true},
+	} {
+		for _, asJSON := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				fake := simulated.New("compute1", "compute2")
+				fake.AutoWire(true)
+				id := fake.AddPort(simulated.PortOpts{DeviceID: patient, Status: binding.PortActive})
+				fake.PutRow(id, binding.Binding{Host: "compute1", Status: binding.StatusActive, VIFType: "ovs", VNICType: "normal"})
+				fake.PutRow(id, binding.Binding{Host: "compute2", Status: binding.StatusInactive, VIFType: "unbound", VNICType: "normal"})
+				notes, err := doctor.OpenNotes(filepath.Join(t.TempDir(), "undo.jsonl"), time.Now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer notes.Close()
+				client := simulated.NewClient(simulated.InMemory, simulated.Transport{Handler: fake.Handler()})
+				r := c.round
+				r.Cloud = doctor.Cloud{Neutron: neutron.New(client), Nova: compute{}, Clock: clock.Real(), Notes: notes}
+				r.asJSON = asJSON
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if c.cutShort {
+					time.AfterFunc(doctor.Patience/2, cancel)
+				}
+				var out, faults bytes.Buffer
+				if err := r.make(ctx, &out, &faults); !errors.Is(err, c.outcome) || (err == nil) != (c.outcome == nil) {
+					t.Errorf("%s, JSON %t: %v, want %v", c.name, asJSON, err, c.outcome)
+				}
+				if !asJSON {
+					if faults.Len() > 0 || !strings.Contains(out.String(), "2 hosts, ") || c.progresses != strings.Contains(out.String(), "looking again") {
+						t.Errorf("%s: %s%s", c.name, &out, &faults)
+					}
+					return
+				}
+				var report struct {
+					Wrong  int
+					Mended []any
+				}
+				if err := json.Unmarshal(out.Bytes(), &report); err != nil || report.Wrong != c.wrong || len(report.Mended) != c.mended {
+					t.Errorf("%s: %v: %s", c.name, err, &out)
+				}
+				if c.progresses != strings.Contains(faults.String(), "looking again") {
+					t.Errorf("%s: said meanwhile: %s", c.name, &faults)
+				}
+			})
+		}
+	}
+}
