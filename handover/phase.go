@@ -47,9 +47,10 @@ const (
 	// Left: success is certain, Nova takes over. Commit nothing, verify, and mend what
 	// is wrong when Nova has finished: a restore may have come too late to be stopped.
 	Left
-	// Failing: the migration may have failed, but no host says where the guest
-	// is: Nova alone speaks of it, or the guest has gone from the destination
-	// after it had arrived. Change nothing, ask the hosts.
+	// Failing: the migration may have failed, but no event of a host says where the
+	// guest is: Nova alone speaks of it, or the guest has gone from the destination
+	// after it had arrived. Ask the hosts, and change nothing but rows that are wrong
+	// for a guest that both then list as one that has stayed.
 	Failing
 	// Failed: a host says so. Commit nothing, restore the source.
 	Failed
