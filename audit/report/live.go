@@ -34,6 +34,7 @@ type Live struct {
 type chain struct {
 	parts   []*segment
 	outcome Outcome // once it has ended
+	took    int     // lines and alarms that its last segment had then
 }
 
 func (c *chain) last() *segment { return c.parts[len(c.parts)-1] }
@@ -126,11 +127,7 @@ func (l *Live) Add(e audit.Entry) (ended []Outcome) {
 	}
 	l.b.segments, l.b.alarms = nil, nil // they would grow without end
 	end(slices.DeleteFunc(slices.Clone(l.going[e.Handover.Instance]), func(c *chain) bool { return !c.last().ended }))
-	for _, c := range l.ended {
-		if c.parts[0].instance == e.Handover.Instance {
-			c.outcome = l.outcome(c)
-		}
-	}
+	l.late(e.Handover.Instance)
 	if e.Event == audit.HandoverAlarm {
 		l.alarms++
 	}
@@ -140,6 +137,19 @@ func (l *Live) Add(e audit.Entry) (ended []Outcome) {
 		end(l.silent())
 	}
 	return ended
+}
+
+// late looks whether the last line was of the instance's last handover to end.
+func (l *Live) late(instance string) {
+	for _, c := range slices.Backward(l.ended) {
+		if c.parts[0].instance != instance {
+			continue
+		}
+		if s := c.last(); len(s.lines)+len(s.alarms) != c.took {
+			c.outcome, c.took = l.outcome(c), len(s.lines)+len(s.alarms)
+		}
+		return
+	}
 }
 
 // join puts a new segment to the handover that it goes on with, and gives those of the
@@ -178,7 +188,7 @@ func (l *Live) end(c *chain) Outcome {
 	if l.going[s.instance] = of; len(of) == 0 {
 		delete(l.going, s.instance)
 	}
-	c.outcome = l.outcome(c)
+	c.outcome, c.took = l.outcome(c), len(s.lines)+len(s.alarms)
 	if l.ended = append(l.ended, c); len(l.ended) > keptEnded {
 		l.past.add(l.ended[0].outcome)
 		l.ended = l.ended[1:]

@@ -28,7 +28,16 @@ type Read struct {
 	Skipped audit.Skipped
 }
 
-// item is what a source says.
+// ahead is how many lines of a source may wait for others.
+const ahead = 10_000
+
+// said is what a source says.
+type said struct {
+	source int
+	item
+}
+
+// item is a line, or that a source has caught up, or its end.
 type item struct {
 	entry    audit.Entry
 	caughtUp bool
@@ -46,14 +55,21 @@ type ended struct {
 func Run(ctx context.Context, sources []Source, out io.Writer, o Options) (r Read, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	items := make(chan item, 256)
-	put := func(i item) {
-		select {
-		case items <- i:
-		case <-ctx.Done():
+	items := make(chan said)
+	room := make([]chan struct{}, len(sources)) // of each, for lines that wait
+	for n, s := range sources {
+		room[n] = make(chan struct{}, ahead)
+		put := func(i item) {
+			select {
+			case room[n] <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case items <- said{n, i}:
+			case <-ctx.Done():
+			}
 		}
-	}
-	for _, s := range sources {
 		go func() {
 			skipped, err := s.read(ctx, func(e audit.Entry) { put(item{entry: e}) }, func() { put(item{caughtUp: true}) })
 			put(item{end: &ended{s.Name, skipped, err}})
@@ -66,9 +82,9 @@ func Run(ctx context.Context, sources []Source, out io.Writer, o Options) (r Rea
 		if err != nil {
 			return r, err
 		}
-		view = &frames{screen: screen, live: live, colour: o.Colour, behind: len(sources)}
+		view = &frames{screen: screen, live: live, colour: o.Colour}
 	}
-	err = follow(ctx, items, live, view, len(sources), &r)
+	err = follow(ctx, items, room, live, view, &r)
 	now := time.Now()
 	if ctx.Err() == nil { // the log is at its end: what it says is as of then
 		now = live.Now().To
@@ -79,17 +95,34 @@ func Run(ctx context.Context, sources []Source, out io.Writer, o Options) (r Rea
 	return r, err
 }
 
-func follow(ctx context.Context, items <-chan item, live *report.Live, view view, open int, r *Read) error {
-	tick := time.NewTicker(redraw)
-	defer tick.Stop()
+func follow(ctx context.Context, items <-chan said, room []chan struct{}, live *report.Live, view view, r *Read) error {
+	// Time is counted in ticks: a machine that is busy elsewhere for a second makes one of
+	// them, and so no log seem silent.
+	now := time.Time{}
+	merge, open := newMerge(len(room), now), len(room)
+	frame, wait := time.NewTicker(redraw), time.NewTicker(patience/2)
+	defer frame.Stop()
+	defer wait.Stop()
 	for open > 0 {
-		var err error
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
-			err = view.draw(time.Now())
-		case i := <-items:
+		case <-frame.C:
+			if err := view.draw(time.Now()); err != nil {
+				return err
+			}
+		case <-wait.C:
+			now = now.Add(patience / 2)
+		case s := <-items:
+			merge.put(s.source, s.item, now)
+		}
+		for {
+			i, source, ok := merge.next(now)
+			if !ok {
+				break
+			}
+			<-room[source]
+			var err error
 			switch {
 			case i.caughtUp:
 				err = view.caughtUp()
@@ -103,9 +136,9 @@ func follow(ctx context.Context, items <-chan item, live *report.Live, view view
 				r.Lines++
 				err = view.took(i.entry, live.Add(i.entry))
 			}
-		}
-		if err != nil {
-			return err
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -119,27 +152,18 @@ type view interface {
 	close(now time.Time) error
 }
 
-// frames shows frames on a terminal. What is there already is not shown as it is read.
+// frames shows frames on a terminal.
 type frames struct {
 	screen *Screen
 	live   *report.Live
 	colour bool
-	behind int // sources that have not given what they had
 }
 
 func (f *frames) took(audit.Entry, []report.Outcome) error { return nil }
 
-func (f *frames) caughtUp() error {
-	f.behind--
-	return f.draw(time.Now())
-}
+func (f *frames) caughtUp() error { return f.draw(time.Now()) }
 
-func (f *frames) draw(now time.Time) error {
-	if f.behind > 0 {
-		return nil
-	}
-	return f.screen.Draw(f.frame(now))
-}
+func (f *frames) draw(now time.Time) error { return f.screen.Draw(f.frame(now)) }
 
 func (f *frames) frame(now time.Time) func(Size) string {
 	scene := f.live.Now()
