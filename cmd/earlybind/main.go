@@ -29,6 +29,7 @@ const usage = `earlybind looks into live migrations as earlybind's consumer sees
 
   earlybind audit FILE...  tell what a consumer's log says: what ended wrong, what was or would be gained
   earlybind doctor         find ports whose bindings are not where their guest is, and mend them
+  earlybind parked         list the messages that consumers could not understand
   earlybind pause, resume  stop early activation at once, or go on with it, in all replicas
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did
   earlybind rights HOST... print the commands that make earlybind's RabbitMQ users, with no more rights than they need
@@ -53,7 +54,7 @@ func main() {
 // run runs a command and gives the exit code.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"audit": auditLogs, "doctor": examine, "pause": pause, "record": record, "replay": replayFile, "resume": resume, "rights": printRights,
+		"audit": auditLogs, "doctor": examine, "parked": parked, "pause": pause, "record": record, "replay": replayFile, "resume": resume, "rights": printRights,
 		"simulate": simulate, "watch": watchLogs,
 	}
 	switch {
