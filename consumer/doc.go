@@ -12,6 +12,7 @@
 //	actor      one instance: its handover, its ports, its unsettled messages
 //	worker     one port: commit, restore, verify
 //	shelf      messages that are not settled, by instance
+//	parked     what lies in the parking queue, for an operator
 //	stop       how a session ends in order
 //
 // # Who acts

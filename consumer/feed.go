@@ -26,7 +26,12 @@ func openFeed(conn *amqp.Connection, queue, tag string, prefetch int) (feed, err
 	if err != nil {
 		return feed{}, err
 	}
-	f := feed{
+	return feedOn(ch, queue, tag, prefetch)
+}
+
+// feedOn is openFeed on a channel that the caller has.
+func feedOn(ch *amqp.Channel, queue, tag string, prefetch int) (f feed, err error) {
+	f = feed{
 		queue: queue, tag: tag, channel: ch,
 		closed: ch.NotifyClose(make(chan *amqp.Error, 1)), cancelled: ch.NotifyCancel(make(chan string, 1)),
 	}

@@ -112,7 +112,7 @@ func (s Settings) give(ctx context.Context, o Order) (t Told) {
 	return t
 }
 
-// inTurn does something when nobody else holds what is paused. Others are waited for.
+// inTurn does something when nobody else holds the lock. Others are waited for.
 func inTurn(ctx context.Context, do func() error) error {
 	began := time.Now()
 	for {
@@ -136,7 +136,7 @@ func inTurn(ctx context.Context, do func() error) error {
 
 // change puts what is paused by an order in the place of what was.
 func (r retained) change(o Order, keep func(wire.Halt) error) error {
-	return r.locked(func(ch *amqp.Channel) error {
+	return locked(r.conn, r.name, func(ch *amqp.Channel) error {
 		was, last := wire.Halt{}, amqp.Delivery{}
 		there, err := r.exists()
 		if err != nil {
@@ -188,12 +188,17 @@ func (s Settings) sessions(conn *amqp.Connection, q queues) (int, error) {
 	layout, err := ch.QueueDeclarePassive(q.layout, true, false, false, false, nil)
 	var fault *amqp.Error
 	if errors.As(err, &fault) && fault.Code == amqp.NotFound {
-		return 0, fmt.Errorf("no consumer has ever run here: there is no queue %s (is EARLYBIND_QUEUE the consumers', and the virtual host?)", q.layout)
+		return 0, noConsumerHasRun(q.layout)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("look for queue %s: %w", q.layout, err)
 	}
 	return layout.Consumers, nil // each session reads it
+}
+
+// noConsumerHasRun says so where a queue is missing that each consumer declares.
+func noConsumerHasRun(queue string) error {
+	return fmt.Errorf("no consumer has ever run here: there is no queue %s (is EARLYBIND_QUEUE the consumers', and the virtual host?)", queue)
 }
 
 // hear hears the sessions' answers, and tells how many are missing.

@@ -34,8 +34,8 @@ const (
 )
 
 var (
-	// errBusy: another looks at what is paused, or changes it.
-	errBusy = errors.New("another holds the lock of what is paused")
+	// errBusy: another looks at what a queue keeps, or changes it.
+	errBusy = errors.New("another holds the lock")
 	// errLost: the queue is there, and empty.
 	errLost = errors.New("the broker has lost what was paused")
 )
@@ -67,14 +67,17 @@ func (r retained) declare(ch *amqp.Channel) error {
 }
 
 // exists tells whether anything was ever paused.
-func (r retained) exists() (bool, error) {
+func (r retained) exists() (bool, error) { return exists(r.conn, r.name) }
+
+// exists tells whether there is a queue.
+func exists(conn *amqp.Connection, queue string) (bool, error) {
 	// A channel of its own: a passive declaration of what is not there closes it.
-	ch, err := r.conn.Channel()
+	ch, err := conn.Channel()
 	if err != nil {
 		return false, err
 	}
 	defer ch.Close()
-	_, err = ch.QueueDeclarePassive(r.name, true, false, false, false, nil)
+	_, err = ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 	var fault *amqp.Error
 	switch {
 	case err == nil:
@@ -83,26 +86,27 @@ func (r retained) exists() (bool, error) {
 	case errors.As(err, &fault) && fault.Code == amqp.NotFound && strings.Contains(fault.Reason, "no queue"):
 		return false, nil
 	}
-	return false, fmt.Errorf("look for queue %s: %w", r.name, err)
+	return false, fmt.Errorf("look for queue %s: %w", queue, err)
 }
 
-// locked does something that nobody else does meanwhile: errBusy if another does.
-func (r retained) locked(do func(*amqp.Channel) error) error {
-	lock, err := r.conn.Channel()
+// locked does something with a queue that nobody else does meanwhile: errBusy if
+// another does.
+func locked(conn *amqp.Connection, queue string, do func(*amqp.Channel) error) error {
+	lock, err := conn.Channel()
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	name := r.name + ".lock"
+	name := queue + ".lock"
 	_, err = lock.QueueDeclare(name, false, false, true, false, amqp.Table{"x-queue-type": "classic"})
 	var fault *amqp.Error
 	if errors.As(err, &fault) && fault.Code == amqp.ResourceLocked {
-		return errBusy
+		return fmt.Errorf("%w %s", errBusy, name)
 	}
 	if err != nil {
 		return fmt.Errorf("declare queue %s: %w", name, err)
 	}
-	ch, err := r.conn.Channel()
+	ch, err := conn.Channel()
 	if err == nil {
 		err = do(ch)
 		_ = ch.Close() // what was not settled goes back
@@ -148,7 +152,7 @@ func (r retained) read(renew func(wire.Halt) error) (kept wire.Halt, err error) 
 	if err != nil || !there {
 		return wire.Halt{}, err
 	}
-	err = r.locked(func(ch *amqp.Channel) error {
+	err = locked(r.conn, r.name, func(ch *amqp.Channel) error {
 		var last amqp.Delivery
 		var often bool
 		if kept, last, often, err = r.take(ch); err != nil {

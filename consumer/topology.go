@@ -22,9 +22,11 @@ const (
 	// queueMaxBytes how much.
 	queueTTL      = time.Hour
 	queueMaxBytes = 256 << 20
-	// parkedTTL and parkedMax bound the parking queue.
-	parkedTTL = 7 * 24 * time.Hour
-	parkedMax = 10_000
+	// parkedTTL, parkedMax and queueMaxBytes bound the parking queue. Each look at it
+	// counts as a delivery, and no number of looks in that time is too many.
+	parkedTTL           = 7 * 24 * time.Hour
+	parkedMax           = 10_000
+	parkedDeliveryLimit = journalDeliveryLimit
 	// journalMax bounds the journal: what does not fit is refused, and then not
 	// done. Its messages have no end, and no number of deliveries is too many.
 	journalMax           = 10_000
@@ -104,11 +106,7 @@ func (s Settings) declare(ch *amqp.Channel, q queues) error {
 			return fmt.Errorf("unbind queue %s from exchange %s: %w", q.events, wire.ExchangeEvents, err)
 		}
 	}
-	if err := declareBound(ch, q.parked, q.parked, amqp.Table{
-		"x-queue-type":  s.QueueType,
-		"x-message-ttl": parkedTTL.Milliseconds(),
-		"x-max-length":  int64(parkedMax),
-	}, "#"); err != nil {
+	if err := declareBound(ch, q.parked, q.parked, s.parkedArgs(), "#"); err != nil {
 		return err
 	}
 	journal := amqp.Table{
@@ -121,6 +119,20 @@ func (s Settings) declare(ch *amqp.Channel, q queues) error {
 		journal["x-delivery-limit"] = int64(journalDeliveryLimit)
 	}
 	return declareBound(ch, q.journal, q.journal, journal, "#")
+}
+
+// parkedArgs are the arguments of the parking queue.
+func (s Settings) parkedArgs() amqp.Table {
+	args := amqp.Table{
+		"x-queue-type":       s.QueueType,
+		"x-message-ttl":      parkedTTL.Milliseconds(),
+		"x-max-length":       int64(parkedMax),
+		"x-max-length-bytes": int64(queueMaxBytes),
+	}
+	if s.QueueType == "quorum" {
+		args["x-delivery-limit"] = int64(parkedDeliveryLimit)
+	}
+	return args
 }
 
 func declareQueue(ch *amqp.Channel, queue string, args amqp.Table) error {

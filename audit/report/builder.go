@@ -360,19 +360,23 @@ func (b *Builder) leaveOpen() {
 	for _, r := range b.replicas {
 		for _, s := range r.sessions {
 			for _, c := range s.instances {
-				if c.open == nil {
-					continue
+				if c.open != nil {
+					b.leave(c)
 				}
-				if on := r.latest.Sub(c.open.last); on > silence {
-					c.open.tally.judge(ends, false, c.open.last, "", "no line of it for %s, by the replica's clock, while the replica wrote others", on.Round(time.Minute))
-					b.close(c, "it has neither ended nor expired, although the replica went on")
-					continue
-				}
-				c.open.tally.unjudged[ends]++
-				b.close(c, "the log of its replica ends here")
 			}
 		}
 	}
+}
+
+// leave ends what still goes on where the log of its replica ends.
+func (b *Builder) leave(c *course) {
+	if on := c.open.session.replica.latest.Sub(c.open.last); on > silence {
+		c.open.tally.judge(ends, false, c.open.last, "", "no line of it for %s, by the replica's clock, while the replica wrote others", on.Round(time.Minute))
+		b.close(c, "it has neither ended nor expired, although the replica went on")
+		return
+	}
+	c.open.tally.unjudged[ends]++
+	b.close(c, "the log of its replica ends here")
 }
 
 func (b *Builder) notes(skipped audit.Skipped) []string {

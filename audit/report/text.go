@@ -9,7 +9,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/earlybind/earlybind/internal/timeline"
 )
@@ -31,18 +30,7 @@ func Text(w io.Writer, r Report, o Options) error {
 type text struct{ b strings.Builder }
 
 func (t *text) line(format string, args ...any) {
-	t.b.WriteString(plain(fmt.Sprintf(format, args...)) + "\n")
-}
-
-// plain puts spaces in place of what is not to be printed: a log may hold what anybody
-// could send.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
+	t.b.WriteString(timeline.Plain(fmt.Sprintf(format, args...)) + "\n")
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
@@ -212,7 +200,7 @@ func (t *text) grid(g grid) {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "  %s\tmigrations\tearly\t%s\n", g.Of, strings.Join(g.Heads, "\t"))
 	for _, l := range g.Lines {
-		fmt.Fprintf(w, "  %s\t%d\t%d", plain(l.Name), l.Migrated, l.Early)
+		fmt.Fprintf(w, "  %s\t%d\t%d", timeline.Plain(l.Name), l.Migrated, l.Early)
 		for _, s := range l.Spreads {
 			cell := "-"
 			if s.Count > 0 {
@@ -352,7 +340,7 @@ func (t *text) full(h Handover) {
 	}
 	moments := slices.Clone(h.Timeline)
 	for i := range moments {
-		moments[i].Who, moments[i].What = plain(moments[i].Who), plain(moments[i].What)
+		moments[i].Who, moments[i].What = timeline.Plain(moments[i].Who), timeline.Plain(moments[i].What)
 	}
 	t.b.WriteString(timeline.Text(moments))
 	for _, name := range slices.Sorted(maps.Keys(h.Figures)) {

@@ -165,10 +165,15 @@ func readLogs(ctx context.Context, names []string, o report.Options) (report.Rep
 		skipped.Add(s)
 	}
 	if len(none) == len(logs) {
-		return report.Report{}, fmt.Errorf("%s: no line of earlybind's audit log in it%s; the log is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info",
-			strings.Join(names, ", "), beside(skipped))
+		return report.Report{}, noLine(names, skipped)
 	}
 	return b.Report(skipped, none...), nil
+}
+
+// noLine says that there is no line of the audit log in what was read.
+func noLine(names []string, skipped audit.Skipped) error {
+	return fmt.Errorf("%s: no line of earlybind's audit log in it%s; the log is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info",
+		strings.Join(names, ", "), beside(skipped))
 }
 
 func beside(s audit.Skipped) string {
@@ -191,6 +196,16 @@ var packed = []struct{ magic, advice string }{
 	{"BZh", "compressed by bzip2: bzcat %s | earlybind audit -"},
 }
 
+// isPacked says what to do about a file that begins so, if it is in such a form.
+func isPacked(name string, begin []byte) error {
+	for _, p := range packed {
+		if strings.HasPrefix(string(begin), p.magic) {
+			return fmt.Errorf("%s is "+p.advice, name, name)
+		}
+	}
+	return nil
+}
+
 func readLog(ctx context.Context, name string, each func(audit.Entry) bool) (audit.Skipped, error) {
 	var in io.Reader = os.Stdin
 	if name != "-" {
@@ -204,10 +219,8 @@ func readLog(ctx context.Context, name string, each func(audit.Entry) bool) (aud
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return audit.Skipped{}, err
 		}
-		for _, p := range packed {
-			if strings.HasPrefix(string(magic[:n]), p.magic) {
-				return audit.Skipped{}, fmt.Errorf("%s is "+p.advice, name, name)
-			}
+		if err := isPacked(name, magic[:n]); err != nil {
+			return audit.Skipped{}, err
 		}
 		in = io.MultiReader(bytes.NewReader(magic[:n]), file)
 	}

@@ -1,4 +1,4 @@
-// The program earlybind tells what a consumer's audit log says, pauses consumers, mends
+// The program earlybind tells what a consumer's audit log says, shows it live, pauses consumers, mends
 // ports, records what a consumer would read, replays recordings, and simulates a cloud.
 package main
 
@@ -29,11 +29,13 @@ const usage = `earlybind looks into live migrations as earlybind's consumer sees
 
   earlybind audit FILE...  tell what a consumer's log says: what ended wrong, what was or would be gained
   earlybind doctor         find ports whose bindings are not where their guest is, and mend them
+  earlybind parked         list the messages that consumers could not understand
   earlybind pause, resume  stop early activation at once, or go on with it, in all replicas
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did
   earlybind rights HOST... print the commands that make earlybind's RabbitMQ users, with no more rights than they need
   earlybind record FILE    record what a consumer would read off RabbitMQ, without tokens and names
   earlybind simulate       run the consumer in a synthetic cloud and print how far it goes
+  earlybind watch FILE...  show live which handovers go on, and how the last have ended
 
 "earlybind COMMAND -h" lists a command's options. Recordings to begin with are in recordings/:
 
@@ -52,8 +54,8 @@ func main() {
 // run runs a command and gives the exit code.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"audit": auditLogs, "doctor": examine, "pause": pause, "record": record, "replay": replayFile, "resume": resume, "rights": printRights,
-		"simulate": simulate,
+		"audit": auditLogs, "doctor": examine, "parked": parked, "pause": pause, "record": record, "replay": replayFile, "resume": resume, "rights": printRights,
+		"simulate": simulate, "watch": watchLogs,
 	}
 	switch {
 	case len(args) == 0:

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/earlybind/earlybind/audit"
 )
@@ -65,6 +66,17 @@ func Text(moments []Moment) string {
 		fmt.Fprintf(&b, "%+12.0f   %-22s %s\n", at.MS, at.Who, at.What)
 	}
 	return b.String()
+}
+
+// Plain puts spaces in place of what a terminal would act on: a log, a routing key, may
+// hold what anybody could send.
+func Plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
 }
 
 // OfEvent names a lifecycle event of libvirt.

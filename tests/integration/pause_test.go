@@ -25,12 +25,13 @@ import (
 type operator struct {
 	*broker
 	program   string
+	user      string
 	queueType string
 }
 
 func newOperator(b *broker, queueType string) operator {
 	b.Helper()
-	o := operator{b, filepath.Join(b.TempDir(), "earlybind"), queueType}
+	o := operator{b, filepath.Join(b.TempDir(), "earlybind"), "earlybind", queueType}
 	build := exec.CommandContext(b.Context(), "go", "build", "-o", o.program, "github.com/earlybind/earlybind/cmd/earlybind")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
@@ -48,7 +49,7 @@ func (o operator) with(password string, code int, want string, args ...string) s
 	o.Helper()
 	cmd := exec.CommandContext(o.Context(), o.program, args...)
 	cmd.Env = []string{
-		"EARLYBIND_AMQP_URLS=" + o.url(), "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD=" + password, "EARLYBIND_QUEUE_TYPE=" + o.queueType,
+		"EARLYBIND_AMQP_URLS=" + o.url(), "EARLYBIND_AMQP_USER=" + o.user, "EARLYBIND_AMQP_PASSWORD=" + password, "EARLYBIND_QUEUE_TYPE=" + o.queueType,
 	}
 	out, err := cmd.CombinedOutput()
 	var failed *exec.ExitError
