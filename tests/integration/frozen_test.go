@@ -59,6 +59,7 @@ func newGate(t *testing.T, cloud http.RoundTripper, held func(*http.Request) boo
 // kind of write: the next process finishes what the first has begun, and what the
 // first sends when it thaws, which Neutron then carries out, ends right all the same.
 func TestNeutronProcessIsFrozen(t *testing.T) {
+	t.Parallel() // it waits two minutes
 	net, program := newNetwork(t), buildConsumer(t)
 	for _, c := range []struct {
 		name, method, path string
