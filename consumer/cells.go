@@ -48,8 +48,8 @@ func (c Cells) check(setting string, first broker.Cluster) error {
 	return errors.Join(faults...)
 }
 
-// perCell gives the settings of each cell; they differ in the broker alone.
-func (s Settings) perCell() []Settings {
+// PerCell gives the settings of each cell; they differ in the broker alone.
+func (s Settings) PerCell() []Settings {
 	all := []Settings{s}
 	for _, cell := range s.OtherCells {
 		one := s
@@ -74,7 +74,7 @@ func (s Settings) perCell() []Settings {
 func Run(ctx context.Context, drain time.Duration, board *health.Board, s Settings, neutron Neutron, safe bool, log audit.Log, replica string, m *metrics.Consumer) error {
 	neutron = measured{neutron, m}
 	var all []*Consumer
-	cells := s.perCell()
+	cells := s.PerCell()
 	for _, cell := range cells {
 		name := ""
 		if len(cells) > 1 {

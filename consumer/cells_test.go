@@ -29,7 +29,7 @@ func TestEachCellHasSettingsOfItsOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, one := range s.perCell() {
+		for _, one := range s.PerCell() {
 			got = append(got, one.AMQPUrls.String())
 			if one.OtherCells != nil || one.AMQPUser != "u" || one.Queue != "earlybind" {
 				t.Errorf("%+v", one)

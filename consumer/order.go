@@ -51,7 +51,7 @@ type Word struct {
 // Give gives an order to the consumers of all cells, and returns when those that run
 // have answered, after about two seconds at most. Whoever starts later obeys it too.
 func Give(ctx context.Context, s Settings, o Order) []Told {
-	cells := s.perCell()
+	cells := s.PerCell()
 	told := make([]Told, len(cells))
 	var giving sync.WaitGroup
 	for i, cell := range cells {

@@ -63,7 +63,7 @@ type ParkedIn struct {
 // What is parked meanwhile may be shown. Who looks at the same time waits for 20 s at most.
 func LookAtParked(ctx context.Context, s Settings, look func(p Parked, content []byte) (drop bool)) []ParkedIn {
 	var all []ParkedIn
-	for _, cell := range s.perCell() {
+	for _, cell := range s.PerCell() {
 		in := cell.lookAtParked(ctx, look)
 		in.Cell = cell.AMQPUrls.String()
 		all = append(all, in)

@@ -26,6 +26,8 @@ const (
 	// or an entry of the journal.
 	confirmWithin = 10 * time.Second
 	tickExpiry    = time.Minute
+	// askExpiry is for how long a host that is away may still answer.
+	askExpiry = time.Minute
 )
 
 // errNotKept marks the broker's word that it does not keep a message: the
@@ -90,8 +92,12 @@ func (s *sender) tick(ctx context.Context, now time.Duration, shares int) error 
 
 // askStates asks every publisher for its domains.
 func (s *sender) askStates(ctx context.Context, why string) error {
-	r := wire.StatesRequest{Schema: wire.SchemaVersion, Reason: why}
-	return s.publish(ctx, wire.ExchangeRequests, "states", wire.EventStatesRequest, r, tickExpiry)
+	m, err := StatesRequest(s.id, s.settings.AMQPUser, why)
+	if err != nil {
+		return err
+	}
+	_, err = s.ch.PublishWithDeferredConfirmWithContext(ctx, wire.ExchangeRequests, wire.KeyStatesRequest, false, false, m)
+	return err
 }
 
 // publish sends one of earlybind's own notifications.
@@ -100,14 +106,18 @@ func (s *sender) publish(ctx context.Context, exchange, key, eventType string, p
 	if err != nil {
 		return err
 	}
-	m.Expiration, m.Timestamp = strconv.FormatInt(expiry.Milliseconds(), 10), time.Now()
-	_, err = s.ch.PublishWithDeferredConfirmWithContext(ctx, exchange, key, false, false, m)
+	_, err = s.ch.PublishWithDeferredConfirmWithContext(ctx, exchange, key, false, false, expiring(m, expiry))
 	return err
 }
 
 // notification makes a message of one of earlybind's own notifications.
 func (s *sender) notification(eventType string, payload any) (amqp.Publishing, error) {
-	n, err := wire.NewNotification(s.id, eventType, payload, rand.Text(), time.Now())
+	return notification(s.id, s.settings.AMQPUser, eventType, payload)
+}
+
+// notification makes a message of one of earlybind's own, sent by id as a user of the broker.
+func notification(id, user, eventType string, payload any) (amqp.Publishing, error) {
+	n, err := wire.NewNotification(id, eventType, payload, rand.Text(), time.Now())
 	if err != nil {
 		return amqp.Publishing{}, err
 	}
@@ -119,9 +129,15 @@ func (s *sender) notification(eventType string, payload any) (amqp.Publishing, e
 		ContentType: "application/json",
 		MessageId:   n.MessageID,
 		Type:        eventType,
-		UserId:      s.settings.AMQPUser, // validated by the broker
+		UserId:      user, // validated by the broker
 		Body:        body,
 	}, nil
+}
+
+// expiring has the broker keep a message for so long.
+func expiring(m amqp.Publishing, expiry time.Duration) amqp.Publishing {
+	m.Expiration, m.Timestamp = strconv.FormatInt(expiry.Milliseconds(), 10), time.Now()
+	return m
 }
 
 // park keeps a message that cannot be understood, as it came, with the reason.

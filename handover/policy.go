@@ -158,6 +158,11 @@ func ofPort(s Settings, p port.Port, replug bool) (Policy, string) {
 	return policy, "mechanism driver " + p.Driver
 }
 
+// PolicyOf gives the commit policy that is said of a port itself, by whatever hosts it
+// migrates and whatever instance it is of, where its source does not say that it can plug it
+// in again; and the reason for it.
+func PolicyOf(s Settings, p port.Port) (Policy, string) { return ofPort(s, p, false) }
+
 // mayBeOurs tells whether earlybind may have moved a port, in this process or in
 // one that was killed: by its policy, whichever moment that names. Neutron shows
 // the driver for a bound ACTIVE row only; where the port has none, any driver

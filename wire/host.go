@@ -21,6 +21,13 @@ const (
 	ExchangeRequests = "earlybind.requests"
 )
 
+// KeyStatesRequest is the routing key of a [StatesRequest]; every publisher's queue is bound
+// to all of [ExchangeRequests].
+const KeyStatesRequest = "states"
+
+// KeyStates binds the [HostStates] of all hosts on [ExchangeEvents].
+const KeyStates = "libvirt.#.states"
+
 // Event types and routing keys of earlybind's own notifications.
 const (
 	EventStates        = "libvirt.host.states"      // HostStates

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrNotNotification marks bytes that are not an oslo.messaging notification.
@@ -22,6 +23,13 @@ type Notification struct {
 	Timestamp   string // UTC without a zone, as oslo writes it; for people, decides nothing
 	RequestID   string // the request that caused it: the same in every message of one live migration
 	Payload     json.RawMessage
+}
+
+// SentAt is when its sender says, by its own wall clock, that it was sent; false if it does
+// not say it as oslo writes it. It decides nothing.
+func (n Notification) SentAt() (time.Time, bool) {
+	at, err := time.Parse(timestampLayout, n.Timestamp) // UTC
+	return at, err == nil
 }
 
 // body is the inner document; the field names are oslo.messaging's

@@ -64,7 +64,7 @@ func (s Settings) Validate() error {
 // management. It tries each URL once, in random order, and answers with what
 // went wrong at each of them.
 func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error) {
-	tlsConfig, err := s.tls()
+	tlsConfig, err := s.TLS()
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,9 @@ func Backoff() *backoff.ExponentialBackOff {
 	return b
 }
 
-func (s Settings) tls() (*tls.Config, error) {
+// TLS is how a server of the broker is met: by the files that the settings name, else by the
+// system's authorities.
+func (s Settings) TLS() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.AMQPServerName}
 	if s.AMQPCaFile != "" {
 		pem, err := os.ReadFile(s.AMQPCaFile)

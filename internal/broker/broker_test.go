@@ -229,7 +229,7 @@ func TestTLSFiles(t *testing.T) {
 	} {
 		s := good()
 		s.AMQPCaFile, s.AMQPCertFile, s.AMQPKeyFile = c.ca, c.cert, c.key
-		config, err := s.tls()
+		config, err := s.TLS()
 		if c.fault == "" {
 			if err != nil || config.MinVersion != tls.VersionTLS12 || len(config.Certificates) != map[bool]int{true: 1}[c.cert != ""] {
 				t.Errorf("%s: %+v, %v", name, config, err)

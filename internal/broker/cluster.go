@@ -82,3 +82,11 @@ func vhost(raw string) string {
 	uri, _ := amqp.ParseURI(raw) // the default, if it is no URL
 	return uri.Vhost
 }
+
+// Vhost is the virtual host that all its URLs name.
+func (c Cluster) Vhost() string {
+	if len(c) == 0 {
+		return "/"
+	}
+	return vhost(c[0])
+}

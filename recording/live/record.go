@@ -24,8 +24,6 @@ const (
 	// queueBytes and queueTTL bound what the broker keeps for a recorder that is slow.
 	queueBytes = 64 << 20
 	queueTTL   = 10 * time.Minute
-	// askTTL is for how long a host that is away may still answer.
-	askTTL = time.Minute
 	// closeWithin bounds the closing of the connection.
 	closeWithin = 5 * time.Second
 )
@@ -95,19 +93,11 @@ func askStates(ctx context.Context, conn *amqp.Connection, user string) error {
 	if err := ch.ExchangeDeclarePassive(wire.ExchangeRequests, amqp.ExchangeTopic, false, false, false, false, nil); err != nil {
 		return fmt.Errorf("exchange %s: is it there: %w", wire.ExchangeRequests, err)
 	}
-	request := wire.StatesRequest{Schema: wire.SchemaVersion, Reason: "a recording begins"}
-	n, err := wire.NewNotification("earlybind-record", wire.EventStatesRequest, request, rand.Text(), time.Now())
+	m, err := consumer.StatesRequest("earlybind-record", user, "a recording begins")
 	if err != nil {
 		return err
 	}
-	body, err := n.Encode()
-	if err != nil {
-		return err
-	}
-	return ch.PublishWithContext(ctx, wire.ExchangeRequests, "states", false, false, amqp.Publishing{
-		ContentType: "application/json", MessageId: n.MessageID, Type: n.EventType, UserId: user, Body: body,
-		Expiration: fmt.Sprint(askTTL.Milliseconds()),
-	})
+	return ch.PublishWithContext(ctx, wire.ExchangeRequests, wire.KeyStatesRequest, false, false, m)
 }
 
 func whyClosed(closed <-chan *amqp.Error) error {
