@@ -17,7 +17,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/earlybind/earlybind/consumer"
-	"github.com/earlybind/earlybind/internal/config"
 	"github.com/earlybind/earlybind/internal/timeline"
 )
 
@@ -66,10 +65,9 @@ func parked(ctx context.Context, args []string, out, faults io.Writer) error {
 	case *drop != "" && !wholeHash.MatchString(*drop):
 		return misused(f, faults, fmt.Sprintf("-drop: %q is not a whole SHA-256: 64 digits in hex, as the list has them", *drop))
 	}
-	var settings consumer.Settings
-	if err := config.Load("EARLYBIND", &settings); err != nil {
-		fmt.Fprintln(faults, err)
-		return errUsage
+	settings, err := consumerSettings(faults)
+	if err != nil {
+		return err
 	}
 	contents := map[string][]byte{} // by hash
 	found := consumer.LookAtParked(ctx, settings, func(p consumer.Parked, content []byte) bool {

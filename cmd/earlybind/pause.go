@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/earlybind/earlybind/consumer"
-	"github.com/earlybind/earlybind/internal/config"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -65,10 +64,9 @@ func order(ctx context.Context, o consumer.Order, f *flag.FlagSet, about string,
 	if len(words) > 0 {
 		return misused(f, faults, "it takes options only: a host is named with -host")
 	}
-	var settings consumer.Settings
-	if err := config.Load("EARLYBIND", &settings); err != nil {
-		fmt.Fprintln(faults, err)
-		return errUsage
+	settings, err := consumerSettings(faults)
+	if err != nil {
+		return err
 	}
 	o.By = operator()
 	return reportOrder(consumer.Give(ctx, settings, o), out)

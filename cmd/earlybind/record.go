@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/earlybind/earlybind/consumer"
-	"github.com/earlybind/earlybind/internal/config"
 	"github.com/earlybind/earlybind/recording"
 	"github.com/earlybind/earlybind/recording/live"
 )
@@ -37,10 +35,9 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 	if *length < 0 {
 		return misused(f, faults, "-for must not be negative")
 	}
-	var settings consumer.Settings
-	if err := config.Load("EARLYBIND", &settings); err != nil {
-		fmt.Fprintln(faults, err)
-		return errUsage
+	settings, err := consumerSettings(faults)
+	if err != nil {
+		return err
 	}
 	if *length > 0 {
 		var cancel context.CancelFunc
