@@ -1,0 +1,259 @@
+package check
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/earlybind/earlybind/wire"
+)
+
+const (
+	exchangeEvents   = wire.ExchangeEvents
+	exchangeRequests = wire.ExchangeRequests
+)
+
+func (b BrokerFacts) connected() bool {
+	_, ok := b.Version.Get()
+	return ok
+}
+
+// connection tells of a broker that could not be reached.
+func connection(_ Facts, b BrokerFacts) []Finding {
+	if b.connected() {
+		return nil
+	}
+	return one(Finding{ID: "rabbitmq", Level: Unknown,
+		Saw:   "RabbitMQ could not be asked: " + b.Version.Why(),
+		Means: "nothing is known of its version, the user's rights, its queues, Nova's notifications and the publishers",
+		Do:    anywhere("EARLYBIND_AMQP_URLS, EARLYBIND_AMQP_USER and EARLYBIND_AMQP_PASSWORD_FILE, as the consumer has them; earlybind rights prints the commands that make the user"),
+	})
+}
+
+// alarm tells of a broker that takes no messages.
+func alarm(_ Facts, b BrokerFacts) []Finding {
+	if b.Alarm == "" {
+		return nil
+	}
+	return one(Finding{ID: "rabbitmq.alarm", Level: Blocker,
+		Saw:   "RabbitMQ blocks whoever publishes: " + b.Alarm,
+		Means: "Nova and earlybind wait until it has memory and disk again",
+		Do:    rabbitmqctl("list_queues -p " + b.Vhost + " name messages memory consumers   # which fill it; see rabbitmq.default-queues"),
+	})
+}
+
+// brokerVersion tells whether it has what earlybind's queues need. Quorum queues have had a
+// life of messages (x-message-ttl) since 3.10, and a single active consumer before
+// (rabbitmq-server, release-notes/3.10.0.md).
+//
+// 4.2.6 and 4.3.0 want the right to configure for a passive declaration, which 4.2.7 and 4.3.1
+// took back (rabbit_channel.erl of these tags; pull request 16085).
+func brokerVersion(f Facts, b BrokerFacts) []Finding {
+	version, ok := b.Version.Get()
+	if !ok {
+		return nil
+	}
+	const id = "rabbitmq.version"
+	major, minor, known := parseVersion(version)
+	switch {
+	case !known:
+		return one(Finding{ID: id, Level: Unknown, Saw: fmt.Sprintf("the broker calls itself %q", version), Means: "earlybind was run on RabbitMQ 3.10.8 and 4.0.5"})
+	case version == "4.2.6" || version == "4.3.0":
+		return one(Finding{ID: id, Level: Blocker,
+			Saw:   "RabbitMQ " + version,
+			Means: "it wants the right to configure exchanges that are only looked for: with the rights that they should have, publishers do not start, and consumers do not hear Nova",
+			Do:    anywhere("RabbitMQ 4.2.7, 4.3.1 or later"),
+		})
+	case major < 3 || major == 3 && minor < 8:
+		return one(Finding{ID: id, Level: Blocker, Saw: "RabbitMQ " + version, Means: "it has no queues with a single active consumer", Do: anywhere("RabbitMQ 3.10 or later")})
+	case f.Settings.QueueType == "quorum" && major == 3 && minor < 10:
+		return one(Finding{ID: id, Level: Blocker, Saw: "RabbitMQ " + version, Means: "its quorum queues take no x-message-ttl: the consumer cannot declare its queues",
+			Do: anywhere("EARLYBIND_QUEUE_TYPE=classic for all consumers, or RabbitMQ 3.10 or later")})
+	}
+	return one(Finding{ID: id, Level: Fit, Saw: "RabbitMQ " + version})
+}
+
+func parseVersion(text string) (major, minor int, ok bool) {
+	parts := strings.SplitN(text, ".", 3)
+	if len(parts) < 2 {
+		return 0, 0, false
+	}
+	major, err1 := strconv.Atoi(parts[0])
+	minor, err2 := strconv.Atoi(parts[1])
+	return major, minor, err1 == nil && err2 == nil
+}
+
+// rights tells whether the user may do what the consumer does, and nothing else.
+func rights(f Facts, b BrokerFacts) []Finding {
+	if !b.connected() {
+		return nil
+	}
+	const id = "rabbitmq.rights"
+	s := f.Settings
+	grant := rabbitmqctl(fmt.Sprintf("set_permissions -p %s %s '%s' '%s' '%s'   # earlybind rights prints it, and those of the hosts",
+		b.Vhost, s.AMQPUser, f.Rights.Configure, f.Rights.Write, f.Rights.Read))
+	var lacks, unseen []string
+	for _, r := range b.Rights {
+		if has, ok := r.Has.Get(); !ok {
+			unseen = append(unseen, r.What+" ("+r.Has.Why()+")")
+		} else if !has {
+			lacks = append(lacks, r.What)
+		}
+	}
+	if len(lacks) > 0 {
+		return one(Finding{ID: id, Level: Blocker,
+			Saw: fmt.Sprintf("user %s may not %s", s.AMQPUser, strings.Join(lacks, ", nor ")), Means: "the consumer does not do its work with these rights", Do: grant})
+	}
+	var all []Finding
+	made, _ := b.Made.Get()
+	if has, ok := made.Permissions.Get(); ok && has != f.Rights {
+		all = append(all, Finding{ID: id, Level: Note,
+			Saw:   fmt.Sprintf("user %s has the rights configure '%s', write '%s', read '%s'", s.AMQPUser, has.Configure, has.Write, has.Read),
+			Means: "they are others than it needs: who breaks into a consumer's host has them too (docs/security.md)", Do: grant})
+	}
+	if len(unseen) > 0 || len(b.Rights) == 0 {
+		return append(all, Finding{ID: id, Level: Unknown, Saw: fmt.Sprintf("whether user %s may %s was not seen", s.AMQPUser, strings.Join(unseen, ", and "))})
+	}
+	return append(all, Finding{ID: id, Level: Fit, Saw: fmt.Sprintf("user %s may do what a consumer does", s.AMQPUser)})
+}
+
+const (
+	keyLife   = "message-ttl" // milliseconds
+	keyExpiry = "expires"     // milliseconds that a queue may be unused
+)
+
+// lifeOfMessages tells whether a policy takes messages from the queues in which they are to
+// last: the consumer itself gives those no life.
+func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
+	if !b.connected() {
+		return nil
+	}
+	const id = "rabbitmq.policy"
+	const means = "it takes from the journal what a restore must not lose, and what is paused; a consumer that starts then commits nothing (docs/brokers.md)"
+	made, byManagement := b.Made.Get()
+	for _, name := range slices.Sorted(maps.Keys(made.Queues)) {
+		q := made.Queues[name]
+		for _, key := range []string{keyLife, keyExpiry} {
+			if ms, limited := q.Limits[key]; limited && lasts(f, name) {
+				return one(Finding{ID: id, Level: Blocker,
+					Saw: fmt.Sprintf("policy %s gives queue %s %s = %.0f ms", q.Policy, name, key, ms), Means: means, Do: longLife(b.Vhost, f.Settings.Queue)})
+			}
+		}
+	}
+	kept, ok := b.Kept.Get()
+	switch {
+	case ok && !kept:
+		return one(Finding{ID: id, Level: Blocker,
+			Saw:   fmt.Sprintf("a message that was put in a queue of earlybind's was gone within %s: a policy gives messages a short life", f.Listened),
+			Means: means, Do: longLife(b.Vhost, f.Settings.Queue)})
+	case byManagement:
+		return one(Finding{ID: id, Level: Fit, Saw: "no policy gives the messages or queues of earlybind a short life"})
+	case ok:
+		return one(Finding{ID: id, Level: Unknown,
+			Saw: fmt.Sprintf("a message in a queue of earlybind's has lived for %s; a policy that gives it a longer life, but not for ever, cannot be seen over AMQP", f.Listened),
+			Do:  anywhere("-listen 90s finds that of openstack-helm (70 s); -management URL finds all")})
+	}
+	return one(Finding{ID: id, Level: Unknown, Saw: "whether a policy gives earlybind's messages a short life was not seen: " + b.Kept.Why()})
+}
+
+// lasts tells whether messages are to last in a queue: the journal, what is paused, and the
+// queue that a check makes in their place while there are none.
+func lasts(f Facts, name string) bool {
+	return ownQueue(f, name) && (strings.HasSuffix(name, ".journal") || strings.HasSuffix(name, ".paused") || strings.Contains(name, checkQueue))
+}
+
+// ownQueue tells whether a queue is earlybind's own.
+func ownQueue(f Facts, name string) bool {
+	return name == f.Settings.Queue || strings.HasPrefix(name, f.Settings.Queue+".") || strings.HasPrefix(name, "earlybind.")
+}
+
+// checkQueue is part of the names of the queues that a check makes.
+const checkQueue = ".check."
+
+// defaultQueues tells of queues that Nova makes for its notifications and that nobody reads:
+// oslo.messaging's notifier declares <topic>.<priority> itself
+// (oslo_messaging/_drivers/impl_rabbit.py, _publish_and_creates_default_queue).
+func defaultQueues(f Facts, b BrokerFacts) []Finding {
+	if !b.connected() {
+		return nil
+	}
+	const id = "rabbitmq.default-queues"
+	var unread, bounded, unseen []string
+	waiting, there := 0, 0
+	why := ""
+	made, byManagement := b.Made.Get()
+	for _, name := range slices.Sorted(maps.Keys(b.Queues)) {
+		if !defaultQueue(f, name) {
+			continue
+		}
+		q, ok := b.Queues[name].Get()
+		switch {
+		case !ok:
+			unseen, why = append(unseen, name), b.Queues[name].Why()
+		case !q.There:
+		case q.Consumers > 0:
+			there++
+		case byManagement && hasLimit(made.Queues[name]):
+			there++
+			bounded = append(bounded, fmt.Sprintf("%s (%d wait, bounded by policy %s)", name, q.Messages, made.Queues[name].Policy))
+		default:
+			there++
+			waiting += q.Messages
+			unread = append(unread, fmt.Sprintf("%s (%d)", name, q.Messages))
+		}
+	}
+	var all []Finding
+	if len(unread) > 0 {
+		means := "unless a policy bounds them they fill the broker, on which Nova depends; whether one does cannot be seen over AMQP (-management URL)"
+		if byManagement {
+			means = "no policy bounds them: they fill the broker, on which Nova depends"
+		}
+		all = append(all, Finding{ID: id, Level: Note, Saw: fmt.Sprintf("nobody reads %s: %s", strings.Join(unread, ", "), of(waiting, "message")+" waiting"),
+			Means: means, Do: boundDefaultQueues(b.Vhost)})
+	}
+	if len(unseen) > 0 {
+		all = append(all, Finding{ID: id, Level: Unknown, Saw: fmt.Sprintf("whether anybody reads %s was not seen: %s", strings.Join(unseen, ", "), why),
+			Means: "queues that Nova makes for its notifications and nobody reads fill the broker",
+			Do:    append(rabbitmqctl("list_queues -p "+b.Vhost+" name messages consumers policy"), boundDefaultQueues(b.Vhost)...)})
+	}
+	if len(all) > 0 {
+		return all
+	}
+	saw := "none of the queues that Nova makes for its notifications is there"
+	switch {
+	case len(bounded) > 0:
+		saw = "nobody reads " + strings.Join(bounded, ", ")
+	case there > 0:
+		saw = "the queues that Nova makes for its notifications are read"
+	}
+	return one(Finding{ID: id, Level: Fit, Saw: saw})
+}
+
+func defaultQueue(f Facts, name string) bool {
+	return slices.Contains(defaultQueueNames(f.Settings.NotificationTopics), name)
+}
+
+// defaultQueueNames are the queues that notifiers make: of oslo's and Nova's own topics, and
+// of those that earlybind is told of.
+func defaultQueueNames(topics []string) []string {
+	all := append([]string{"notifications", "versioned_notifications"}, topics...)
+	slices.Sort(all)
+	var names []string
+	for _, topic := range slices.Compact(all) {
+		for _, priority := range []string{"info", "error"} {
+			names = append(names, topic+"."+priority)
+		}
+	}
+	return names
+}
+
+func hasLimit(q MadeQueue) bool {
+	for _, key := range []string{keyLife, keyExpiry, "max-length", "max-length-bytes"} {
+		if _, limited := q.Limits[key]; limited {
+			return true
+		}
+	}
+	return false
+}
