@@ -1,5 +1,5 @@
-// The program earlybind tells what a consumer's audit log says, shows it live, pauses consumers, mends
-// ports, records what a consumer would read, replays recordings, and simulates a cloud.
+// The program earlybind checks clouds, tells what a consumer's audit log says, shows it live, pauses
+// consumers, mends ports, records what a consumer would read, replays recordings, and simulates a cloud.
 package main
 
 import (
@@ -22,12 +22,13 @@ const (
 	done       = 0
 	failed     = 1
 	wrongUsage = 2
-	notRight   = 3 // of audit, doctor and simulate
+	notRight   = 3 // of audit, check, doctor and simulate
 )
 
 const usage = `earlybind looks into live migrations as earlybind's consumer sees them.
 
   earlybind audit FILE...  tell what a consumer's log says: what ended wrong, what was or would be gained
+  earlybind check          read a cloud and say what is fit for earlybind, what is not, and what to change
   earlybind doctor         find ports whose bindings are not where their guest is, and mend them
   earlybind parked         list the messages that consumers could not understand
   earlybind pause, resume  stop early activation at once, or go on with it, in all replicas
@@ -54,7 +55,7 @@ func main() {
 // run runs a command and gives the exit code.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"audit": auditLogs, "doctor": examine, "parked": parked, "pause": pause, "record": record, "replay": replayFile, "resume": resume, "rights": printRights,
+		"audit": auditLogs, "check": checkCloud, "doctor": examine, "parked": parked, "pause": pause, "record": record, "replay": replayFile, "resume": resume, "rights": printRights,
 		"simulate": simulate, "watch": watchLogs,
 	}
 	switch {
