@@ -56,14 +56,15 @@ func AskBroker(ctx context.Context, s consumer.Settings, hosts []string, listen 
 
 	p := &probe{settings: s, conn: conn, facts: &facts, name: s.Queue + checkQueue + rand.Text()[:8], blocked: conn.NotifyBlocked(make(chan amqp.Blocking, 8))}
 	p.look()
+	p.listen(ctx, listen, hosts)
 	if management != nil {
 		queues := append(defaultQueueNames(s.NotificationTopics), p.kept())
 		for _, own := range []string{"", ".notifications", ".journal", ".parked", ".paused", ".layout"} {
 			queues = append(queues, s.Queue+own)
 		}
+		management.Await(ctx, facts.Vhost, p.kept())
 		facts.Made = Look(management.Made(ctx, facts.Vhost, s.AMQPUser, []string{s.NovaExchange, exchangeEvents, exchangeRequests}, queues))
 	}
-	p.listen(ctx, listen, hosts)
 	return facts
 }
 
@@ -89,7 +90,11 @@ func (p *probe) try(do func(*amqp.Channel) error) error {
 	if err != nil {
 		return err
 	}
-	defer ch.Close()
+	defer func() {
+		if p.facts.Alarm == "" { // else nobody answers; the channel goes with the connection
+			_ = ch.Close()
+		}
+	}()
 	return do(ch)
 }
 
@@ -226,20 +231,27 @@ func (p *probe) listen(ctx context.Context, length time.Duration, hosts []string
 	if _, ok := f.Listened.Get(); ok {
 		p.hear(p.notifications(), enough, func(d amqp.Delivery) { hear.notification(d.RoutingKey, d.Body) })
 	}
-	f.Kept = Unseen[bool]("the user may not put a message in a queue of its own")
 	kept := p.sends(ctx, "write to exchanges named earlybind.…", p.exchange(), "kept", func() (amqp.Publishing, error) {
 		return amqp.Publishing{UserId: s.AMQPUser, Body: []byte("kept")}, nil
 	})
+	if kept != nil {
+		f.Kept = Unseen[bool](kept.Error())
+	}
 	p.ask(ctx)
-	p.wait(ctx, length)
+	if f.Alarm == "" {
+		p.wait(ctx, length)
+	}
 	if f.Alarm != "" { // it reads nothing more of this connection
 		return
 	}
-	if kept {
+	if kept == nil {
 		f.Kept = Unseen[bool]("the connection was lost meanwhile")
 		if q, ok := p.queue(p.kept()).Get(); ok && q.There {
 			f.Kept = Saw(q.Messages > 0)
 		}
+	}
+	if _, asked := f.Asked.Get(); !asked {
+		return
 	}
 	answered := hear.so().Answers
 	for _, host := range hosts {
@@ -285,10 +297,11 @@ func (p *probe) ask(ctx context.Context) {
 		p.facts.Asked = Unseen[bool](why.Error())
 		return
 	}
-	if !p.sends(ctx, what, exchangeRequests, wire.KeyStatesRequest, func() (amqp.Publishing, error) {
+	err := p.sends(ctx, what, exchangeRequests, wire.KeyStatesRequest, func() (amqp.Publishing, error) {
 		return consumer.StatesRequest("earlybind-check", p.settings.AMQPUser, "earlybind check looks who answers")
-	}) {
-		p.facts.Asked = Unseen[bool]("the user may not " + what)
+	})
+	if err != nil {
+		p.facts.Asked = Unseen[bool](err.Error())
 	}
 }
 
@@ -314,10 +327,10 @@ func (p *probe) hear(queue string, limit int, take func(amqp.Delivery)) {
 	}()
 }
 
-// sends tells whether the user may send to an exchange, by sending.
-func (p *probe) sends(ctx context.Context, what, exchange, key string, message func() (amqp.Publishing, error)) bool {
+// sends tells whether the user may send to an exchange, by sending: nil if the broker has it.
+func (p *probe) sends(ctx context.Context, what, exchange, key string, message func() (amqp.Publishing, error)) error {
 	if p.facts.Alarm != "" {
-		return false
+		return errBlocked
 	}
 	err := p.try(func(ch *amqp.Channel) error {
 		if err := ch.Confirm(false); err != nil {
@@ -335,8 +348,14 @@ func (p *probe) sends(ctx context.Context, what, exchange, key string, message f
 		return p.await(ctx, confirm, closed)
 	})
 	p.right(what, err)
-	return err == nil
+	if isCode(err, amqp.AccessRefused) {
+		return errors.New("the user may not " + what)
+	}
+	return err
 }
+
+// errBlocked: what was sent is not taken.
+var errBlocked = errors.New("RabbitMQ takes no messages")
 
 // await waits for the broker's word on a message. A channel that is closed leaves it without
 // one, and tells why.
@@ -350,7 +369,7 @@ func (p *probe) await(ctx context.Context, confirm *amqp.DeferredConfirmation, c
 		}
 	case b := <-p.blocked:
 		p.alarm(b)
-		return errors.New("RabbitMQ reads no messages: " + b.Reason)
+		return errBlocked
 	case <-ctx.Done():
 		return ctx.Err()
 	case err := <-closed:

@@ -189,7 +189,7 @@ type MadeQueue struct {
 	Policy  string // its name; of an operator's policy, if that is the only one
 	// Limits are the numbers that policies put in force on it, by the policy's key
 	// ("message-ttl", "expires", "max-length", "max-length-bytes").
-	Limits map[string]float64
+	Limits Seen[map[string]float64]
 }
 
 // Permissions are a user's in a vhost, patterns of names.

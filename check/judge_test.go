@@ -59,13 +59,18 @@ func fit() Facts {
 			Made: Saw(Made{
 				Exchanges: map[string]MadeExchange{"nova": {"topic", false}, "earlybind": {"topic", true}},
 				Queues: map[string]MadeQueue{
-					"earlybind": {Type: "quorum", Durable: true}, "earlybind.journal": {Type: "quorum", Durable: true},
-					"earlybind.check.X.kept": {Type: "classic"}, "notifications.info": {Type: "classic"},
+					"earlybind": made("quorum", "", nil), "earlybind.journal": made("quorum", "", nil),
+					"earlybind.check.X.kept": made("classic", "", nil), "notifications.info": made("classic", "", nil),
 				},
 				Permissions: Saw(Permissions{"^earlybind.*", "^earlybind.*", "^(earlybind.*|nova)$"}),
 			}),
 		}},
 	}
+}
+
+// made is a queue with the policy in force on it.
+func made(kind, policy string, limits map[string]float64) MadeQueue {
+	return MadeQueue{Type: kind, Policy: policy, Limits: Saw(limits)}
 }
 
 func TestAFitCloudIsFit(t *testing.T) {
@@ -93,7 +98,7 @@ func TestRules(t *testing.T) {
 	roles := func(names ...string) func(*Facts) {
 		return func(f *Facts) { f.Neutron.Account = Saw(Account{"u", "p", names}) }
 	}
-	made := func(change func(*Made)) func(*Facts) {
+	management := func(change func(*Made)) func(*Facts) {
 		return b(func(b *BrokerFacts) {
 			m, _ := b.Made.Get()
 			change(&m)
@@ -209,18 +214,20 @@ func TestRules(t *testing.T) {
 		{"another broker", version("LavinMQ"), "rabbitmq.version", Unknown, "LavinMQ"},
 		{"a right is missing", b(func(b *BrokerFacts) { b.Rights[1].Has = not }), "rabbitmq.rights", Blocker, "may not read exchange nova"},
 		{"a right was not seen", b(func(b *BrokerFacts) { b.Rights[1].Has = unseen }), "rabbitmq.rights", Unknown, "the reason"},
-		{"rights over all", made(func(m *Made) { m.Permissions = Saw(Permissions{".*", ".*", ".*"}) }), "rabbitmq.rights", Note, "set_permissions -p nova earlybind '^earlybind.*'"},
+		{"rights over all", management(func(m *Made) { m.Permissions = Saw(Permissions{".*", ".*", ".*"}) }), "rabbitmq.rights", Note, "set_permissions -p nova earlybind '^earlybind.*'"},
 
 		{"a short life", b(func(b *BrokerFacts) { b.Kept = not }), "rabbitmq.policy", Blocker, "--priority 100"},
-		{"openstack-helm's life, as the management tells", made(func(m *Made) {
-			m.Queues["earlybind.check.X.kept"] = MadeQueue{Type: "classic", Policy: "ha_ttl_nova", Limits: map[string]float64{"message-ttl": 70000}}
+		{"openstack-helm's life, as the management tells", management(func(m *Made) {
+			m.Queues["earlybind.check.X.kept"] = made("classic", "ha_ttl_nova", map[string]float64{"message-ttl": 70000})
 		}), "rabbitmq.policy", Blocker, "policy ha_ttl_nova gives queue earlybind.check.X.kept message-ttl = 70000 ms"},
-		{"a queue that expires", made(func(m *Made) {
-			m.Queues["earlybind.paused"] = MadeQueue{Type: "quorum", Policy: "p", Limits: map[string]float64{"expires": 3600000}}
+		{"a queue that expires", management(func(m *Made) {
+			m.Queues["earlybind.paused"] = made("quorum", "p", map[string]float64{"expires": 3600000})
 		}), "rabbitmq.policy", Blocker, "expires"},
-		{"the life of host events may be short", made(func(m *Made) {
-			m.Queues["earlybind"] = MadeQueue{Type: "quorum", Policy: "p", Limits: map[string]float64{"message-ttl": 70000}}
+		{"the life of host events may be short", management(func(m *Made) {
+			m.Queues["earlybind"] = made("quorum", "p", map[string]float64{"message-ttl": 70000})
 		}), "rabbitmq.policy", Fit, ""},
+		{"the management has no statistics yet", management(func(m *Made) { m.Queues["earlybind.check.X.kept"] = MadeQueue{Type: "classic"} }), "rabbitmq.policy", Unknown, "-listen 90s"},
+		{"the management has seen no queue in which messages last", management(func(m *Made) { m.Queues = nil }), "rabbitmq.policy", Unknown, "-listen 90s"},
 		{"a long life cannot be seen over AMQP", byAMQP, "rabbitmq.policy", Unknown, "-listen 90s"},
 		{"nothing was put there", all(byAMQP, b(func(b *BrokerFacts) { b.Kept = unseen })), "rabbitmq.policy", Unknown, "the reason"},
 
@@ -234,15 +241,20 @@ func TestRules(t *testing.T) {
 
 		{"a queue that nobody reads", all(byAMQP, queue("notifications.info", Saw(Queue{true, 4711, 0}))), "rabbitmq.default-queues", Note, "4711 messages waiting"},
 		{"the management knows of no bound", queue("notifications.info", Saw(Queue{true, 1, 0})), "rabbitmq.default-queues", Note, "no policy bounds them"},
-		{"a bound", all(queue("notifications.info", Saw(Queue{true, 5, 0})), made(func(m *Made) {
-			m.Queues["notifications.info"] = MadeQueue{Policy: "nova-notifications", Limits: map[string]float64{"max-length": 10000}}
+		{"the management has no statistics of it", all(queue("notifications.info", Saw(Queue{true, 1, 0})), management(func(m *Made) { m.Queues["notifications.info"] = MadeQueue{} })),
+			"rabbitmq.default-queues", Note, "unless a policy bounds them"},
+		{"a bound", all(queue("notifications.info", Saw(Queue{true, 5, 0})), management(func(m *Made) {
+			m.Queues["notifications.info"] = made("classic", "nova-notifications", map[string]float64{"max-length": 10000})
 		})), "rabbitmq.default-queues", Fit, "bounded by policy nova-notifications"},
 		{"a queue that is not shown", queue("versioned_notifications.info", Unseen[Queue]("4.2.6 and later")), "rabbitmq.default-queues", Unknown, "4.2.6 and later"},
 		{"no such queue", queue("notifications.info", Saw(Queue{})), "rabbitmq.default-queues", Fit, "none"},
 
 		{"types are not seen over AMQP", byAMQP, "rabbitmq.types", Unknown, "-management"},
-		{"a queue of the other type", made(func(m *Made) { m.Queues["earlybind"] = MadeQueue{Type: "classic"} }), "rabbitmq.types", Blocker, "EARLYBIND_QUEUE_TYPE=classic"},
-		{"an exchange that is no topic", made(func(m *Made) { m.Exchanges["nova"] = MadeExchange{"direct", true} }), "rabbitmq.types", Blocker, "type direct"},
+		{"a queue of the other type", management(func(m *Made) { m.Queues["earlybind"] = MadeQueue{Type: "classic"} }), "rabbitmq.types", Blocker, "EARLYBIND_QUEUE_TYPE=classic"},
+		{"nothing was made yet", management(func(m *Made) {
+			m.Exchanges, m.Queues = nil, map[string]MadeQueue{"earlybind.check.X.kept": {Type: "classic"}}
+		}), "rabbitmq.types", Unknown, "yet"},
+		{"an exchange that is no topic", management(func(m *Made) { m.Exchanges["nova"] = MadeExchange{"direct", true} }), "rabbitmq.types", Blocker, "type direct"},
 
 		{"no consumer runs", queue("earlybind.layout", Saw(Queue{})), "consumers", Note, "two consumers"},
 		{"one runs", queue("earlybind.layout", Saw(Queue{true, 0, 1})), "consumers", Note, "nobody takes over"},

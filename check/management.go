@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/earlybind/earlybind/internal/config"
 )
@@ -35,18 +37,25 @@ func (m Management) CheckURL() error {
 	return nil
 }
 
+// statisticsWithin is how long the statistics of a new queue are waited for.
+const statisticsWithin = 12 * time.Second
+
 var errAbsent = errors.New("it is not there")
 
 // Made reads how exchanges and queues of a vhost were made, and a user's rights there. The
 // policies that it gives with a queue are those in force on it.
 func (m Management) Made(ctx context.Context, vhost, user string, exchanges, queues []string) (Made, error) {
 	made := Made{Exchanges: map[string]MadeExchange{}, Queues: map[string]MadeQueue{}}
+	transport := &http.Transport{TLSClientConfig: m.TLS, ResponseHeaderTimeout: confirmWithin}
+	defer transport.CloseIdleConnections()
+	// A redirection would be sent the password.
+	api := managementAPI{m, &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	for _, name := range exchanges {
 		var e struct {
 			Type    string `json:"type"`
 			Durable bool   `json:"durable"`
 		}
-		switch err := m.get(ctx, &e, "exchanges", vhost, name); {
+		switch err := api.get(ctx, &e, "exchanges", vhost, name); {
 		case err == nil:
 			made.Exchanges[name] = MadeExchange{e.Type, e.Durable}
 		case !errors.Is(err, errAbsent):
@@ -55,34 +64,70 @@ func (m Management) Made(ctx context.Context, vhost, user string, exchanges, que
 	}
 	for _, name := range queues {
 		var q struct {
-			Type      string         `json:"type"`
-			Durable   bool           `json:"durable"`
-			Policy    string         `json:"policy"`
-			Operator  string         `json:"operator_policy"`
-			Effective map[string]any `json:"effective_policy_definition"`
+			Type      string          `json:"type"`
+			Durable   bool            `json:"durable"`
+			Policy    string          `json:"policy"`
+			Operator  string          `json:"operator_policy"`
+			Effective json.RawMessage `json:"effective_policy_definition"`
 		}
-		switch err := m.get(ctx, &q, "queues", vhost, name); {
+		switch err := api.get(ctx, &q, "queues", vhost, name); {
 		case err == nil:
-			one := MadeQueue{Type: q.Type, Durable: q.Durable, Policy: q.Policy, Limits: map[string]float64{}}
-			if one.Policy == "" {
-				one.Policy = q.Operator
-			}
-			for key, value := range q.Effective {
-				if n, ok := value.(float64); ok {
-					one.Limits[key] = n
-				}
-			}
+			one := MadeQueue{Type: q.Type, Durable: q.Durable, Policy: cmp.Or(q.Policy, q.Operator), Limits: limitsOf(q.Effective)}
 			made.Queues[name] = one
 		case !errors.Is(err, errAbsent):
 			return Made{}, err
 		}
 	}
-	made.Permissions = Look(m.permissions(ctx, vhost, user))
+	if user != "" {
+		made.Permissions = Look(api.permissions(ctx, vhost, user))
+	}
 	return made, nil
 }
 
+// limitsOf reads the policy that is in force on a queue. The API has it from the queue's
+// statistics, which come some seconds after the queue (collect_statistics_interval, 5 s), and
+// never where they are switched off: then it is missing. Without a policy it is empty
+// (rabbit_mgmt_format.erl, format_queue_stats).
+func limitsOf(effective json.RawMessage) Seen[map[string]float64] {
+	if effective == nil {
+		return Unseen[map[string]float64]("the management API has no statistics of the queue")
+	}
+	var all map[string]any
+	_ = json.Unmarshal(effective, &all) // an empty list before it was an empty object
+	limits := map[string]float64{}
+	for key, value := range all {
+		if n, ok := value.(float64); ok {
+			limits[key] = n
+		}
+	}
+	return Saw(limits)
+}
+
+// Await waits until the API has the statistics of a queue, some seconds at most.
+func (m Management) Await(ctx context.Context, vhost, queue string) {
+	ctx, cancel := context.WithTimeout(ctx, statisticsWithin)
+	defer cancel()
+	for {
+		made, err := m.Made(ctx, vhost, "", nil, []string{queue})
+		if _, seen := made.Queues[queue].Limits.Get(); seen || err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// managementAPI is one that is being asked.
+type managementAPI struct {
+	Management
+	client *http.Client
+}
+
 // permissions are told to administrators alone.
-func (m Management) permissions(ctx context.Context, vhost, user string) (Permissions, error) {
+func (m managementAPI) permissions(ctx context.Context, vhost, user string) (Permissions, error) {
 	var all []struct{ Vhost, Configure, Write, Read string }
 	if err := m.get(ctx, &all, "users", user, "permissions"); err != nil {
 		return Permissions{}, err
@@ -95,7 +140,7 @@ func (m Management) permissions(ctx context.Context, vhost, user string) (Permis
 	return Permissions{}, fmt.Errorf("user %s has none in vhost %s", user, vhost)
 }
 
-func (m Management) get(ctx context.Context, into any, path ...string) error {
+func (m managementAPI) get(ctx context.Context, into any, path ...string) error {
 	for i := range path {
 		path[i] = url.PathEscape(path[i])
 	}
@@ -107,13 +152,7 @@ func (m Management) get(ctx context.Context, into any, path ...string) error {
 		return err
 	}
 	request.SetBasicAuth(m.User, m.Password.Reveal())
-	client := http.Client{
-		Transport: &http.Transport{TLSClientConfig: m.TLS, DisableKeepAlives: true, ResponseHeaderTimeout: confirmWithin},
-		// A redirection would be sent the password.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       2 * confirmWithin,
-	}
-	answer, err := client.Do(request)
+	answer, err := m.client.Do(request)
 	if err != nil {
 		return fmt.Errorf("management API: %w", err)
 	}

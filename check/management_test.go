@@ -1,6 +1,7 @@
 package check
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -37,11 +38,13 @@ func TestManagement(t *testing.T) {
 		"/api/exchanges/%2F/nova":          `{"type": "topic", "durable": false}`,
 		"/api/queues/%2F/earlybind":        `{"type": "quorum", "durable": true, "effective_policy_definition": {}}`,
 		"/api/queues/%2F/notifications.in": `{"type": "classic", "policy": "ttl", "effective_policy_definition": {"message-ttl": 70000, "overflow": "drop-head"}}`,
+		"/api/queues/%2F/old":              `{"type": "classic", "effective_policy_definition": []}`,
+		"/api/queues/%2F/new":              `{"type": "classic"}`,
 		"/api/queues/%2F/operated":         `{"type": "classic", "operator_policy": "op", "effective_policy_definition": {"expires": 5}}`,
 		"/api/users/earlybind/permissions": `[{"vhost": "other", "configure": "x"}, {"vhost": "/", "configure": "a", "write": "b", "read": "c"}]`,
 	}
 	m := management(t, known)
-	queues := []string{"earlybind", "notifications.in", "operated", "absent"}
+	queues := []string{"earlybind", "notifications.in", "operated", "old", "new", "absent"}
 	got, err := m.Made(t.Context(), "/", "earlybind", []string{"nova", "absent"}, queues)
 	if err != nil {
 		t.Fatal(err)
@@ -49,14 +52,21 @@ func TestManagement(t *testing.T) {
 	if e := got.Exchanges["nova"]; len(got.Exchanges) != 1 || e.Type != "topic" || e.Durable {
 		t.Errorf("%+v", got.Exchanges)
 	}
-	if q := got.Queues["earlybind"]; len(got.Queues) != 3 || q.Type != "quorum" || !q.Durable || q.Policy != "" || len(q.Limits) != 0 {
+	if q := got.Queues["earlybind"]; len(got.Queues) != 5 || q.Type != "quorum" || !q.Durable || q.Policy != "" {
 		t.Errorf("%+v", got.Queues)
 	}
-	if q := got.Queues["notifications.in"]; q.Policy != "ttl" || q.Limits["message-ttl"] != 70000 || len(q.Limits) != 1 {
+	if q := got.Queues["notifications.in"]; q.Policy != "ttl" || q.Durable {
 		t.Errorf("%+v", q)
 	}
-	if q := got.Queues["operated"]; q.Policy != "op" || q.Limits["expires"] != 5 {
+	if q := got.Queues["operated"]; q.Policy != "op" {
 		t.Errorf("%+v", q)
+	}
+	for name, want := range map[string]map[string]float64{
+		"earlybind": {}, "old": {}, "notifications.in": {"message-ttl": 70000}, "operated": {"expires": 5}, "new": nil,
+	} {
+		if limits, seen := got.Queues[name].Limits.Get(); !maps.Equal(limits, want) || seen != (want != nil) {
+			t.Errorf("%s: %v %t", name, limits, seen)
+		}
 	}
 	if p, ok := got.Permissions.Get(); !ok || p != (Permissions{"a", "b", "c"}) {
 		t.Errorf("%+v", got.Permissions)
@@ -64,7 +74,7 @@ func TestManagement(t *testing.T) {
 
 	// Rights are told to administrators alone; the rest is told all the same.
 	known["/api/users/earlybind/permissions"] = ""
-	if got, err = m.Made(t.Context(), "/", "earlybind", []string{"nova"}, queues); err != nil || len(got.Queues) != 3 {
+	if got, err = m.Made(t.Context(), "/", "earlybind", []string{"nova"}, queues); err != nil || len(got.Queues) != 5 {
 		t.Errorf("%+v %v", got, err)
 	}
 	if _, ok := got.Permissions.Get(); ok || !strings.Contains(got.Permissions.Why(), "may not see it") {
@@ -77,6 +87,24 @@ func TestManagement(t *testing.T) {
 	m.Password = "wrong"
 	if _, err = m.Made(t.Context(), "/", "earlybind", []string{"nova"}, nil); err == nil || strings.Contains(err.Error(), "wrong") || !strings.Contains(err.Error(), "401") {
 		t.Error(err)
+	}
+}
+
+// The API has a queue at once, and its statistics some seconds later.
+func TestStatisticsAreWaitedFor(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		if asked < 2 {
+			_, _ = w.Write([]byte(`{"type": "classic"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"type": "classic", "effective_policy_definition": {}}`))
+	}))
+	defer server.Close()
+	Management{URL: server.URL}.Await(t.Context(), "/", "q")
+	if asked != 2 {
+		t.Errorf("it was asked %d times", asked)
 	}
 }
 

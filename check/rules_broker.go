@@ -132,11 +132,13 @@ func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
 	}
 	const id = "rabbitmq.policy"
 	const means = "it takes from the journal what a restore must not lose, and what is paused; a consumer that starts then commits nothing (docs/brokers.md)"
-	made, byManagement := b.Made.Get()
-	for _, name := range slices.Sorted(maps.Keys(made.Queues)) {
+	made, _ := b.Made.Get()
+	lasting := slices.DeleteFunc(slices.Sorted(maps.Keys(made.Queues)), func(name string) bool { return !lasts(f, name) })
+	for _, name := range lasting {
 		q := made.Queues[name]
+		limits, _ := q.Limits.Get()
 		for _, key := range []string{keyLife, keyExpiry} {
-			if ms, limited := q.Limits[key]; limited && lasts(f, name) {
+			if ms, limited := limits[key]; limited {
 				return one(Finding{ID: id, Level: Blocker,
 					Saw: fmt.Sprintf("policy %s gives queue %s %s = %.0f ms", q.Policy, name, key, ms), Means: means, Do: longLife(b.Vhost, f.Settings.Queue)})
 			}
@@ -148,7 +150,7 @@ func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   fmt.Sprintf("a message that was put in a queue of earlybind's was gone within %s: a policy gives messages a short life", f.Listened),
 			Means: means, Do: longLife(b.Vhost, f.Settings.Queue)})
-	case byManagement:
+	case len(lasting) > 0 && made.knowsPolicies(lasting):
 		return one(Finding{ID: id, Level: Fit, Saw: "no policy gives the messages or queues of earlybind a short life"})
 	case ok:
 		return one(Finding{ID: id, Level: Unknown,
@@ -156,6 +158,14 @@ func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
 			Do:  anywhere("-listen 90s finds that of openstack-helm (70 s); -management URL finds all")})
 	}
 	return one(Finding{ID: id, Level: Unknown, Saw: "whether a policy gives earlybind's messages a short life was not seen: " + b.Kept.Why()})
+}
+
+// knowsPolicies tells whether the policies in force on all these queues were seen.
+func (m Made) knowsPolicies(queues []string) bool {
+	return !slices.ContainsFunc(queues, func(name string) bool {
+		_, seen := m.Queues[name].Limits.Get()
+		return !seen
+	})
 }
 
 // lasts tells whether messages are to last in a queue: the journal, what is paused, and the
@@ -180,10 +190,10 @@ func defaultQueues(f Facts, b BrokerFacts) []Finding {
 		return nil
 	}
 	const id = "rabbitmq.default-queues"
-	var unread, bounded, unseen []string
+	var unread, names, bounded, unseen []string // names are those of unread
 	waiting, there := 0, 0
 	why := ""
-	made, byManagement := b.Made.Get()
+	made, _ := b.Made.Get()
 	for _, name := range slices.Sorted(maps.Keys(b.Queues)) {
 		if !defaultQueue(f, name) {
 			continue
@@ -195,19 +205,20 @@ func defaultQueues(f Facts, b BrokerFacts) []Finding {
 		case !q.There:
 		case q.Consumers > 0:
 			there++
-		case byManagement && hasLimit(made.Queues[name]):
+		case made.Queues[name].bounded():
 			there++
 			bounded = append(bounded, fmt.Sprintf("%s (%d wait, bounded by policy %s)", name, q.Messages, made.Queues[name].Policy))
 		default:
 			there++
 			waiting += q.Messages
+			names = append(names, name)
 			unread = append(unread, fmt.Sprintf("%s (%d)", name, q.Messages))
 		}
 	}
 	var all []Finding
 	if len(unread) > 0 {
 		means := "unless a policy bounds them they fill the broker, on which Nova depends; whether one does cannot be seen over AMQP (-management URL)"
-		if byManagement {
+		if made.knowsPolicies(names) {
 			means = "no policy bounds them: they fill the broker, on which Nova depends"
 		}
 		all = append(all, Finding{ID: id, Level: Note, Saw: fmt.Sprintf("nobody reads %s: %s", strings.Join(unread, ", "), of(waiting, "message")+" waiting"),
@@ -249,9 +260,11 @@ func defaultQueueNames(topics []string) []string {
 	return names
 }
 
-func hasLimit(q MadeQueue) bool {
+// bounded tells whether a policy bounds what waits in the queue.
+func (q MadeQueue) bounded() bool {
+	limits, _ := q.Limits.Get()
 	for _, key := range []string{keyLife, keyExpiry, "max-length", "max-length-bytes"} {
-		if _, limited := q.Limits[key]; limited {
+		if _, limited := limits[key]; limited {
 			return true
 		}
 	}

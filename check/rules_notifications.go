@@ -142,6 +142,9 @@ func types(f Facts, b BrokerFacts) []Finding {
 				Do:    anywhere("EARLYBIND_QUEUE_TYPE=" + q.Type + ", or with all consumers stopped and the journal empty: rabbitmqctl delete_queue (docs/settings.md)")})
 		}
 	}
+	if len(seen)+len(queues) == 0 {
+		return one(Finding{ID: id, Level: Unknown, Saw: "none of the exchanges and queues of Nova's notifications and of earlybind is there yet"})
+	}
 	return one(Finding{ID: id, Level: Fit, Saw: strings.Join(append(seen, queues...), "; ")})
 }
 

@@ -36,7 +36,22 @@ func Text(findings []Finding, unread []string) string {
 		}
 		b.WriteString("\n")
 	}
+	if severalTools(findings) {
+		fmt.Fprintf(&b, "-tool %s tells the settings of one deployment tool alone (or %s)\n\n", Tools[0], strings.Join(Tools[1:], ", "))
+	}
 	return b.String() + summary(findings, unread) + "\n"
+}
+
+// severalTools tells whether there are remedies of more than one tool.
+func severalTools(findings []Finding) bool {
+	tools := map[string]bool{}
+	for _, f := range findings {
+		for _, r := range f.Do {
+			tools[r.Tool] = r.Tool != AnyTool
+		}
+	}
+	delete(tools, AnyTool)
+	return len(tools) > 1
 }
 
 // summary is findings in one line.

@@ -24,4 +24,10 @@ fit for earlybind: 0 blockers, 1 note, 0 unknown, 0 fit
 	if got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
+	f := fit()
+	f.Brokers[0].Exchanges["nova"] = Saw(false)
+	found := Judge(f)
+	if hint := "-tool kolla-ansible tells"; !strings.Contains(Text(found, nil), hint) || strings.Contains(Text(For(Helm, found), nil), hint) {
+		t.Error(Text(found, nil))
+	}
 }

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/earlybind/earlybind/check"
 	"github.com/earlybind/earlybind/tests/lab"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -58,6 +60,11 @@ func TestRabbitMQMemoryAlarm(t *testing.T) {
 	publisher.await("broker blocks publishing")
 	if lines := r.all("event", "consumer.active"); len(lines) > 0 {
 		t.Errorf("a tick came back: %v", lines)
+	}
+	began := time.Now()
+	checkBroker(b, "earlybind", time.Minute, nil, nil).wants("rabbitmq.alarm", check.Blocker, "low on memory")
+	if took := time.Since(began); took > patience {
+		t.Errorf("a check of a broker that answers nothing took %s", took)
 	}
 
 	lift()
