@@ -143,7 +143,8 @@ type Heard struct {
 	// that a consumer does not believe.
 	Answers map[string]Answer
 	Refused []Answer
-	// Silent are hosts whose publisher has not answered, but is connected to the broker.
+	// Silent are hosts whose publisher has not answered, but is connected to the broker, as far
+	// as they were looked at.
 	Silent []string
 }
 

@@ -31,7 +31,7 @@ func publishers(f Facts) []Finding {
 			Do: anywhere("-nova-cloud ENTRY of clouds.yaml, of a user that may list Nova's services")})
 	case len(missing) > 0:
 		all = append(all, Finding{ID: id + ".missing", Level: Note, Hosts: missing,
-			Saw:   fmt.Sprintf("no publisher of %d of %s is connected: %s", len(missing), of(len(hosts), "host"), few(missing)),
+			Saw:   fmt.Sprintf("no publisher of %d of %s answers: %s", len(missing), of(len(hosts), "host"), few(missing)),
 			Means: "a live migration from or to a host without a publisher is only observed",
 			Do:    anywhere("install earlybind-publisher there (docs/install.md), with EARLYBIND_HOST as Nova calls the host; earlybind rights " + few(missing) + " makes their RabbitMQ users"),
 		})
