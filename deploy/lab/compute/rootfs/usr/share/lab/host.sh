@@ -38,7 +38,7 @@ move_underlay_to_openvswitch() {
 	ip addr flush dev "$nic"
 	ip addr add "$address/24" dev br-phy
 	ip link set br-phy up
-	fill /etc/neutron/agent.ini "HOST=$LAB_HOST" "UNDERLAY_IP=$address"
+	fill /etc/neutron/agent.ini "HOST=$LAB_HOST" "UNDERLAY_IP=$address" "PASSWORD=$(cat /usr/share/lab/password)"
 }
 
 start_network() {
