@@ -43,9 +43,9 @@ const atOnce = 4
 type Cloud struct {
 	Neutron Neutron
 	Nova    Nova
-	// Ask has the hosts' publishers say where they see the guests; nil if they cannot be
-	// asked.
-	Ask func(context.Context) (Guests, error)
+	// Ask has the publishers of these hosts say where they see the guests, as
+	// [AskPublishers] does; nil if they are not to be asked.
+	Ask func(ctx context.Context, hosts []string) (Guests, error)
 	// Hosts are looked at beside those that Nova names: such as were removed.
 	Hosts []string
 	// Clock has a mending wait.
@@ -67,7 +67,10 @@ type Report struct {
 	Hosts []string
 	Ports int    // of instances, in all
 	Gap   string // why Nova's word is not whole; empty if it is
-	Cases []Case // that are not right, by instance and port
+	// Silent are the hosts whose publisher was asked where the guests are, and has not
+	// answered: of them Nova's word counts.
+	Silent []string
+	Cases  []Case // that are not right, by instance and port
 }
 
 // Wrong gives the cases that an operator is to hear of.
@@ -88,11 +91,14 @@ func (c Cloud) Examine(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("list the compute hosts: %w", err)
 	}
-	guests, err := c.guests(ctx)
+	guests, err := c.guests(ctx, hosts)
 	if err != nil {
 		return Report{}, err
 	}
-	r := Report{Gap: gap, Hosts: append(hosts, c.Hosts...)}
+	r := Report{Gap: gap, Hosts: slices.Concat(hosts, c.Hosts)}
+	if c.Ask != nil {
+		r.Silent = guests.silent(hosts)
+	}
 	slices.Sort(r.Hosts)
 	r.Hosts = slices.Compact(r.Hosts)
 
@@ -159,12 +165,12 @@ func sift(hosts []string, lists [][]binding.Port, instances [][]string) (ports i
 	return ports, suspects
 }
 
-// guests asks the hosts; none answer where they cannot be asked.
-func (c Cloud) guests(ctx context.Context) (Guests, error) {
+// guests asks the hosts; none answer where they are not to be asked.
+func (c Cloud) guests(ctx context.Context, hosts []string) (Guests, error) {
 	if c.Ask == nil {
 		return nil, nil
 	}
-	guests, err := c.Ask(ctx)
+	guests, err := c.Ask(ctx, hosts)
 	if err != nil {
 		return nil, fmt.Errorf("ask the hosts' publishers for their guests: %w", err)
 	}

@@ -10,6 +10,14 @@ import (
 // answered is missing.
 type Guests map[string][]wire.DomainState
 
+// answered tells whether all of these hosts have.
+func (g Guests) answered(hosts []string) bool { return len(g.silent(hosts)) == 0 }
+
+// silent are those of these hosts that have not answered.
+func (g Guests) silent(hosts []string) []string {
+	return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { _, has := g[host]; return has })
+}
+
 // Of gives where an instance's guest is seen; novaHost is where Nova has it. A domain
 // that is shut off is on no host.
 func (g Guests) Of(instance, novaHost string) Sighting {

@@ -15,7 +15,7 @@ const Version = 1
 // cases that were mended; mended is nil where nothing was to be.
 func (r Report) JSON(w io.Writer, mended []Mended) error {
 	document := reportJSON{
-		Version: Version, Hosts: append([]string{}, r.Hosts...), Ports: r.Ports, Gap: r.Gap, Wrong: len(r.Wrong()), Cases: []caseJSON{},
+		Version: Version, Hosts: append([]string{}, r.Hosts...), Ports: r.Ports, Gap: r.Gap, Silent: r.Silent, Wrong: len(r.Wrong()), Cases: []caseJSON{},
 	}
 	for _, c := range r.Cases {
 		document.Cases = append(document.Cases, c.json())
@@ -33,6 +33,7 @@ type reportJSON struct {
 	Hosts   []string     `json:"hosts"`
 	Ports   int          `json:"ports"`            // of instances, in all
 	Gap     string       `json:"gap,omitempty"`    // why Nova's word is not whole
+	Silent  []string     `json:"silent,omitempty"` // hosts whose publisher was asked and has not answered
 	Wrong   int          `json:"wrong"`            // of the cases
 	Cases   []caseJSON   `json:"cases"`            // those in flight too
 	Mended  []mendedJSON `json:"mended,omitempty"` // as they were found at last

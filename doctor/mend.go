@@ -41,11 +41,11 @@ func (c Cloud) Mend(ctx context.Context, r Report, tell func(portID, said string
 	if !c.Clock.Wait(ctx, Patience, nil) {
 		return nil, ctx.Err()
 	}
-	_, gap, err := c.Nova.Hosts(ctx)
+	hosts, gap, err := c.Nova.Hosts(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the compute hosts: %w", err)
 	}
-	guests, err := c.guests(ctx)
+	guests, err := c.guests(ctx, hosts)
 	if err != nil {
 		return nil, err
 	}

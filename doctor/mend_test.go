@@ -246,6 +246,38 @@ func TestHostsThatNovaDoesNotNameAreLookedAtWhenAsked(t *testing.T) {
 	})
 }
 
+// Who is asked and says nothing is named; of an instance in ERROR a list says where it runs.
+func TestPublishersSayWhereTheGuestsAre(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.nova.hosts = []string{here, there}
+		w.Hosts = []string{third}
+		broken := *runsHere()
+		broken.Status, broken.VMState = "ERROR", "error"
+		w.nova.servers[instance] = broken
+		w.port(activeRow(here), inactiveRow(there))
+		if r := w.examine(); r.Silent != nil || len(r.Cases) != 1 || r.Cases[0].Verdict != Disputed {
+			t.Errorf("nobody asked: %+v", r)
+		}
+		w.Ask = func(_ context.Context, hosts []string) (Guests, error) {
+			if !slices.Equal(hosts, []string{here, there}) {
+				t.Errorf("asked %q, want those that Nova names", hosts)
+			}
+			return Guests{here: {{Instance: instance, State: "running"}}}, nil
+		}
+		r := w.examine()
+		if !slices.Equal(r.Silent, []string{there}) || !strings.Contains(r.Text(), "no publisher has answered: "+there) {
+			t.Errorf("silent %q\n%s", r.Silent, r.Text())
+		}
+		if len(r.Cases) != 1 || r.Cases[0].Verdict != Stale || len(r.Cases[0].Plan) == 0 {
+			t.Errorf("%+v", r.Cases)
+		}
+		w.Ask = func(context.Context, []string) (Guests, error) { return nil, errors.New("no broker") }
+		if _, err := w.Examine(t.Context()); err == nil || !strings.Contains(err.Error(), "no broker") {
+			t.Errorf("the broker's fault is not told: %v", err)
+		}
+	})
+}
+
 func TestNothingIsWrittenWhereTheFactsHaveChanged(t *testing.T) {
 	running := []Migration{{UUID: "m", Type: "live-migration", Status: "preparing", Source: here, Dest: there}}
 	for _, c := range []struct {
@@ -269,7 +301,7 @@ func TestNothingIsWrittenWhereTheFactsHaveChanged(t *testing.T) {
 			w.neutron.PutRow(id, binding.Binding{Host: third, Status: binding.StatusInactive, VIFType: "ovs"})
 		}, "changed"},
 		{"its guest is seen elsewhere", func(w *ward, _ string) {
-			w.Ask = func(context.Context) (Guests, error) {
+			w.Ask = func(context.Context, []string) (Guests, error) {
 				return Guests{there: {{Instance: instance, State: "running"}}}, nil
 			}
 		}, "changed"},

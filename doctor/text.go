@@ -30,6 +30,9 @@ func (r Report) Text() string {
 	if r.Gap != "" {
 		fmt.Fprintf(&b, "not all of the cloud has answered: %s\n", r.Gap)
 	}
+	if len(r.Silent) > 0 {
+		fmt.Fprintf(&b, "asked where its guests are, and no publisher has answered: %s (there Nova's word counts)\n", strings.Join(r.Silent, ", "))
+	}
 	wrong := r.Wrong()
 	if len(wrong) == 0 {
 		b.WriteString("every port is right, or something is under way with its instance\n")

@@ -12,6 +12,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack"
 
 	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/doctor"
 	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/neutron"
@@ -25,7 +26,11 @@ written to the undo journal before. What has a migration of any type, a task or 
   earlybind doctor                              examine all compute hosts that Nova names
   earlybind doctor -before-migrate compute7     what would be in the way of migrating compute7's instances
   earlybind doctor -fix -journal doctor.jsonl   and mend it
+  earlybind doctor -ask                         and have the publishers say where the guests run
   earlybind doctor -json | jq '.cases[] | select(.wrong) | {port, verdict, host}'
+
+-ask reads the consumer's settings of RabbitMQ from the environment (docs/settings.md). Where a publisher's list and Nova
+disagree about an instance nothing of it is mended; where Nova has it in ERROR the list says where its guest is.
 
 Neutron is read with OS_CLOUD, -cloud or the OS_* variables, Nova with -nova-cloud if that is given. Neutron's user
 must be one that may see and write port bindings (docs/settings.md), Nova's one that sees all projects' servers
@@ -44,12 +49,19 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	cloud := f.String("cloud", "", "entry of clouds.yaml for Neutron")
 	asJSON := f.Bool("json", false, "print the report as JSON; what -fix does meanwhile goes to standard error")
 	novaCloud := f.String("nova-cloud", "", "entry of clouds.yaml for Nova; the same as Neutron's if empty")
+	ask := f.Bool("ask", false, "ask the hosts' publishers where the guests are, over RabbitMQ")
 	words, err := parseFiles(f, aboutDoctor, "", args, faults)
 	if err != nil {
 		return err
 	}
 	if len(words) > 0 {
 		return misused(f, faults, "it takes options only")
+	}
+	var settings consumer.Settings
+	if *ask {
+		if settings, err = consumerSettings(faults); err != nil {
+			return err
+		}
 	}
 
 	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: *cloud, Version: version})
@@ -65,6 +77,11 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 		return fmt.Errorf("Nova: %w", err)
 	}
 	c := doctor.Cloud{Neutron: neutron.New(client), Nova: doctor.NewNova(compute), Hosts: hosts, Clock: clock.Real()}
+	if *ask {
+		c.Ask = func(ctx context.Context, hosts []string) (doctor.Guests, error) {
+			return doctor.AskPublishers(ctx, settings, hosts)
+		}
+	}
 	if *fix {
 		if c.Notes, err = doctor.OpenNotes(*journal, time.Now); err != nil {
 			return err

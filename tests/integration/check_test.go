@@ -23,6 +23,7 @@ import (
 	"github.com/earlybind/earlybind/handover"
 	broking "github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/tests/lab"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -303,10 +304,8 @@ func TestRabbitMQCheck(t *testing.T) {
 func ofLab(t testing.TB, neutron *gophercloud.ServiceClient, listen time.Duration) check.Cloud {
 	t.Helper()
 	l := theLab(t)
-	password, err := l.Password()
-	must(t, err)
 	return check.Cloud{
-		Settings: checkSettings("amqp://"+l.Address("rabbitmq")+":5672/", "earlybind", password), Listen: listen,
+		Settings: settingsOfLab(t, l), Listen: listen,
 		Rights:  check.Permissions{Configure: "^earlybind.*", Write: "^earlybind.*", Read: "^(earlybind.*|nova)$"},
 		Neutron: func(context.Context) (check.Neutron, error) { return check.NewNeutron(neutron), nil },
 		Nova:    func(context.Context) (check.Nova, error) { return check.NewNova(l.Nova), nil },
@@ -315,6 +314,14 @@ func ofLab(t testing.TB, neutron *gophercloud.ServiceClient, listen time.Duratio
 			return check.AskBroker(ctx, s, hosts, listen, nil)
 		},
 	}
+}
+
+// settingsOfLab are the lab's consumers', as far as RabbitMQ goes.
+func settingsOfLab(t testing.TB, l *lab.Lab) consumer.Settings {
+	t.Helper()
+	password, err := l.Password()
+	must(t, err)
+	return checkSettings("amqp://"+l.Address("rabbitmq")+":5672/", "earlybind", password)
 }
 
 func checkOfLab(t testing.TB, neutron *gophercloud.ServiceClient) checked {

@@ -5,6 +5,7 @@ package integration
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,11 +52,15 @@ func TestNovaDoctorMendsTheGuestsPorts(t *testing.T) {
 	}
 	defer notes.Close()
 	cloud := doctor.Cloud{Neutron: neutron.New(ours), Nova: doctor.NewNova(l.Nova), Clock: hasty{clock.Real()}, Notes: notes}
+	settings := settingsOfLab(t, l)
+	cloud.Ask = func(ctx context.Context, hosts []string) (doctor.Guests, error) {
+		return doctor.AskPublishers(ctx, settings, hosts)
+	}
 	mine := func() map[string]doctor.Case {
 		t.Helper()
 		r, err := cloud.Examine(t.Context())
-		if err != nil || r.Gap != "" || r.Ports < 3 {
-			t.Fatalf("%d ports, %q, %v", r.Ports, r.Gap, err)
+		if err != nil || r.Gap != "" || r.Ports < 3 || len(r.Silent) > 0 {
+			t.Fatalf("%d ports, %q, no answer from %q, %v", r.Ports, r.Gap, r.Silent, err)
 		}
 		found := map[string]doctor.Case{}
 		for _, c := range r.Cases {
@@ -88,6 +93,11 @@ func TestNovaDoctorMendsTheGuestsPorts(t *testing.T) {
 	found := mine()
 	if len(found) != 2 || found[stale.ID].Verdict != doctor.Stale || found[marked.ID].Verdict != doctor.LeftMarked {
 		t.Errorf("found %+v", found)
+	}
+	for _, c := range found {
+		if !slices.Equal(c.Sighting.On, []string{guest.Host}) || !c.Sighting.Asked {
+			t.Errorf("the publishers see the guest of %s as %+v, want %s", c.Port.ID, c.Sighting, guest.Host)
+		}
 	}
 	report := doctor.Report{}
 	for _, c := range found {
