@@ -72,16 +72,16 @@ tour: ## run the tour in a lab that is up
 series: ## N=20 STORIES=bd: many migrations of some stories; appends to RESULTS and goes on where it stopped
 	go run ./tests/tour -scenario $(STORIES) -n $(N) -results $(RESULTS)
 
-kills: ## N=10: a consumer is killed at any moment of a success and of a failure
+kills: ## N=20: a consumer is killed at any moment of a success and of a failure
 	go run ./tests/tour -scenario lk -n $(N) -results $(RESULTS)
 
-series-without-notifications: ## N=1: successes and failures with Nova's notifications switched off
+series-without-notifications: ## N=20: successes and failures with Nova's notifications switched off
 	go run ./tests/tour -notifications=false -scenario bcde -n $(N) -results var/without-notifications.jsonl
 
 recordings: build ## ONLY=success,...: stages each outcome of a live migration in the lab and records it, where recordings/ has none yet
 	go run ./tests/record -only '$(ONLY)'
 
-rolling: build ## N=50: two guests migrate to and fro while everything is restarted in turn; goes on where it stopped
+rolling: build ## N=20: two guests migrate to and fro while everything is restarted in turn; goes on where it stopped
 	go run ./tests/rolling -n $(N) -results var/rolling.jsonl
 
 races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped

@@ -29,6 +29,10 @@ type ClientOpts struct {
 	// OS_* variables of an openrc file are read instead.
 	Cloud string
 
+	// OwnSecret has the entry of clouds.yaml keep the secret that stands in it: that of
+	// OS_PASSWORD_FILE and OS_APPLICATION_CREDENTIAL_SECRET_FILE is another user's.
+	OwnSecret bool
+
 	// Region overrides OS_REGION_NAME and clouds.yaml.
 	Region string
 
@@ -221,10 +225,14 @@ func credentials(opts ClientOpts) (gophercloud.AuthOptions, gophercloud.Endpoint
 			clouds.WithApplicationCredentialSecret(os.Getenv("OS_APPLICATION_CREDENTIAL_SECRET")),
 		)
 	}
-	for variable, option := range map[string]func(string) clouds.ParseOption{
+	files := map[string]func(string) clouds.ParseOption{
 		"OS_PASSWORD_FILE":                      clouds.WithPassword,
 		"OS_APPLICATION_CREDENTIAL_SECRET_FILE": clouds.WithApplicationCredentialSecret,
-	} {
+	}
+	if opts.Cloud != "" && opts.OwnSecret {
+		files = nil
+	}
+	for variable, option := range files {
 		secret, err := secretFile(variable)
 		if err != nil {
 			return gophercloud.AuthOptions{}, gophercloud.EndpointOpts{}, nil, err

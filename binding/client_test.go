@@ -237,6 +237,7 @@ func TestNewClientFromCloudsYAML(t *testing.T) {
 	}{
 		"OS_CLOUD":      {`password: "in yaml"`, map[string]string{"OS_CLOUD": "lab"}, binding.ClientOpts{}, "in yaml"},
 		"option":        {`password: "in yaml"`, map[string]string{"OS_CLOUD": "other"}, binding.ClientOpts{Cloud: "lab"}, "in yaml"},
+		"own secret":    {`password: "in yaml"`, map[string]string{"OS_PASSWORD_FILE": file(t, "p", "from file")}, binding.ClientOpts{Cloud: "lab", OwnSecret: true}, "in yaml"},
 		"password file": {"", map[string]string{"OS_CLOUD": "lab", "OS_PASSWORD_FILE": file(t, "p", "from file")}, binding.ClientOpts{}, "from file"},
 	} {
 		t.Run(name, func(t *testing.T) {

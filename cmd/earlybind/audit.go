@@ -29,7 +29,7 @@ rotated ones too, in any order.
   journalctl -u earlybind-consumer -a -o json | earlybind audit -
   docker logs CONSUMER | earlybind audit -html report.html -
 
-Exit codes: 0 all is right; 1 a log could not be read, or holds nothing of what was asked for; 2 wrong usage;
+Exit codes: 0 nothing in them is not right; 1 a log could not be read, or holds nothing of what was asked for; 2 wrong usage;
 3 something is not right: a handover ended wrong or expired, there was an alarm, or a rule is broken.`
 
 // errNotRight is a log that was read, and in which something is not right; it was said.

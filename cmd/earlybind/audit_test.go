@@ -71,7 +71,7 @@ func TestAudit(t *testing.T) {
 		out, faults string
 	}{
 		{"audit", wrongUsage, "", "at least one FILE is needed"},
-		{"audit -h", done, "", "Exit codes: 0 all is right"},
+		{"audit -h", done, "", "Exit codes: 0 nothing in them is not right"},
 		{"audit -nonsense " + right, wrongUsage, "", "usage: earlybind audit"},
 		{"audit -since yesterday " + right, wrongUsage, "", `-since: "yesterday" is no time`},
 		{"audit " + right, done, "1 right: 1 migrated", ""},

@@ -37,7 +37,7 @@ for their domains, as a consumer does that becomes active.
 
 Its settings are the consumer's (docs/settings.md); those of Neutron too. Nova is read with -nova-cloud, else with
 Neutron's credentials: its version everybody may see, its hosts need a right (docs/doctor.md). docs/check.md explains
-every finding. Exit status: 0 fit; 1 Neutron or a broker could not be read; 2 wrong options or settings; 3 a blocker.`
+every finding. Exit status: 0 no blocker was seen; 1 Neutron or a broker could not be read; 2 wrong options or settings; 3 a blocker.`
 
 // answer is a check as machines read it.
 type answer struct {
@@ -148,7 +148,7 @@ func cloudToCheck(ctx context.Context, s consumer.Settings, novaCloud string, li
 		endpoint gophercloud.EndpointOpts
 	}
 	nova := sync.OnceValues(func() (met, error) {
-		provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(novaCloud, s.Cloud), Version: version})
+		provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(novaCloud, s.Cloud), OwnSecret: novaCloud != "", Version: version})
 		return met{provider, endpoint}, err
 	})
 	return check.Cloud{

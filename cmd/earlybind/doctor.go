@@ -34,7 +34,8 @@ disagree about an instance nothing of it is mended; where Nova has it in ERROR t
 
 Neutron is read with OS_CLOUD, -cloud or the OS_* variables, Nova with -nova-cloud if that is given. Neutron's user
 must be one that may see and write port bindings (docs/settings.md), Nova's one that sees all projects' servers
-(docs/doctor.md). Exit status: 0 nothing found, or all of it mended; 1 could not be done; 3 something is not right.`
+(docs/doctor.md). Exit status: 0 nothing found, or all of it mended; 1 could not be done; 2 wrong options or settings;
+3 something is not right.`
 
 func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("doctor", flag.ContinueOnError)
@@ -62,13 +63,14 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 		if settings, err = consumerSettings(faults); err != nil {
 			return err
 		}
+		*cloud = cmp.Or(*cloud, settings.Cloud)
 	}
 
 	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: *cloud, Version: version})
 	if err != nil {
 		return fmt.Errorf("Neutron: %w", err)
 	}
-	provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(*novaCloud, *cloud), Version: version})
+	provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(*novaCloud, *cloud), OwnSecret: *novaCloud != "", Version: version})
 	if err != nil {
 		return fmt.Errorf("Nova: %w", err)
 	}

@@ -38,7 +38,8 @@ const usage = `earlybind looks into live migrations as earlybind's consumer sees
   earlybind simulate       run the consumer in a synthetic cloud and print how far it goes
   earlybind watch FILE...  show live which handovers go on, and how the last have ended
 
-"earlybind COMMAND -h" lists a command's options. Recordings to begin with are in recordings/:
+"earlybind COMMAND -h" lists a command's options, "earlybind -version" prints the version. Recordings to begin with are in
+the directory recordings of earlybind's source:
 
   earlybind replay recordings/success.jsonl
 `
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	case slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]):
 		fmt.Fprint(out, usage)
 		return done
-	case args[0] == "-version":
+	case slices.Contains([]string{"version", "-version", "--version"}, args[0]):
 		fmt.Fprintln(out, "earlybind", version)
 		return done
 	}

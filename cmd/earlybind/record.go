@@ -16,7 +16,12 @@ const aboutRecord = `Records what earlybind's consumer would read off RabbitMQ: 
 It connects with the consumer's settings (EARLYBIND_AMQP_*, see docs/settings.md), reads from a queue of its own,
 which goes away with it, takes nothing from anybody, and asks the hosts for their domains. Tokens, and names of users,
 projects and instances, are not written. It ends with Ctrl-C, after -for, or when the connection is lost; what
-was written until then is whole.`
+was written until then is whole.
+
+  earlybind record -for 10m migrations.jsonl
+  earlybind record -instance UUID -anonymise-hosts -about "it failed" migration.jsonl
+
+Exit status: 0; 1 could not be done; 2 wrong options or settings.`
 
 func record(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("record", flag.ContinueOnError)

@@ -18,7 +18,12 @@ import (
 
 const aboutReplay = `Runs earlybind's consumer over a recording, against a simulated Neutron and Nova, and prints of each
 live migration what happened when, in milliseconds from the guest's pause: what the hosts and Nova said, what
-earlybind decided, the requests to Neutron, and how every port has ended. No server is needed.`
+earlybind decided, the requests to Neutron, and how every port has ended. No server is needed.
+
+  earlybind replay recordings/success.jsonl
+  earlybind replay -policy suspended -audit audit.log migration.jsonl
+
+Exit status: 0; 1 could not be done; 2 wrong options.`
 
 // slowest is the lowest speed: what is slower is taken for a slip.
 const slowest = 0.1

@@ -13,8 +13,9 @@ import (
 )
 
 const aboutRights = `Prints the rabbitmqctl commands that make earlybind's RabbitMQ users and grant them what they need, and no
-more: one user for the consumers, as which "earlybind pause", resume, parked and record act too, and one of its own for
-each compute host, whose messages are believed for that host alone. HOST is Nova's host of a compute (EARLYBIND_HOST of its publisher). Nothing is connected to, and nothing changed.
+more: one user for the consumers, as which "earlybind pause", resume, parked, record, check and doctor -ask act too, and
+one of its own for each compute host, whose messages are believed for that host alone. HOST is Nova's host of a compute
+(EARLYBIND_HOST of its publisher). Nothing is connected to, and nothing changed.
 
   earlybind rights compute1 compute2                            look at them
   earlybind rights -vhost nova compute3 >rights.sh              for sudo sh rights.sh: each add_user asks for a password

@@ -15,7 +15,7 @@ func consumerSettings(faults io.Writer) (consumer.Settings, error) {
 	var settings consumer.Settings
 	var common program.Settings
 	if err := config.Load("EARLYBIND", &common, &settings); err != nil {
-		fmt.Fprintln(faults, err)
+		fmt.Fprintf(faults, "%v\nThese are a consumer's settings: set -a; . /etc/earlybind/consumer.env; set +a (docs/settings.md)\n", err)
 		return settings, errUsage
 	}
 	return settings, nil

@@ -23,7 +23,7 @@ and how long restores take. No server is needed.
   earlybind simulate -load 0 -drain 50               fifty guests of one host paused at once
 
 What is modelled and what is not: docs/scale.md. Exit status: 0 every port ended where its guest runs; 1 could
-not be done; 3 some did not.`
+not be done; 2 wrong options; 3 some did not.`
 
 func simulate(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("simulate", flag.ContinueOnError)
