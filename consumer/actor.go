@@ -133,7 +133,7 @@ func (a *actor) take(ctx context.Context, m message) {
 			a.held, earlier = a.held[1:], max(earlier-1, 0)
 		}
 	}
-	if m.saw != "" {
+	if m.saw != "" && tellsOfMigration(m.input) {
 		a.heardAt = a.tools.clock()
 	}
 	before := a.core.Current()
@@ -238,6 +238,14 @@ func (a *actor) refresh() {
 func (a *actor) concerns(in handover.Input) bool {
 	sign, ok := in.(handover.HostSign)
 	return !ok || !sign.Listed || sign.Host == a.about.Source || sign.Host == a.about.Destination
+}
+
+// tellsOfMigration tells whether an input says that one goes on. The lists of all hosts come
+// whenever one handover asks for them, and every instance is told of what it is absent from:
+// what is only listed as running, or is missing, keeps no handover open.
+func tellsOfMigration(in handover.Input) bool {
+	sign, ok := in.(handover.HostSign)
+	return !ok || !sign.Listed || sign.Sign == handover.SignStarted || sign.Sign == handover.SignPaused
 }
 
 func (a *actor) record(l audit.Line) {

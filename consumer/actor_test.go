@@ -356,6 +356,36 @@ func TestASilentHandoverExpires(t *testing.T) {
 	})
 }
 
+// Hosts list their domains whenever another instance's handover asks: that is no word of this
+// one's migration, unless its guest comes in somewhere, or is paused.
+func TestListsDoNotKeepAHandoverOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		host    string
+		domains []wire.DomainState
+		want    string
+	}{
+		"running on the source": {src, []wire.DomainState{{Instance: guest, State: "running"}}, "expired"},
+		"absent":                {dst, nil, "expired"},
+		"comes in":              {dst, []wire.DomainState{{Instance: guest, State: "paused", Incoming: true}}, ""},
+		"paused to migrate":     {src, []wire.DomainState{{Instance: guest, State: "paused", Reason: "migration"}}, ""},
+	} {
+		act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+			s.nova("req", wire.NovaPre, false)
+			for range 6 {
+				pass(10 * time.Minute)
+				s.states(c.host, false, c.domains...)
+			}
+			got := ""
+			if ended := s.of(audit.HandoverEnded); len(ended) > 0 {
+				got = ended[0].Outcome
+			}
+			if got != c.want {
+				t.Errorf("%s: ended %q, want %q", name, got, c.want)
+			}
+		})
+	}
+}
+
 func TestMessagesOfNoHandoverAreSettledAtOnce(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		s.nova("req", wire.NovaRefused, false)

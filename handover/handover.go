@@ -92,10 +92,10 @@ func (h *Handover) home() string {
 }
 
 // stayed tells whether Nova has rolled back and both hosts have said since that the guest
-// runs on the source, and on the destination not even comes in. This is how a failure
+// runs on the source, and on the destination has not even come in since. This is how a failure
 // looks whose events were taken for an earlier migration's, or lost.
 func (h *Handover) stayed() bool {
-	came := h.arrived.known && !h.arrived.Before(h.incoming.Order)
+	came := h.arrived.known && !h.arrived.Before(h.incoming.Order) || h.incoming.known && !h.incoming.Before(h.gone.Order)
 	return h.rollback && !came &&
 		h.running.known && h.rolled[h.Source].Before(h.running.Order) &&
 		h.gone.known && h.rolled[h.Destination].Before(h.gone.Order)

@@ -96,9 +96,6 @@ func (i *Instance) Step(in Input) []Decision {
 		return out
 	}
 	i.current.place()
-	if i.doubted.RequestID != "" && i.current.home() == i.doubted.PayloadHost {
-		out = append(out, i.believe()...)
-	}
 	out = append(out, i.current.decide(i.settings, i.bars, i.paused, nowOf(in))...)
 	if outcome, over := i.current.outcome(); over {
 		out = append(out, i.end(outcome)...)
@@ -288,10 +285,11 @@ func (i *Instance) doubt(n NovaSign) []Decision {
 	return []Decision{AskHosts{Why: "Nova says that a migration begins from " + n.PayloadHost + ", and the guest is on " + i.current.home()}}
 }
 
-// confirms tells whether a sign is of the migration that was doubted.
+// confirms tells whether a sign is of the migration that was doubted: its guest comes in.
+// On the destination of the one that goes on it is that one's, or a further attempt's.
 func (i *Instance) confirms(s HostSign) bool {
 	last := i.latest[s.Host]
-	return i.doubted.RequestID != "" && s.Sign == SignStarted && s.Host == i.doubted.PublisherHost && last.Before(s.Order)
+	return i.doubted.RequestID != "" && s.Sign == SignStarted && s.Host == i.doubted.PublisherHost && s.Host != i.current.Destination && last.Before(s.Order)
 }
 
 // believe begins the migration that was doubted.

@@ -31,6 +31,7 @@ func TestAFailureOfWhichOnlyNovaAndListsTell(t *testing.T) {
 		"the source does not say":             {bricked, []Input{pre, rollsBack, absent}, false},
 		"the destination does not say":        {bricked, []Input{pre, rollsBack, runs}, false},
 		"it comes in there":                   {bricked, []Input{pre, rollsBack, runs, listed(dst, 5, SignStarted)}, false},
+		"it has come in there since":          {bricked, []Input{pre, rollsBack, absent, listed(dst, 6, SignStarted), runs}, false},
 		"it runs there too":                   {bricked, []Input{pre, rollsBack, runs, listed(dst, 5, SignRunning)}, false},
 		"the source said so before":           {bricked, []Input{pre, runs, rollsBack, absent}, false},
 		"the destination said so before":      {bricked, []Input{pre, absent, rollsBack, runs}, false},
