@@ -112,8 +112,7 @@ test: test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed 
 
 test-unit: prerequisites ## no server needed
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
-	go vet ./...
-	$(INTEGRATION) go vet ./...
+	GOFLAGS=-tags=$(TAGS),integration,promtool go vet ./...
 	go test -race -skip '$(ENUMERATED)' ./...
 	go test -run '$(ENUMERATED)' ./rollback
 
@@ -137,7 +136,7 @@ test-packages: images ## the packages installed, run and purged in a container w
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
 	$(LAB) down
 	$(LAB) up
-	$(INTEGRATION) go test -count=1 -timeout 30m -skip '^TestCluster' ./tests/integration/...
+	$(INTEGRATION) go test -count=1 -parallel 8 -timeout 30m -skip '^TestCluster' ./tests/integration/...
 	go run ./tests/chaos -handovers 24 -seed 1 -for 10m
 	go run ./tests/tour
 	$(LAB) down
@@ -145,7 +144,7 @@ test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, a
 test-zed: build ## against real RabbitMQ and Neutron of Zed
 	$(ZED) down
 	$(ZED) up --only rabbitmq,controller,compute1,compute2 --without-guest
-	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 30m -run '^Test(Neutron|RabbitMQ|OVSDB)' -skip '$(SLOW)' ./tests/integration/...
+	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 30m -parallel 8 -run '^Test(Neutron|RabbitMQ|OVSDB)' -skip '$(SLOW)' ./tests/integration/...
 	EARLYBIND_LAB_RELEASE=zed go run ./tests/chaos -handovers 12 -seed 1 -for 6m
 	$(ZED) down
 

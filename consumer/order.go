@@ -145,9 +145,10 @@ func (r retained) change(o Order, keep func(wire.Halt) error) error {
 		if there {
 			was, last, _, err = r.take(ch)
 		}
-		if errors.Is(err, errLost) && len(o.Hosts) == 0 {
+		unknown := errors.Is(err, errLost) || errors.Is(err, errStrange)
+		if unknown && len(o.Hosts) == 0 {
 			was, err = wire.Halt{}, nil // the order says it all
-		} else if errors.Is(err, errLost) {
+		} else if unknown {
 			err = fmt.Errorf("%w: say first, without a host, whether all commits are to be paused or resumed", err)
 		}
 		if err != nil {

@@ -38,6 +38,8 @@ var (
 	errBusy = errors.New("another holds the lock")
 	// errLost: the queue is there, and empty.
 	errLost = errors.New("the broker has lost what was paused")
+	// errStrange: what the queue keeps is not understood, as of a newer version.
+	errStrange = errors.New("what was paused is not understood")
 )
 
 // retained is what is paused as a broker keeps it, seen through one connection.
@@ -117,9 +119,10 @@ func locked(conn *amqp.Connection, queue string, do func(*amqp.Channel) error) e
 	return err
 }
 
-// take takes what is kept, under the lock, up to last, which settles all of it. often: that was done so often that it is to be
-// sent anew.
+// take takes what is kept, under the lock, up to last, which settles all of it, also with
+// errStrange. often: that was done so often that it is to be sent anew.
 func (r retained) take(ch *amqp.Channel) (kept wire.Halt, last amqp.Delivery, often bool, err error) {
+	var strange error
 	for {
 		d, ok, err := ch.Get(r.name, false)
 		if err != nil {
@@ -135,10 +138,13 @@ func (r retained) take(ch *amqp.Channel) (kept wire.Halt, last amqp.Delivery, of
 		case errors.Is(err, errRefused):
 			r.refused(err)
 		case err != nil:
-			return kept, last, often, err
+			strange = fmt.Errorf("%w: %w", errStrange, err)
 		case h.Revision > kept.Revision:
 			kept = h
 		}
+	}
+	if strange != nil {
+		return kept, last, often, strange
 	}
 	if kept.Revision == 0 {
 		return kept, last, often, fmt.Errorf("%w: the queue %s is empty", errLost, r.name)

@@ -81,6 +81,7 @@ func TestRabbitMQAbsentConsumerFillsNothing(t *testing.T) {
 // Some clouds give the messages of every queue a short life by a policy. That of
 // docs/brokers.md takes its place for earlybind's queues.
 func TestRabbitMQPolicyOfAShortLife(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	leave(b, "quorum")
 	ch := b.channel("earlybind")

@@ -74,6 +74,7 @@ func instances(t *testing.T, notifications []read) []string {
 // However a cloud declares Nova's exchange: a listener of oslo.messaging on Nova's
 // own queue, one with a pool, and the consumer beside them get every notification.
 func TestRabbitMQNeighbourLosesNothing(t *testing.T) {
+	t.Parallel()
 	const count = 100
 	for _, style := range []string{"transient", "durable", "quorum"} {
 		t.Run(style, func(t *testing.T) {

@@ -276,6 +276,20 @@ func testPause(t *testing.T, queueType string) {
 		late.stop()
 	})
 
+	t.Run("OfAnotherVersion", func(t *testing.T) {
+		n, err := wire.NewNotification("earlybind-order:x", wire.EventPaused, wire.Halt{Schema: wire.SchemaVersion + 1, Revision: 1 << 60}, newUUID(), time.Now())
+		must(t, err)
+		body, err := n.Encode()
+		must(t, err)
+		publish(t, b.channel("earlybind"), "earlybind.paused", "kept", amqp.Publishing{UserId: "earlybind", Body: body})
+		for _, r := range []*replica{c, d} {
+			r.await("consumer.paused", "decided", "nothing is committed until it is known what is paused")
+		}
+		o.says(1, "what was paused is not understood", "pause", "-host", "h1")
+		o.says(0, "nothing is paused", "resume")
+		committed(c)
+	})
+
 	t.Run("OneDoesNotAnswer", func(t *testing.T) {
 		// A consumer of a version that knows of no pause reads the layout all the same.
 		ch := b.channel("earlybind")
