@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack"
@@ -254,9 +253,8 @@ func onTheWay(t *testing.T, migrating func(*testing.T) *migration) {
 		proxy := bindingtest.NewProxy(t, m.client)
 		seen := m.through(proxy.Client())
 		release, over := make(chan struct{}), make(chan struct{})
-		proxy.Inject(bindingtest.Fault{Op: binding.OpActivate, Until: release, After: func() { close(over) }})
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
+		ctx, giveUp := context.WithCancel(t.Context())
+		proxy.Inject(bindingtest.Fault{Op: binding.OpActivate, Arrived: giveUp, Until: release, After: func() { close(over) }})
 		wantFault(t, seen.tryActivate(ctx, dest), binding.ErrNoAnswer, true, true)
 		_, err := seen.restore(novaIsDone, noCut)
 		must(t, err)
