@@ -48,21 +48,22 @@ start_network() {
 		neutron-openvswitch-agent --config-file /etc/neutron/agent.ini
 }
 
-# ask SERVICE-URL: GET as Nova's user, which may see agents and services.
-token=
+# ask SERVICE-URL: GET as Nova's user, which may see agents and services. Gives up after 20 s: an API that does not answer
+# while everything starts is asked again.
 ask() {
-	if [ -z "$token" ]; then
-		token=$(jq -n --arg pw "$(cat /usr/share/lab/password)" '{auth: {
-			identity: {methods: ["password"], password: {user: {name: "nova", domain: {id: "default"}, password: $pw}}},
-			scope: {project: {name: "service", domain: {id: "default"}}}}}' |
-			curl -sf -o /dev/null -D - -H 'Content-Type: application/json' -d @- http://controller:5000/v3/auth/tokens |
-			sed -n 's/^x-subject-token: \([^\r]*\).*/\1/Ip')
-	fi
-	curl -sf -H "X-Auth-Token: $token" "$1"
+	local token
+	token=$(jq -n --arg pw "$(cat /usr/share/lab/password)" '{auth: {
+		identity: {methods: ["password"], password: {user: {name: "nova", domain: {id: "default"}, password: $pw}}},
+		scope: {project: {name: "service", domain: {id: "default"}}}}}' |
+		curl -sf -m 10 -o /dev/null -D - -H 'Content-Type: application/json' -d @- http://controller:5000/v3/auth/tokens |
+		sed -n 's/^x-subject-token: \([^\r]*\).*/\1/Ip')
+	curl -sf -m 10 -H "X-Auth-Token: $token" "$1"
 }
 
 agent_is_alive() {
-	echo "Neutron does not see the L2 agent of $LAB_HOST alive yet"
-	pgrep -f neutron-openvswitch-agent >/dev/null &&
-	ask "http://controller:9696/v2.0/agents?binary=neutron-openvswitch-agent&host=$LAB_HOST" | jq -e '.agents[0].alive' >/dev/null
+	local agents
+	pgrep -f neutron-openvswitch-agent >/dev/null || { echo "neutron-openvswitch-agent does not run"; return 1; }
+	agents=$(ask "http://controller:9696/v2.0/agents?binary=neutron-openvswitch-agent&host=$LAB_HOST&fields=alive&fields=heartbeat_timestamp")
+	echo "Neutron does not see the L2 agent of $LAB_HOST alive yet: ${agents:-no answer}"
+	jq -e '.agents[0].alive' <<<"$agents" >/dev/null
 }
