@@ -40,7 +40,7 @@ ENUMERATED = ^(TestPlanIsItsTable|TestEveryPlanComesToAnEnd)$$
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread)
 
-.PHONY: help build release images lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model bench bench-short test test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed test-packages prerequisites
+.PHONY: help build release images lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model outage bench bench-short test test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed test-packages prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,10 @@ flood: ## ROUNDS=5: host events while Nova sends notifications by the thousand, 
 
 model: ## CHECKS=10000: the handovers of recorded streams under many more orders, losses and delays than test-unit has
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
+
+outage: N = 10
+outage: lab-up ## N=10: packets that a guest's network loses in live migrations, Nova alone and earlybind in turn, small guest and large; goes on where it stopped
+	go run ./tests/outage -n $(N) -results var/outage-$${EARLYBIND_LAB_RELEASE:-2025.1}.jsonl
 
 bench: build ## reaction, firehose, memory and growth against what bounds them, goals beside results, in 15 minutes; writes bench/results.json
 	go run ./bench

@@ -5,15 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 )
 
 // Boot has guest2 and so on boot on a host, or finds it, and returns when it answers the
 // probe.
-func (l *Lab) Boot(ctx context.Context, host string) error {
-	if _, err := l.Exec(ctx, "controller", "labcloud", "boot", l.guest, host); err != nil {
+func (l *Lab) Boot(ctx context.Context, host string) error { return l.boot(ctx, host) }
+
+// BootLarge is [Lab.Boot] of a guest that touches so many MiB of memory; it returns when
+// all of it has been touched.
+func (l *Lab) BootLarge(ctx context.Context, host string, mib int) error {
+	if err := l.boot(ctx, host, strconv.Itoa(mib)); err != nil {
+		return err
+	}
+	server, err := l.Server(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	return Until(ctx, l.guest+" to have touched its memory", func() (bool, error) {
+		said, err := servers.ShowConsoleOutput(ctx, l.Nova, server.ID, servers.ShowConsoleOutputOpts{}).Extract()
+		return strings.Contains(said, fmt.Sprintf("lab: %d MiB touched, ready", mib)), errors.Join(err, Sleep(ctx, 2*time.Second))
+	})
+}
+
+func (l *Lab) boot(ctx context.Context, host string, touch ...string) error {
+	if _, err := l.Exec(ctx, "controller", append([]string{"labcloud", "boot", l.guest, host}, touch...)...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

@@ -3,12 +3,16 @@ package lab
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // novaDaemons are those that notify, by service.
 var novaDaemons = map[string]string{
 	"controller": "nova-(api|conductor|scheduler)", "compute1": "nova-compute", "compute2": "nova-compute",
 }
+
+// computeDaemons are those of the hosts.
+var computeDaemons = map[string]string{Computes[0]: "nova-compute", Computes[1]: "nova-compute"}
 
 // restart changes nova.conf and ends the daemons, which are started again by themselves,
 // and waits for their end: it takes the mark of readiness away, and their successors bring
@@ -35,8 +39,19 @@ func (l *Lab) SetNotifications(ctx context.Context, on bool) error {
 // Where it is allowed, a migration that is forced to its end goes on as one.
 func (l *Lab) SetPostCopy(ctx context.Context, on bool) error {
 	const option = "live_migration_permit_post_copy"
-	change := fmt.Sprintf(`/^%s/d; s/^\[libvirt\]$/&\n%s = %t/`, option, option, on)
-	return l.configureNova(ctx, change, map[string]string{Computes[0]: "nova-compute", Computes[1]: "nova-compute"})
+	return l.configureNova(ctx, fmt.Sprintf(`/^%s/d; s/^\[libvirt\]$/&\n%s = %t/`, option, option, on), computeDaemons)
+}
+
+// What Nova lets a guest stand still for at the end of a migration, [libvirt]live_migration_downtime: its own default,
+// and the lab's, with which a guest stops as soon as a migration has begun.
+const (
+	DefaultDowntime = 500 * time.Millisecond
+	LabDowntime     = 2 * time.Minute
+)
+
+// SetDowntime sets it, and returns when nova-compute is ready again.
+func (l *Lab) SetDowntime(ctx context.Context, d time.Duration) error {
+	return l.configureNova(ctx, fmt.Sprintf(`s/^live_migration_downtime = .*/live_migration_downtime = %d/`, d.Milliseconds()), computeDaemons)
 }
 
 // configureNova changes nova.conf by a sed script where these daemons run, by service, and

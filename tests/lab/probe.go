@@ -34,26 +34,42 @@ func (l *Lab) Reachable(ctx context.Context) int {
 	return answers
 }
 
-// Silence pings the guest's addresses from the probe until Stop: the first every
-// 50 ms, the others every 200.
+// Silence pings a guest's addresses from the probe until Stop, and knows when they did
+// not answer.
 type Silence struct {
 	lab     *Lab
 	done    sync.WaitGroup
 	out     []*strings.Builder
-	replies [][]time.Time // by address, once stopped
+	replies [][]reply // by address, once stopped
 	stopped time.Time
 }
 
-// Listen starts pinging; it ends by itself after 200 s.
+// reply is an answer to one of ping's packets.
+type reply struct {
+	at  time.Time
+	seq int // the packet's number, from 1
+}
+
+// Listen starts pinging, the first address every 50 ms and the others every 200; it ends
+// by itself after 200 s.
 func (l *Lab) Listen(ctx context.Context) *Silence {
+	return l.listen(ctx, 50*time.Millisecond, 200*time.Millisecond)
+}
+
+// ListenClosely is [Lab.Listen] with a packet to every address each so often.
+func (l *Lab) ListenClosely(ctx context.Context, every time.Duration) *Silence {
+	return l.listen(ctx, every, every)
+}
+
+func (l *Lab) listen(ctx context.Context, first, others time.Duration) *Silence {
 	s := &Silence{lab: l}
 	for i, a := range addressesOf(l.guest) {
-		interval := "0.2"
+		every := others
 		if i == 0 {
-			interval = "0.05"
+			every = first
 		}
-		cmd := exec.CommandContext(ctx, "docker", "exec", l.Container("probe"),
-			"ip", "netns", "exec", a.Network, "ping", "-D", "-n", "-i", interval, "-w", "200", a.IP)
+		cmd := exec.CommandContext(ctx, "docker", "exec", l.Container("probe"), "ip", "netns", "exec", a.Network,
+			"ping", "-D", "-n", "-i", strconv.FormatFloat(every.Seconds(), 'f', -1, 64), "-w", "200", a.IP)
 		out := &strings.Builder{}
 		cmd.Stdout = out
 		s.out = append(s.out, out)
@@ -73,15 +89,40 @@ func (s *Silence) Stop(ctx context.Context, since time.Time) time.Duration {
 	for _, out := range s.out {
 		s.replies = append(s.replies, readReplies(out.String()))
 	}
-	var last time.Time
-	var longest time.Duration
-	for _, at := range s.replies[0] {
-		if !last.IsZero() && at.After(since) {
-			longest = max(longest, at.Sub(last))
-		}
-		last = at
+	return gapOf(s.replies[0], since).Length()
+}
+
+// Gap is the longest time between two answers of an address.
+type Gap struct {
+	From, To time.Time // the two answers; zero if there was no gap
+	Lost     int       // packets without an answer, in this gap or another
+}
+
+// Length is how long it was.
+func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
+
+// Gaps gives each address's after since, once stopped.
+func (s *Silence) Gaps(since time.Time) []Gap {
+	var gaps []Gap
+	for _, replies := range s.replies {
+		gaps = append(gaps, gapOf(replies, since))
 	}
-	return longest
+	return gaps
+}
+
+func gapOf(replies []reply, since time.Time) Gap {
+	var g Gap
+	for i := 1; i < len(replies); i++ {
+		last, next := replies[i-1], replies[i]
+		if !next.at.After(since) {
+			continue
+		}
+		g.Lost += max(0, next.seq-last.seq-1) // a double has the same number
+		if next.at.Sub(last.at) > g.Length() {
+			g.From, g.To = last.at, next.at
+		}
+	}
+	return g
 }
 
 // silent is the gap after which an address counts as cut off.
@@ -92,11 +133,11 @@ const silent = time.Second
 func (s *Silence) AnsweredFrom() (from time.Time, ok bool) {
 	for _, replies := range s.replies {
 		var since, last time.Time
-		for _, at := range replies {
-			if last.IsZero() || at.Sub(last) > silent {
-				since = at
+		for _, r := range replies {
+			if last.IsZero() || r.at.Sub(last) > silent {
+				since = r.at
 			}
-			last = at
+			last = r.at
 		}
 		if last.IsZero() || s.stopped.Sub(last) > silent {
 			return time.Time{}, false
@@ -108,16 +149,20 @@ func (s *Silence) AnsweredFrom() (from time.Time, ok bool) {
 	return from, true
 }
 
-// readReplies reads the times of the answers from what ping -D writes.
-func readReplies(out string) []time.Time {
-	var replies []time.Time
+// readReplies reads the answers from what ping -D writes.
+func readReplies(out string) []reply {
+	var replies []reply
 	for line := range strings.Lines(out) {
 		stamp, rest, ok := strings.Cut(strings.TrimPrefix(line, "["), "] ")
 		if !ok || !strings.Contains(rest, "bytes from") {
 			continue
 		}
-		if seconds, err := strconv.ParseFloat(stamp, 64); err == nil {
-			replies = append(replies, time.UnixMicro(int64(seconds*1e6)))
+		_, number, _ := strings.Cut(rest, "icmp_seq=")
+		number, _, _ = strings.Cut(number, " ")
+		seconds, err1 := strconv.ParseFloat(stamp, 64)
+		seq, err2 := strconv.Atoi(number)
+		if err1 == nil && err2 == nil {
+			replies = append(replies, reply{time.UnixMicro(int64(seconds * 1e6)), seq})
 		}
 	}
 	return replies

@@ -8,7 +8,7 @@ import (
 )
 
 // replies writes what ping -D writes for answers at these milliseconds.
-func replies(at ...int) []time.Time {
+func replies(at ...int) []reply {
 	var out strings.Builder
 	out.WriteString("PING 10.77.0.101 (10.77.0.101) 56(84) bytes of data.\n")
 	for i, ms := range at {
@@ -22,19 +22,45 @@ func TestAnsweredFrom(t *testing.T) {
 	end := time.Unix(1010, 0)
 	for _, tc := range []struct {
 		name    string
-		replies [][]time.Time
+		replies [][]reply
 		from    int // milliseconds; -1: does not answer
 	}{
-		{"without a gap", [][]time.Time{replies(0, 900, 1800, 2700, 3600, 4500, 5400, 6300, 7200, 8100, 9000, 9900)}, 0},
-		{"after a gap", [][]time.Time{replies(0, 500, 7000, 7900, 8800, 9700)}, 7000},
-		{"the last of two gaps", [][]time.Time{replies(0, 2000, 5000, 9000, 9500)}, 9000},
-		{"the last of two addresses", [][]time.Time{replies(0, 9100, 9500), replies(9300, 9600)}, 9300},
-		{"silent at the end", [][]time.Time{replies(0, 500, 8900)}, -1},
-		{"one is silent", [][]time.Time{replies(9500), nil}, -1},
+		{"without a gap", [][]reply{replies(0, 900, 1800, 2700, 3600, 4500, 5400, 6300, 7200, 8100, 9000, 9900)}, 0},
+		{"after a gap", [][]reply{replies(0, 500, 7000, 7900, 8800, 9700)}, 7000},
+		{"the last of two gaps", [][]reply{replies(0, 2000, 5000, 9000, 9500)}, 9000},
+		{"the last of two addresses", [][]reply{replies(0, 9100, 9500), replies(9300, 9600)}, 9300},
+		{"silent at the end", [][]reply{replies(0, 500, 8900)}, -1},
+		{"one is silent", [][]reply{replies(9500), nil}, -1},
 	} {
 		from, ok := (&Silence{replies: tc.replies, stopped: end}).AnsweredFrom()
 		if ok != (tc.from >= 0) || ok && from.Sub(time.Unix(1000, 0)) != time.Duration(tc.from)*time.Millisecond {
 			t.Errorf("%s: got %v, %v", tc.name, from, ok)
+		}
+	}
+}
+
+func TestGap(t *testing.T) {
+	second := func(ms int) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms) * time.Millisecond) }
+	answers := []reply{{second(0), 1}, {second(900), 2}, {second(905), 3}, {second(1655), 150}, {second(1655), 150}, {second(1700), 152}}
+	for _, tc := range []struct {
+		name        string
+		since       int
+		from, to    int
+		lost        int
+		replies     []reply
+		withoutGaps bool
+	}{
+		{"all of it", -1, 0, 900, 147, answers, false},
+		{"what lies before is left out", 901, 905, 1655, 147, answers, false},
+		{"one answer", -1, 0, 0, 0, answers[:1], true},
+		{"none", -1, 0, 0, 0, nil, true},
+	} {
+		want := Gap{Lost: tc.lost}
+		if !tc.withoutGaps {
+			want.From, want.To = second(tc.from), second(tc.to)
+		}
+		if g := gapOf(tc.replies, second(tc.since)); g != want {
+			t.Errorf("%s: got %+v, want %+v", tc.name, g, want)
 		}
 	}
 }

@@ -45,10 +45,18 @@ func Quantiles(values []float64, format string, at ...float64) string {
 	if len(values) == 0 {
 		return "-"
 	}
-	sorted := slices.Sorted(slices.Values(values))
 	var text []string
 	for _, q := range at {
-		text = append(text, fmt.Sprintf(format, sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]))
+		text = append(text, fmt.Sprintf(format, Quantile(values, q)))
 	}
 	return strings.Join(text, " / ")
+}
+
+// Quantile is the value at a fraction of the sorted ones; zero if there are none.
+func Quantile(values []float64, at float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(len(sorted)-1, int(at*float64(len(sorted))))]
 }
