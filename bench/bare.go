@@ -20,7 +20,6 @@ type used struct {
 // messages off a queue, acknowledges each, as earlybind does, and prints how long
 // that took. With a count of 0 it holds the connection and does nothing.
 func bare(ctx context.Context, r *rabbit, queue string, count int) error {
-	began := time.Now()
 	ch, closeAll, err := r.channel(ctx, "admin")
 	if err != nil {
 		return err
@@ -34,6 +33,7 @@ func bare(ctx context.Context, r *rabbit, queue string, count int) error {
 	if err := ch.Qos(prefetch, 0, false); err != nil {
 		return err
 	}
+	began := time.Now() // connected, as earlybind is when it is said to be active
 	deliveries, err := ch.Consume(queue, "", false, false, false, false, nil)
 	if err != nil {
 		return err

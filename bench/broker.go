@@ -74,7 +74,9 @@ func startRabbit(ctx context.Context) (*rabbit, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := docker(ctx, "run", "--detach", "--init", "--name", brokerName, "--hostname", "rabbitmq", "earlybind-lab/rabbitmq:"+release); err != nil {
+	if _, err := docker(ctx, "run", "--detach", "--init", "--name", brokerName, "--hostname", "rabbitmq",
+		// Its data in a volume, as an operator has it: not in the layers of the container's file system.
+		"--volume", "/var/lib/rabbitmq", "earlybind-lab/rabbitmq:"+release); err != nil {
 		return nil, err
 	}
 	address, err := docker(ctx, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", brokerName)

@@ -71,7 +71,7 @@ func filter(ctx context.Context, r *rabbit, o options, rep *report) error {
 	}
 	var ours, bare, oslo []used
 	for round := range o.rounds {
-		withOslo := round%(o.rounds/2) == 0 && len(oslo) < 2
+		withOslo := round < o.oslo
 		if err := f.fill(ctx, o.messages, withOslo); err != nil {
 			return fmt.Errorf("fill the queues: %w", err)
 		}

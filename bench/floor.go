@@ -26,8 +26,12 @@ type floor struct {
 
 const floorName = "bench-floor"
 
-// prefetch is the consumer's.
-const prefetch = 10_000
+const (
+	// prefetch is the consumer's.
+	prefetch = 10_000
+	// atOnce is EARLYBIND_NEUTRON_AT_ONCE, as shipped.
+	atOnce = 32
+)
 
 func newFloor(ctx context.Context, r *rabbit, s *sink, body []byte) (*floor, error) {
 	in, closeIn, err := r.channel(ctx, "admin")
@@ -41,8 +45,8 @@ func newFloor(ctx context.Context, r *rabbit, s *sink, body []byte) (*floor, err
 	}
 	f := &floor{
 		out: out, sink: s, body: body,
-		// As many connections are kept warm as the consumer keeps.
-		http: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 32}},
+		// As many connections as the consumer has requests under way.
+		http: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: atOnce, MaxConnsPerHost: atOnce}},
 		stop: func() { closeOut(); closeIn() },
 	}
 	deliveries, err := f.declare(in)
@@ -103,7 +107,11 @@ func (f *floor) activate(d amqp.Delivery) {
 }
 
 func (f *floor) put(port string) {
-	request, err := http.NewRequest(http.MethodPut, f.sink.url+"/v2.0/ports/"+port+"/bindings/"+destination+"/activate", nil)
+	f.do(http.MethodPut, "/v2.0/ports/"+port+"/bindings/"+destination+"/activate")
+}
+
+func (f *floor) do(method, path string) {
+	request, err := http.NewRequest(method, f.sink.url+path, nil)
 	if err != nil {
 		return
 	}
@@ -118,8 +126,24 @@ func (f *floor) put(port string) {
 }
 
 func (f *floor) warm(ctx context.Context) error {
-	_, err := f.pause(ctx, newInstance(1, 8))
+	_, err := f.pause(ctx, newInstance(1, atOnce))
 	return err
+}
+
+// arm does what the floor can have of [rig.arm]: a message comes through the queue, and
+// the ports are read, so that broker, goroutines and connections are as warm as the
+// consumer's before a pause.
+func (f *floor) arm(ctx context.Context, instance string) error {
+	if _, err := f.send(ctx, instance[:32]+"0000"); err != nil {
+		return err
+	}
+	f.do(http.MethodGet, "/v2.0/ports?device_id="+instance)
+	var ports sync.WaitGroup
+	for _, port := range portsOf(instance) {
+		ports.Go(func() { f.do(http.MethodGet, "/v2.0/ports/"+port+"/bindings") })
+	}
+	ports.Wait()
+	return nil
 }
 
 // send publishes a message about an instance and tells when it began to.

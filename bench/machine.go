@@ -15,7 +15,8 @@ type machine struct {
 	Memory string `json:"memory"`
 	Kernel string `json:"kernel"`
 	// Load is the load average when the run began: what else went on.
-	Load string `json:"load_at_start"`
+	Load      string `json:"load_at_start"`
+	LoadAtEnd string `json:"load_at_end"`
 }
 
 func describeMachine() machine {
@@ -23,10 +24,17 @@ func describeMachine() machine {
 	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(text))
 	}
-	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
-		m.Load = strings.Join(strings.Fields(string(text))[:3], " ")
-	}
+	m.Load = load()
 	return m
+}
+
+// load is the load average: of 1, 5 and 15 minutes.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
 // after gives the value of the first line "name: value" of a file of /proc.

@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -31,6 +32,7 @@ type options struct {
 
 	messages int // notifications in a round of the firehose
 	rounds   int
+	oslo     int // of them with oslo.messaging's listener, which is slow
 
 	armed       int           // handovers, to measure their memory
 	armedAtOnce int           // in one step
@@ -42,11 +44,11 @@ type options struct {
 }
 
 var (
-	full = options{steady: 120, spread: 50, burst: 1000, bursts: 3, messages: 25_000, rounds: 8,
+	full = options{steady: 240, spread: 50, burst: 1000, bursts: 4, messages: 60_000, rounds: 5, oslo: 3,
 		armed: 100_000, armedAtOnce: 2_500, idle: 10 * time.Second, watch: time.Minute,
 		growth: 5, growthTime: "500x",
 	}
-	short = options{steady: 12, spread: 10, burst: 200, bursts: 1, messages: 5_000, rounds: 2,
+	short = options{steady: 12, spread: 10, burst: 200, bursts: 2, messages: 5_000, rounds: 2, oslo: 1,
 		armed: 2_000, armedAtOnce: 250, idle: 3 * time.Second, watch: 15 * time.Second,
 		growth: 1, growthTime: "200x",
 	}
@@ -59,6 +61,9 @@ func main() {
 	}
 }
 
+// longest is after how long a run is given up: it takes 15 minutes.
+const longest = 25 * time.Minute
+
 var began = time.Now()
 
 // say tells how far the run is.
@@ -69,12 +74,15 @@ func say(format string, args ...any) {
 func run() error {
 	brief := flag.Bool("short", false, "few samples, in 2 minutes")
 	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose, memory, growth")
-	results := flag.String("results", "bench/results.json", "where the results are kept")
+	results := flag.String("results", "", "where the results are kept; empty: bench/results.json, and of some parts alone nowhere")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of this process, in which the reaction runs")
 	messages := flag.Int("bare", -1, "be the bare consumer of so many messages: the bench starts itself as that")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *results == "" && *parts == "" {
+		*results = "bench/results.json"
+	}
 	if *messages >= 0 {
 		return bare(ctx, rabbitFromEnvironment(), bareQueue, *messages)
 	}
@@ -85,6 +93,8 @@ func run() error {
 	if *brief {
 		o = short
 	}
+	ctx, end := context.WithTimeout(ctx, longest)
+	defer end()
 	removeContainers()
 	defer removeContainers()
 	if err := buildImages(ctx, "openstack", "rabbitmq", "earlybind"); err != nil {
@@ -94,7 +104,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	rep := &report{Date: time.Now().UTC().Format(time.RFC3339), Short: *brief, Machine: describeMachine(), Versions: versions()}
+	rep := &report{Date: time.Now().UTC().Format(time.RFC3339), Short: *brief, Only: *parts, Machine: describeMachine(), Versions: versions()}
 	if rep.Versions["rabbitmq"], err = r.version(ctx); err != nil {
 		return err
 	}
@@ -109,6 +119,7 @@ func run() error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	var faults []error
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context, *rabbit, options, *report) error
@@ -119,10 +130,13 @@ func run() error {
 			continue
 		}
 		say("%s", part.name)
+		// What the other parts have measured is kept.
 		if err := part.measure(ctx, r, o, rep); err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+			faults = append(faults, fmt.Errorf("%s: %w", part.name, err))
+			rep.Faults = append(rep.Faults, faults[len(faults)-1].Error())
 		}
 	}
+	rep.Machine.LoadAtEnd = load()
 	rep.print(os.Stdout)
-	return rep.write(*results)
+	return errors.Join(append(faults, rep.write(*results))...)
 }

@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/earlybind/earlybind/simulated/nova"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -61,46 +62,69 @@ func idleConsumer(ctx context.Context, r *rabbit, o options, rep *report) error 
 	return nil
 }
 
-// armMany has the destination's publisher list ever more domains that come in, as it
-// does when a consumer takes over while many migrations run: each begins a
-// handover. They come in steps, so that Neutron is not asked about all at once.
+// armMany has many live migrations begin: Nova says so, and the destination's publisher
+// that a domain comes in. The consumer holds these messages until the handovers end. They
+// come in steps, so that Neutron is not asked about all at once.
 func armMany(ctx context.Context, r *rabbit, p *process, count, step int) error {
-	ch, closeAll, err := r.channel(ctx, "earlybind-"+destination)
+	host, closeHost, err := r.channel(ctx, "earlybind-"+destination)
 	if err != nil {
 		return err
 	}
-	defer closeAll()
-	list := wire.HostStates{Schema: wire.SchemaVersion, Host: destination, Order: wire.Order{Epoch: time.Now().UnixNano()}}
-	for len(list.Domains) < count {
-		more := min(step, count-len(list.Domains))
+	defer closeHost()
+	cloud, closeCloud, err := r.channel(ctx, "openstack")
+	if err != nil {
+		return err
+	}
+	defer closeCloud()
+	if err := declareNova(cloud); err != nil {
+		return err
+	}
+	order := wire.Order{Epoch: time.Now().UnixNano()}
+	isArmed := map[string]bool{}
+	for begun := 0; begun < count; {
+		more := min(step, count-begun)
 		for range more {
-			list.Domains = append(list.Domains, wire.DomainState{
-				Instance: newInstance(1<<24+len(list.Domains), 1), State: "paused", Reason: "migration", Incoming: true,
-			})
-		}
-		list.Sequence++
-		n, err := wire.NewNotification(wire.PublisherID(destination), wire.EventStates, list, rand.Text(), time.Now())
-		if err != nil {
-			return err
-		}
-		body, err := n.Encode()
-		if err != nil {
-			return err
-		}
-		if err := ch.PublishWithContext(ctx, wire.ExchangeEvents, list.RoutingKey(), true, false, amqp.Publishing{
-			ContentType: "application/json", DeliveryMode: amqp.Persistent, UserId: "earlybind-" + destination, Body: body,
-		}); err != nil {
-			return err
-		}
-		// Each handover is armed once.
-		for range more {
-			if _, err := p.await(2*time.Minute, `"handover.armed"`, `"outcome":"armed"`); err != nil {
-				return fmt.Errorf("%d handovers are to be armed: %w", len(list.Domains), err)
+			begun++
+			order.Sequence++
+			instance := newInstance(1<<24+begun, 1)
+			if err := notify(ctx, cloud, instance, nova.Pre, false); err != nil {
+				return err
+			}
+			if err := announceStarted(ctx, host, instance, order); err != nil {
+				return err
 			}
 		}
-		say("memory: %d handovers are armed", len(list.Domains))
+		for len(isArmed) < begun { // some are read twice
+			line, err := p.await(2*time.Minute, `"handover.armed"`, `"outcome":"armed"`)
+			if err != nil {
+				return fmt.Errorf("%d handovers are to be armed, and %d are: %w", begun, len(isArmed), err)
+			}
+			isArmed[field([]byte(line), "instance")] = true
+		}
+		if begun%(10*step) == 0 {
+			say("memory: %d handovers are armed", begun)
+		}
 	}
 	return nil
+}
+
+// announceStarted has the destination's publisher say that its domain comes in.
+func announceStarted(ctx context.Context, ch *amqp.Channel, instance string, order wire.Order) error {
+	event := wire.HostEvent{
+		Schema: wire.SchemaVersion, Host: destination, Order: order, Instance: instance,
+		Event: wire.Started, Detail: wire.Migrated, At: time.Now(),
+	}
+	n, err := wire.NewNotification(wire.PublisherID(destination), event.EventType(), event, rand.Text(), time.Now())
+	if err != nil {
+		return err
+	}
+	body, err := n.Encode()
+	if err != nil {
+		return err
+	}
+	return ch.PublishWithContext(ctx, wire.ExchangeEvents, event.RoutingKey(), true, false, amqp.Publishing{
+		ContentType: "application/json", DeliveryMode: amqp.Persistent, UserId: "earlybind-" + destination, Body: body,
+	})
 }
 
 // idlePublisher runs one in a container, where libvirt's library is, with libvirt's
@@ -125,6 +149,7 @@ func idlePublisher(ctx context.Context, r *rabbit, o options, rep *report) error
 	if _, err := docker(ctx, append(args, "earlybind-lab/earlybind:"+release, "earlybind-publisher")...); err != nil {
 		return err
 	}
+	defer func() { _, _ = docker(context.WithoutCancel(ctx), "rm", "--force", publisherName) }()
 	bare, err := startBare(ctx, r, 0)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -15,12 +17,16 @@ import (
 
 // react measures from libvirt's callback in the publisher to the activate's arrival
 // at the server: the last one where an instance has several ports.
-func react(ctx context.Context, r *rabbit, o options, rep *report) error {
+func react(ctx context.Context, r *rabbit, o options, rep *report) (failed error) {
 	directory, err := os.MkdirTemp("", "earlybind-bench-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(directory)
+	defer func() {
+		if failed == nil { // a fault names the log in it
+			_ = os.RemoveAll(directory)
+		}
+	}()
 	s, err := newSink()
 	if err != nil {
 		return err
@@ -130,6 +136,16 @@ func (r *reaction) ours(ctx context.Context, ports int) ([]time.Duration, error)
 	return took, r.rig.said.await(ctx, "handover.ended", instance)
 }
 
+// bare is the floor's.
+func (r *reaction) bare(ctx context.Context, ports int) ([]time.Duration, error) {
+	instance := r.instance(ports)
+	if err := r.floor.arm(ctx, instance); err != nil {
+		return nil, err
+	}
+	r.calm(ctx)
+	return r.floor.pause(ctx, instance)
+}
+
 // calm lets what the preparation has started come to rest.
 func (r *reaction) calm(ctx context.Context) {
 	select {
@@ -139,31 +155,25 @@ func (r *reaction) calm(ctx context.Context) {
 }
 
 // steadily has handovers with one port and with eight come once a second each, and
-// the floor's between them.
+// the floor's between them, in an order and at times drawn anew each second: nothing that
+// comes round by itself meets one of them always.
 func (r *reaction) steadily(ctx context.Context, count int) error {
 	ours, bare := map[int][]float64{}, map[int][]float64{}
-	quarter := time.NewTicker(250 * time.Millisecond)
-	defer quarter.Stop()
+	kinds := []struct {
+		ports int
+		into  map[int][]float64
+		take  func(context.Context, int) ([]time.Duration, error)
+	}{{1, ours, r.ours}, {8, ours, r.ours}, {1, bare, r.bare}, {8, bare, r.bare}}
 	for range count {
-		for _, ports := range []int{1, 8} {
-			for _, sample := range []struct {
-				into map[int][]float64
-				take func() ([]time.Duration, error)
-			}{
-				{ours, func() ([]time.Duration, error) { return r.ours(ctx, ports) }},
-				{bare, func() ([]time.Duration, error) { return r.floor.pause(ctx, r.instance(ports)) }},
-			} {
-				select {
-				case <-quarter.C:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-				took, err := sample.take()
-				if err != nil {
-					return err
-				}
-				sample.into[ports] = append(sample.into[ports], ms(slices.Max(took)))
+		rand.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+		for _, kind := range kinds {
+			next := time.Now().Add(200*time.Millisecond + rand.N(100*time.Millisecond))
+			took, err := kind.take(ctx, kind.ports)
+			if err != nil {
+				return err
 			}
+			kind.into[kind.ports] = append(kind.into[kind.ports], ms(slices.Max(took)))
+			pause(ctx, time.Until(next))
 		}
 	}
 	for _, ports := range []int{1, 8} {
@@ -176,28 +186,69 @@ func (r *reaction) steadily(ctx context.Context, count int) error {
 	return nil
 }
 
-// bursts pauses many guests at once, in rounds that alternate with the floor's.
+// bursts pauses many guests at once, in rounds that alternate with the floor's. What one
+// round measures hangs together, so each has its own quantiles, and their medians are
+// compared.
 func (r *reaction) bursts(ctx context.Context, handovers, rounds int) error {
-	ours, bare := map[int][]float64{}, map[int][]float64{}
-	for range rounds {
+	ours, bare := map[int][][]float64{}, map[int][][]float64{}
+	for round := range rounds {
 		for _, ports := range []int{1, 8} {
-			took, err := r.burst(ctx, handovers, ports)
-			if err != nil {
-				return err
+			turns := []func() error{
+				func() error { return r.round(ctx, ours, r.burst, handovers, ports) },
+				func() error { return r.round(ctx, bare, r.floorBurst, handovers, ports) },
 			}
-			ours[ports] = append(ours[ports], took...)
-			if took, err = r.floorBurst(ctx, handovers, ports); err != nil {
-				return err
+			if round%2 == 1 {
+				slices.Reverse(turns)
 			}
-			bare[ports] = append(bare[ports], took...)
+			for _, take := range turns {
+				r.rig.sink.rest(ctx)
+				if err := take(); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	for _, ports := range []int{1, 8} {
 		name := fmt.Sprintf("%s, burst of %d", portsText(ports), handovers)
-		r.compare(name, ours[ports], bare[ports])
-		r.rep.judge("reaction", name+", left to Nova", "of "+strconv.Itoa(handovers*rounds), float64(handovers*rounds-len(ours[ports])), 0, atMost(0, ""))
+		all := slices.Concat(ours[ports]...)
+		r.rep.series("reaction", name, "ms", all)
+		r.rep.series("reaction", name+", floor", "ms", slices.Concat(bare[ports]...))
+		for _, goal := range []struct {
+			q     float64
+			text  string
+			bound float64
+		}{{0.5, "p50", 1.10}, {0.99, "p99", 1.25}} {
+			r.rep.judge("reaction", name+", "+goal.text, "ms", ofRounds(ours[ports], goal.q), ofRounds(bare[ports], goal.q), atMost(goal.bound, "floor"))
+		}
+		left := 0
+		for _, took := range all {
+			if math.IsInf(took, 1) {
+				left++
+			}
+		}
+		r.rep.judge("reaction", name+", left to Nova", "of "+strconv.Itoa(len(all)), float64(left), 0, atMost(0, ""))
+		// The floor loses none, or it is no floor.
+		if slices.ContainsFunc(slices.Concat(bare[ports]...), func(v float64) bool { return math.IsInf(v, 1) }) {
+			return fmt.Errorf("%s: the floor has lost an activate", name)
+		}
 	}
 	return nil
+}
+
+// round adds what a burst has taken.
+func (r *reaction) round(ctx context.Context, into map[int][][]float64, burst func(context.Context, int, int) ([]float64, error), handovers, ports int) error {
+	took, err := burst(ctx, handovers, ports)
+	into[ports] = append(into[ports], took)
+	return err
+}
+
+// ofRounds is the median of a quantile of each round.
+func ofRounds(rounds [][]float64, q float64) float64 {
+	var each []float64
+	for _, took := range rounds {
+		each = append(each, quantile(took, q))
+	}
+	return median(each)
 }
 
 func (r *reaction) burst(ctx context.Context, handovers, ports int) ([]float64, error) {
@@ -208,14 +259,13 @@ func (r *reaction) burst(ctx context.Context, handovers, ports int) ([]float64, 
 			return nil, err
 		}
 	}
-	say("burst: announced")
 	for _, instance := range instances {
 		if err := r.rig.said.await(ctx, armed, instance); err != nil {
 			return nil, err
 		}
 	}
 	say("burst: %d handovers are armed, with %s each", handovers, portsText(ports))
-	r.calm(ctx)
+	r.rig.sink.rest(ctx) // a handover may be read twice while it is armed
 	since := map[string]time.Time{}
 	for _, instance := range instances {
 		at, ok := r.rig.source.Call(instance, wire.Suspended, wire.Migrated)
@@ -228,32 +278,30 @@ func (r *reaction) burst(ctx context.Context, handovers, ports int) ([]float64, 
 	if err != nil {
 		return nil, err
 	}
-	say("burst: activated")
 	for _, instance := range instances {
 		r.rig.finish(ctx, instance)
 	}
-	say("burst: finished")
 	for _, instance := range instances {
 		if err := r.rig.said.await(ctx, "handover.ended", instance); err != nil {
 			return nil, err
 		}
 	}
-	say("burst: ended")
-	return lasts(took), nil
+	return lasts(since, took), nil
 }
 
 func (r *reaction) floorBurst(ctx context.Context, handovers, ports int) ([]float64, error) {
+	// All have happened when the first is sent, as all of the guests were paused.
 	since := map[string]time.Time{}
+	at := time.Now()
 	for range handovers {
 		instance := r.instance(ports)
-		at, err := r.floor.send(ctx, instance)
-		if err != nil {
+		if _, err := r.floor.send(ctx, instance); err != nil {
 			return nil, err
 		}
 		since[instance] = at
 	}
 	took, err := r.floor.sink.collect(ctx, since)
-	return lasts(took), err
+	return lasts(since, took), err
 }
 
 // spread measures from the first to the last activate of one instance.
@@ -267,7 +315,7 @@ func (r *reaction) spread(ctx context.Context, count int) error {
 				return err
 			}
 			ours[ports] = append(ours[ports], ms(slices.Max(took)-slices.Min(took)))
-			if took, err = r.floor.pause(ctx, r.instance(ports)); err != nil {
+			if took, err = r.bare(ctx, ports); err != nil {
 				return err
 			}
 			bare[ports] = append(bare[ports], ms(slices.Max(took)-slices.Min(took)))
@@ -290,11 +338,16 @@ func (r *reaction) compare(name string, ours, bare []float64) {
 	r.rep.judge("reaction", name+", p99", "ms", quantile(ours, 0.99), quantile(bare, 0.99), atMost(1.25, "floor"))
 }
 
-// lasts gives, of each instance, when its last port's activate arrived.
-func lasts(took map[string][]time.Duration) []float64 {
+// lasts gives, of each instance, when its last port's activate arrived: never, if one is
+// missing.
+func lasts(since map[string]time.Time, took map[string][]time.Duration) []float64 {
 	var all []float64
-	for _, ports := range took {
-		all = append(all, ms(slices.Max(ports)))
+	for instance := range since {
+		last := math.Inf(1)
+		if ports := took[instance]; len(ports) == len(portsOf(instance)) {
+			last = ms(slices.Max(ports))
+		}
+		all = append(all, last)
 	}
 	return all
 }

@@ -17,10 +17,12 @@ import (
 type report struct {
 	Date     string            `json:"date"`
 	Short    bool              `json:"short,omitempty"` // few samples: read nothing into p99
+	Only     string            `json:"only,omitempty"`  // these parts
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
 	Samples  []sample          `json:"samples"`
 	Results  []result          `json:"results"`
+	Faults   []string          `json:"faults,omitempty"` // parts that broke off
 }
 
 // sample is a series of raw samples, as its quantiles.
@@ -138,11 +140,14 @@ func (r *report) print(to io.Writer) {
 			verdict = "met"
 			goals++
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s %s\t%s\t%s\t%s\t%s\n", one.Part, one.Name, number(one.Value), one.Unit,
+		fmt.Fprintf(table, "%s\t%s\t%s %s\t%s\t%s\t%s\t%s\n", one.Part, one.Name, cmp.Or(number(one.Value), "0"), one.Unit,
 			cmp.Or(number(one.Against), "-"), cmp.Or(number(one.Ratio), "-"), cmp.Or(one.Goal, "-"), verdict)
 	}
 	_ = table.Flush()
 	fmt.Fprintf(to, "\n%d of %d goals met\n", goals-missed, goals)
+	for _, fault := range r.Faults {
+		fmt.Fprintf(to, "NOT MEASURED: %s\n", fault)
+	}
 }
 
 func number(v float64) string {
@@ -152,7 +157,11 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', -1, 64)
 }
 
+// write keeps the report in a file; nowhere if it has no name.
 func (r *report) write(path string) error {
+	if path == "" {
+		return nil
+	}
 	text, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -73,11 +72,12 @@ func newRig(ctx context.Context, r *rabbit, s *sink, directory string) (_ *rig, 
 	settings := consumer.Settings{
 		Settings: r.settings("earlybind"), Policy: handover.PolicySuspended, Repair: handover.RepairOwn,
 		NovaExchange: "nova", NotificationTopics: []string{"notifications", "versioned_notifications"},
-		Queue: "earlybind", QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Second,
+		Queue: "earlybind", QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Second, NeutronAtOnce: atOnce,
 	}
+	counted := consumermetrics.NewConsumer(prometheus.NewRegistry(), nil)
 	running.Go(func() {
-		_ = consumer.Run(ctx, time.Second, health.NewBoard(), settings, consumer.NewNeutron(client), true,
-			audit.New(rig.said, zerolog.InfoLevel, "bench"), "bench", consumermetrics.NewConsumer(prometheus.NewRegistry(), nil))
+		_ = consumer.Run(ctx, time.Second, health.NewBoard(), settings, settings.Neutron(client), true,
+			audit.New(rig.said, zerolog.InfoLevel, "bench").Counted(counted.Count), "bench", counted)
 	})
 	if err := rig.said.await(ctx, "consumer.active", ""); err != nil {
 		return nil, err
@@ -150,15 +150,20 @@ func (r *rig) pause(ctx context.Context, instance string) ([]time.Duration, erro
 
 // finish has the migration succeed; its end is not waited for.
 func (r *rig) finish(ctx context.Context, instance string) {
+	r.destination.Call(instance, wire.Resumed, wire.Migrated)
 	r.source.Call(instance, wire.Stopped, wire.Migrated)
 	_ = r.tell(ctx, instance, nova.PostDest, true) // the broker's end shows in the next step
 }
 
 // tell sends Nova's notification of a step's start or end, the legacy one.
 func (r *rig) tell(ctx context.Context, instance string, step nova.Step, ended bool) error {
+	return notify(ctx, r.nova, instance, step, ended)
+}
+
+func notify(ctx context.Context, ch *amqp.Channel, instance string, step nova.Step, ended bool) error {
 	m := nova.Migration{Instance: instance, RequestID: "req-" + instance, Source: source, Destination: destination}
 	n := m.Notifications(step, ended)[0]
-	return r.nova.PublishWithContext(ctx, "nova", n.RoutingKey, false, false, amqp.Publishing{
+	return ch.PublishWithContext(ctx, "nova", n.RoutingKey, false, false, amqp.Publishing{
 		ContentType: "application/json", DeliveryMode: amqp.Persistent, Body: n.Body,
 	})
 }
@@ -168,8 +173,7 @@ func (r *rig) tell(ctx context.Context, instance string, step nova.Step, ended b
 const quiet = 8 * time.Second
 
 // collect waits for every activate of instances, and gives how long after its
-// instance's moment each arrived, in their order. Instances of which one is missing
-// are left out.
+// instance's moment each arrived, in their order.
 func (s *sink) collect(ctx context.Context, since map[string]time.Time) (map[string][]time.Duration, error) {
 	missing := 0
 	for instance := range since {
@@ -194,13 +198,12 @@ wait:
 			return nil, ctx.Err()
 		}
 	}
-	maps.DeleteFunc(took, func(instance string, ports []time.Duration) bool { return len(ports) < len(portsOf(instance)) })
 	return took, nil
 }
 
 func (s *sink) collectOne(ctx context.Context, instance string, at time.Time) ([]time.Duration, error) {
 	arrived, err := s.collect(ctx, map[string]time.Time{instance: at})
-	if err == nil && arrived[instance] == nil {
+	if err == nil && len(arrived[instance]) < len(portsOf(instance)) {
 		err = fmt.Errorf("the activates of %s have not arrived within %s", instance, quiet)
 	}
 	return arrived[instance], err
@@ -230,7 +233,9 @@ func (s *said) Write(line []byte) (int, error) {
 	event := field(line, "event")
 	switch event {
 	case "handover.armed":
-		s.hear(armed, field(line, "instance"))
+		if field(line, "outcome") == "armed" {
+			s.hear(armed, field(line, "instance"))
+		}
 	case "evidence.seen":
 		switch field(line, "saw") {
 		case "libvirt: started/migrated":
