@@ -141,11 +141,11 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 
 // plug is the command that plugs a plain tap in again: ML2/OVS' agent takes it
 // off br-int when the binding has moved away, and does not bring it back (run on
-// Neutron 21.0.0 and 26.0.3). It goes to Neutron's dead VLAN first, as os-vif has
-// it, until the agent has wired it.
+// Neutron 21.0.0 and 26.0.3). It goes to Neutron's dead VLAN first, isolated there as
+// os-vif has it (vif_plug_ovs/ovs.py, Launchpad bug 2069543), until the agent has wired it.
 func plug(p port.Port, instance string) string {
 	tap := "tap" + p.ID[:min(len(p.ID), 11)]
-	return "ovs-vsctl --may-exist add-port br-int " + tap + " tag=4095 -- set Interface " + tap +
+	return "ovs-vsctl --may-exist add-port br-int " + tap + " tag=4095 vlan_mode=trunk trunks=4095 -- set Interface " + tap +
 		" external_ids:iface-id=" + p.ID + " external_ids:attached-mac=" + p.MAC +
 		" external_ids:vm-uuid=" + instance + " external_ids:iface-status=active"
 }

@@ -22,6 +22,7 @@ type condition struct{ state, reason string }
 // Conditions that the cache itself looks at.
 var (
 	pausedForMigration = condition{"paused", "migration"}
+	startingUp         = condition{"paused", "starting_up"}
 	shutOff            = condition{"shutoff", "unknown"}
 )
 
@@ -158,7 +159,11 @@ func (d *domains) endReading(all []reading) {
 		if known && one.owner == ownerUnknown {
 			one.owner = before.owner
 		}
-		one.incoming = r.condition == pausedForMigration && (!r.persistent || known && before.incoming)
+		// Nova defines a domain before it starts it, so that one which starts without a
+		// definition comes in; libvirt calls it paused/migration a moment later only
+		// (qemuProcessInit, qemuMigrationDstPrepareActive).
+		one.incoming = r.condition == pausedForMigration && (!r.persistent || known && before.incoming) ||
+			r.condition == startingUp && !r.persistent
 		d.byID[r.instance] = one
 	}
 	for _, e := range since {

@@ -95,12 +95,14 @@ func TestEventsKeepTheCache(t *testing.T) {
 }
 
 func TestReadingTellsIncomingFromOutgoing(t *testing.T) {
-	paused := condition{"paused", "migration"}
-	d := newDomains()
-	d.beginReading()
-	d.endReading([]reading{{instance: one, condition: paused}, {instance: two, condition: paused, persistent: true}})
-	if a, b := d.show(one), d.show(two); a != "paused/migration incoming transient" || b != "paused/migration" {
-		t.Errorf("got %q, %q", a, b)
+	for _, reason := range []string{"migration", "starting_up"} {
+		paused := condition{"paused", reason}
+		d := newDomains()
+		d.beginReading()
+		d.endReading([]reading{{instance: one, condition: paused}, {instance: two, condition: paused, persistent: true}})
+		if a, b := d.show(one), d.show(two); a != "paused/"+reason+" incoming transient" || b != "paused/"+reason {
+			t.Errorf("got %q, %q", a, b)
+		}
 	}
 }
 

@@ -105,7 +105,8 @@ func (p *publisher) run(ctx context.Context) {
 	var others sync.WaitGroup
 	others.Go(func() { p.sender.run(sending) })
 	if p.replugger != nil {
-		others.Go(func() { p.replugger.Run(ctx) })
+		// It ends after the watcher, so that nothing is announced that is not kept.
+		others.Go(func() { p.replugger.Run(sending) })
 	}
 
 	p.watcher.run(ctx)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,6 +261,36 @@ func TestOverflowOfCallbacksLeadsToAReading(t *testing.T) {
 			t.Errorf("%d readings", b.libvirt.readings)
 		}
 		b.wantMetrics(t, "earlybind_publisher_events_lost_total 3")
+		statesAfterGap(t, b.broker.take())
+	})
+}
+
+// A cache that lacks events answers nobody: it could call a guest running that has left.
+func TestNoStatesBeforeWhatWasLostIsReadAgain(t *testing.T) {
+	hold := make(chan struct{})
+	inBubble(t, func(b *bench) {
+		withOne(b)
+		b.watcher.newInbox = func() *inbox { return newInbox(2) }
+		hold = make(chan struct{})
+	}, func(t *testing.T, b *bench) {
+		b.broker.take()
+		b.libvirt.mu.Lock()
+		b.libvirt.hold = hold
+		b.libvirt.mu.Unlock()
+		for range 10_000 { // faster than they are taken
+			b.libvirt.call(one, wire.Suspended, wire.Paused)
+		}
+		synctest.Wait()
+		if lines := b.log.lines(t, "events of libvirt were lost: too many at once; reading all domains"); len(lines) == 0 {
+			t.Fatal("nothing was lost")
+		}
+		b.broker.link.out <- requested{"start"}
+		synctest.Wait()
+		if got := events(b.broker.take()); strings.Contains(got, "states") {
+			t.Errorf("states before the reading: %.200s", got)
+		}
+		close(hold)
+		synctest.Wait()
 		statesAfterGap(t, b.broker.take())
 	})
 }

@@ -200,6 +200,7 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 	w.metrics.Connected(metrics.ToLibvirt)
 	w.log.Info().Msg("libvirt connected")
 	readAll()
+	known := false // the cache has the effect of every event that came
 	again := false // an overflow during the reading: read once more
 	round := time.NewTicker(health.Turn)
 	defer round.Stop()
@@ -218,6 +219,7 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 			n := inbox.lost()
 			w.metrics.Lost(n)
 			w.log.Error().Int64("lost", n).Msg("events of libvirt were lost: too many at once; reading all domains")
+			known = false
 			if again = answer != nil; !again {
 				readAll()
 			}
@@ -234,14 +236,14 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 			}
 			w.domains.endReading(o.all)
 			w.plugs.Read(w.domains.states())
-			read = true
+			read, known = true, true
 			w.board.Has(factLibvirt, "connected, its domains are known")
 			w.wanted.take()
 			w.publishStates(true)
 		case <-patience.C:
 			w.board.Lacks(factLibvirt, "does not answer about its domains")
 			w.log.Warn().Dur("waited_ms", libvirtPatience).Msg("libvirt does not answer about its domains, still waiting")
-		case <-w.wantedIf(read):
+		case <-w.wantedIf(known):
 			w.publishStates(w.wanted.take())
 		case err := <-conn.lost():
 			w.takeAll(inbox)
@@ -254,9 +256,9 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 }
 
 // wantedIf keeps requests for states waiting until the cache can answer them:
-// before the first reading and while libvirt is away nobody knows.
-func (w *watcher) wantedIf(read bool) <-chan struct{} {
-	if !read {
+// before the first reading, while libvirt is away, and after events were lost nobody knows.
+func (w *watcher) wantedIf(known bool) <-chan struct{} {
+	if !known {
 		return nil
 	}
 	return w.wanted.token

@@ -20,6 +20,7 @@ const (
 // How the plugging in of a port has ended.
 const (
 	ReplugVerified = "verified"
+	ReplugLate     = "late" // not for a minute, and still tried
 	ReplugGaveUp   = "gave_up"
 )
 
@@ -74,7 +75,7 @@ func NewPublisher(r prometheus.Registerer) *Publisher {
 	for _, to := range []string{ToBroker, ToLibvirt, ToOVSDB} {
 		p.connections.WithLabelValues(to)
 	}
-	for _, outcome := range []string{ReplugVerified, ReplugGaveUp} {
+	for _, outcome := range []string{ReplugVerified, ReplugLate, ReplugGaveUp} {
 		p.replugs.WithLabelValues(outcome)
 	}
 	return p

@@ -6,6 +6,9 @@ import "slices"
 // (neutron/plugins/ml2/drivers/openvswitch/agent/common/constants.py).
 const deadVLAN = 4095
 
+// trunkMode is how a port lets no frame pass that has no tag; see plug.
+const trunkMode = "trunk"
+
 // contents is what the database holds, as the monitor has told. Columns that
 // decisions rest on are read once, when the row comes.
 type contents struct {

@@ -17,26 +17,29 @@
 //     by a monitor, in memory.
 //   - SUSPENDED/MIGRATED: the rows of the instance's interfaces are saved, and
 //     those that can be put back are announced ([Replugger.Heard]).
-//   - The guest runs here again (RESUMED, or a reading of libvirt): for one
-//     minute every saved interface that is missing is put back, in one
-//     transaction, as often as it is taken off.
-//   - STOPPED, UNDEFINED, SUSPENDED/POSTCOPY, or the minute's end: the rows are
+//   - The guest runs here again (RESUMED, or a reading of libvirt): every saved
+//     interface that is missing is put back, in one transaction, as often as it is
+//     taken off, until it has been wired again for a minute, 15 minutes at most. One that
+//     was never taken off is watched as long: the agent can be minutes late.
+//   - STOPPED, SUSPENDED/POSTCOPY, or the end of that time: the rows are
 //     forgotten, and nothing is put back any more. An interface that Nova has
-//     detached does not come back.
+//     detached has lost its device: should it be put back, it is taken out again.
 //
 // # What is put back
 //
 // Every configuration column that the database's own schema has, with two
-// exceptions. Port.tag becomes 4095, Neutron's dead VLAN, as os-vif plugs with
-// isolate_vif: the old tag may be another network's by now, and the guest must
-// not reach any before the agent has set its filters. The agent then gives the
-// port its VLAN, which is also how this package knows that it was wired. And
+// exceptions. Port.tag becomes 4095, Neutron's dead VLAN, with vlan_mode=trunk and
+// trunks=4095, as os-vif plugs with isolate_vif: the old tag may be another network's
+// by now, and the guest must reach nobody, other ports in the dead VLAN neither, before the
+// agent has set its filters. The agent then gives the port its VLAN and clears the
+// other two, which is also how this package knows that it was wired. And
 // Port.qos is left out where that QoS row has gone. Not put back are what other
 // rows said of the old ones: mirrors.
 //
 // # What is not announced
 //
 // Whatever is not a device of its own on a port of its own that the agent has
-// wired: DPDK and internal interfaces, bonds, ports on the bridge of a trunk,
-// ports with several VLANs; see the reasons in save.
+// wired: DPDK and internal interfaces, hybrid plugs' veths and representors (neither
+// was tried), bonds, ports on the bridge of a trunk, ports with several VLANs; see the
+// reasons in save.
 package ovs

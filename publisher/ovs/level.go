@@ -14,13 +14,19 @@ import (
 )
 
 const (
-	// window is how long missing interfaces are put back, from when the guest
-	// is known to run here again. Neutron's agent takes them off within a few
-	// of its loops, 2 s each by default.
+	// longestWatch is how long a saved interface is watched that was not taken off yet, or that
+	// is not wired again, from when the guest is known to run here again. Neutron's agent
+	// takes it off at the beginning of its next loop: after 2 s by default, and after minutes
+	// where the loop before waits for a neutron-server that does not answer (its RPC
+	// timeout is 60 s, and doubled each time: neutron_lib/rpc.py, BackingOffClient).
+	longestWatch = 15 * time.Minute
+	// window is how long one is watched that was put back and is wired again.
 	window = time.Minute
-	// The delay before another attempt at the same interface: none before the
-	// first, then from the shortest, doubled, up to the longest.
-	shortestDelay = 200 * time.Millisecond
+	// An attempt is made when the interface has been missing for the shortest delay, so that
+	// whoever takes it off for good has taken its QoS row and its device away too
+	// (vif_plug_ovs' ovsdb_lib.py, delete_ovs_vif_port), and not sooner after the attempt
+	// before than the shortest, doubled each time, up to the longest.
+	shortestDelay = 300 * time.Millisecond
 	longestDelay  = 2 * time.Second
 )
 
@@ -28,32 +34,39 @@ const (
 // come back from one. It decides what to put back, and is pure: it is told what
 // happens and what time it is.
 //
-//	         SUSPENDED/MIGRATED          RESUMED, or read as running      a minute later
+//	         SUSPENDED/MIGRATED          RESUMED, or read as running      every interface is done with
 //	(none) ---------------------> still ----------------------------> level ------------> (none)
 //	                                ^                                   |
 //	                                +-------- SUSPENDED/MIGRATED -------+
-//	STOPPED, UNDEFINED, SUSPENDED/POSTCOPY..., or not read at all: (none), from everywhere
+//	STOPPED, SUSPENDED/POSTCOPY..., or not read at all: (none), from everywhere
 //
-// Only in level is anything put back.
+// Only in level is anything put back. UNDEFINED says nothing: Nova undefines a domain that goes
+// on running for a live snapshot (nova/virt/libvirt/driver.py, _live_snapshot).
 type levels struct {
 	guests map[string]*guest // by instance
 	lines  []line            // to be written
 	unkept bool              // guests or what is saved of them has changed
+	// unkeepable: what is saved could not be kept for the next start, so that nothing more
+	// is announced.
+	unkeepable bool
 }
 
 type guest struct {
-	plugs map[string]*plug // by Neutron port
-	until time.Time        // of level; zero in still
+	plugs map[string]*plug // by Neutron port; those that are done with are left out
+	since time.Time        // the guest is known to run here again; zero in still
 }
 
 // plug is one saved interface and what was done for it.
 type plug struct {
 	saved    saved
 	attempts int
-	last     time.Time // when the last attempt began
+	last     time.Time // when the last attempt began, or was refused
 	busy     bool      // a transaction is under way
 	ours     string    // UUID of the Port row that the last plug made
-	verified bool      // of the last plug: it runs and the agent has wired it
+	missing  time.Time // since when it is missing; zero: it is there
+	trouble  time.Time // since when it is missing, or not wired after that; zero: it is well
+	told     bool      // that the trouble lasts
+	verified time.Time // of the last plug: it runs and the agent has wired it
 	lost     bool      // given up: its device has gone
 	fault    string    // of the last attempt
 }
@@ -72,6 +85,10 @@ const (
 	sayVerified = "replug verified"
 	sayGaveUp   = "replug gave up"
 )
+
+// sayLong is said of a port that is not well a minute after it was found missing; it is
+// still tried.
+const sayLong = "replug takes long"
 
 // line is one decision for the log.
 type line struct {
@@ -112,7 +129,7 @@ func (l *levels) heard(c *contents, instance string, event wire.Event, detail wi
 		}
 	case wire.Resumed:
 		l.back(instance, "the guest was resumed", now)
-	case wire.Stopped, wire.Undefined:
+	case wire.Stopped:
 		l.forget(instance, "the guest has left: "+string(event)+"/"+string(detail))
 	}
 	return nil
@@ -141,9 +158,12 @@ func (l *levels) read(states []wire.DomainState, now time.Time) {
 func (l *levels) still(c *contents, instance string) (announced []string) {
 	said := line{level: zerolog.InfoLevel, instance: instance}
 	fresh := map[string]saved{}
-	if c == nil {
+	switch {
+	case c == nil:
 		said.why = "the Open vSwitch database is away"
-	} else {
+	case l.unkeepable:
+		said.why = "what is saved cannot be kept on disk, and would not outlive a restart"
+	default:
 		for _, port := range c.ofInstance(instance) {
 			if s, why := c.save(port); why == "" {
 				fresh[port] = s
@@ -164,7 +184,7 @@ func (l *levels) still(c *contents, instance string) (announced []string) {
 		l.guests[instance] = g
 	}
 	// What a failed migration before this one has left to be put back stays.
-	g.until = time.Time{}
+	g.since = time.Time{}
 	for port, s := range fresh {
 		before := g.plugs[port]
 		g.plugs[port] = &plug{saved: s, busy: before != nil && before.busy}
@@ -175,13 +195,16 @@ func (l *levels) still(c *contents, instance string) (announced []string) {
 	return announced
 }
 
-// back begins the minute in which what is missing is put back.
+// back begins the time in which what is missing is put back.
 func (l *levels) back(instance, why string, now time.Time) {
 	g := l.guests[instance]
-	if g == nil || !g.until.IsZero() {
+	if g == nil || !g.since.IsZero() {
 		return
 	}
-	g.until = now.Add(window)
+	g.since = now
+	for _, p := range g.plugs {
+		p.missing, p.trouble, p.told = time.Time{}, time.Time{}, false
+	}
 	l.say(line{level: zerolog.InfoLevel, what: "replug begins", instance: instance, why: why})
 }
 
@@ -208,47 +231,71 @@ func (l *levels) next(c *contents, now time.Time) (todo []task, at time.Time) {
 	}
 	for _, instance := range slices.Sorted(maps.Keys(l.guests)) {
 		g := l.guests[instance]
-		switch {
-		case g.until.IsZero():
-			continue
-		case !now.Before(g.until):
-			l.end(c, instance, g)
-			continue
-		}
-		again(g.until)
-		if c == nil {
+		if g.since.IsZero() {
 			continue
 		}
 		for _, port := range slices.Sorted(maps.Keys(g.plugs)) {
 			p := g.plugs[port]
-			if p.busy || p.lost {
-				continue
+			if p.busy {
+				continue // its answer comes, or the database is lost
 			}
-			t, when := p.next(c, instance, now, l.say)
-			if t != nil {
-				p.busy = true
-				todo = append(todo, *t)
-			} else if !when.IsZero() {
-				again(when)
+			if c != nil && !p.lost {
+				t, when := p.next(c, instance, now, l.say)
+				if t != nil {
+					p.busy = true
+					todo = append(todo, *t)
+					continue
+				} else if !when.IsZero() {
+					again(when)
+				}
 			}
+			if over := p.over(g.since); now.Before(over) {
+				again(over)
+			} else {
+				l.end(c, instance, p)
+				delete(g.plugs, port)
+				l.unkept = true
+			}
+		}
+		if len(g.plugs) == 0 {
+			l.drop(instance, "nothing is left to be done")
 		}
 	}
 	return todo, at
+}
+
+// over is when nothing more is done for an interface.
+func (p *plug) over(since time.Time) time.Time {
+	switch {
+	case p.lost:
+		return p.last
+	case !p.verified.IsZero():
+		return p.verified.Add(window)
+	}
+	return since.Add(longestWatch)
 }
 
 // next decides for one interface: a task, or when to look again, or neither.
 func (p *plug) next(c *contents, instance string, now time.Time, say func(line)) (*task, time.Time) {
 	places := c.find(p.saved.port)
 	if len(places) == 0 {
-		p.verified = false
-		if due := p.due(); now.Before(due) {
+		p.verified = time.Time{}
+		if p.missing.IsZero() {
+			p.missing = now
+		}
+		if p.trouble.IsZero() {
+			p.trouble = now
+		}
+		late := p.late(instance, "the interface is missing "+p.fault, p.saved.mend(), now, say)
+		if due := latest(p.due(), p.missing.Add(shortestDelay)); now.Before(due) {
 			return nil, due
 		}
 		p.attempts++
 		p.last, p.ours, p.fault = now, "", ""
-		return &task{instance: instance, saved: p.saved, attempt: p.attempts}, time.Time{}
+		return &task{instance: instance, saved: p.saved, attempt: p.attempts}, late
 	}
-	if p.attempts == 0 || p.verified {
+	p.missing = time.Time{}
+	if p.attempts == 0 || !p.verified.IsZero() {
 		return nil, time.Time{}
 	}
 	one := places[0]
@@ -260,20 +307,51 @@ func (p *plug) next(c *contents, instance string, now time.Time, say func(line))
 			say(line{level: zerolog.WarnLevel, what: sayGaveUp, instance: instance, saved: &p.saved, attempt: p.attempts,
 				why: "the device has gone: " + p.fault})
 		}
+		if due := p.due(); !p.lost && now.Before(due) {
+			return nil, due
+		}
 		return &task{instance: instance, saved: p.saved, attempt: p.attempts, remove: p.ours}, time.Time{}
 	}
 	if one.runs() {
-		p.verified = true
+		p.verified, p.trouble, p.told = now, time.Time{}, false
 		say(line{level: zerolog.InfoLevel, what: sayVerified, instance: instance, saved: &p.saved, attempt: p.attempts,
 			ofport: one.iface.ofport, took: now.Sub(p.last)})
+		return nil, time.Time{}
 	}
-	return nil, time.Time{}
+	return nil, p.late(instance, one.notWired(), "", now, say)
+}
+
+// late says once that the trouble has lasted for a minute, and gives when it is to be said.
+func (p *plug) late(instance, why, mend string, now time.Time, say func(line)) time.Time {
+	if p.told {
+		return time.Time{}
+	}
+	if at := p.trouble.Add(window); now.Before(at) {
+		return at
+	}
+	p.told = true
+	say(line{level: zerolog.WarnLevel, what: sayLong, instance: instance, saved: &p.saved, attempt: p.attempts, why: strings.TrimSpace(why), mend: mend})
+	return time.Time{}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // runs tells whether Open vSwitch has taken the interface and Neutron's agent has
-// given its port a VLAN.
+// given its port a VLAN and taken away what kept it apart.
 func (p place) runs() bool {
-	return p.iface.ofport > 0 && p.iface.fault == "" && p.port.tag > 0 && p.port.tag != deadVLAN
+	return p.iface.ofport > 0 && p.iface.fault == "" && p.port.tag > 0 && p.port.tag != deadVLAN &&
+		p.port.text("vlan_mode") != trunkMode && p.port.empty("trunks")
+}
+
+// notWired says why it does not run yet.
+func (p place) notWired() string {
+	return fmt.Sprintf("the interface is plugged in but not wired (ofport %d, tag %d%s%s): are the port's rows right, does Neutron's agent run?",
+		p.iface.ofport, p.port.tag, prefixed(", vlan_mode ", p.port.text("vlan_mode")), prefixed(", ", p.iface.fault))
 }
 
 // due is when the next attempt may begin.
@@ -304,12 +382,15 @@ func (l *levels) answered(t task, portRow string, err error, now time.Time) *tas
 	case t.remove != "":
 		said.what = "replug: taken out again"
 		if err != nil {
-			said.level, said.why = zerolog.WarnLevel, err.Error()
+			said.level, said.what, said.why = zerolog.WarnLevel, "replug: could not be taken out again", err.Error()
+			if p != nil {
+				p.last, p.attempts = now, p.attempts+1
+			}
 		}
 	case err == nil && p == nil:
 		return &task{instance: t.instance, saved: t.saved, attempt: t.attempt, remove: portRow}
 	case err == nil:
-		p.ours = portRow
+		p.ours, p.missing = portRow, time.Time{}
 		said.what, said.took = "port plugged in again", now.Sub(p.last)
 	default:
 		said.level, said.what, said.why = zerolog.WarnLevel, "port could not be plugged in again", err.Error()
@@ -334,32 +415,26 @@ func (l *levels) away() {
 	}
 }
 
-// end closes a guest's minute and says what could not be mended.
-func (l *levels) end(c *contents, instance string, g *guest) {
-	for _, port := range slices.Sorted(maps.Keys(g.plugs)) {
-		p := g.plugs[port]
-		if p.lost {
-			continue // said already
-		}
-		said := line{level: zerolog.ErrorLevel, what: sayGaveUp, instance: instance, saved: &p.saved, attempt: p.attempts}
-		var places []place
-		if c != nil {
-			places = c.find(port)
-		}
-		switch {
-		case c == nil:
-			said.why, said.mend = "the Open vSwitch database is away: whether the interface is plugged in is not known", p.saved.mend()
-		case len(places) == 0:
-			said.why, said.mend = strings.TrimSpace("the interface is missing "+p.fault), p.saved.mend()
-		case p.attempts > 0 && !places[0].runs():
-			said.why = fmt.Sprintf("the interface is plugged in but not wired (ofport %d, tag %d%s): are the port's rows right, does Neutron's agent run?",
-				places[0].iface.ofport, places[0].port.tag, prefixed(", ", places[0].iface.fault))
-		default:
-			continue
-		}
-		l.say(said)
+// end says what could not be mended of an interface.
+func (l *levels) end(c *contents, instance string, p *plug) {
+	said := line{level: zerolog.ErrorLevel, what: sayGaveUp, instance: instance, saved: &p.saved, attempt: p.attempts}
+	var places []place
+	if c != nil {
+		places = c.find(p.saved.port)
 	}
-	l.drop(instance, "the minute is over")
+	switch {
+	case p.lost:
+		return // said already
+	case c == nil:
+		said.why, said.mend = "the Open vSwitch database is away: whether the interface is plugged in is not known", p.saved.mend()
+	case len(places) == 0:
+		said.why, said.mend = strings.TrimSpace("the interface is missing "+p.fault), p.saved.mend()
+	case p.attempts > 0 && !places[0].runs():
+		said.why = places[0].notWired()
+	default:
+		return
+	}
+	l.say(said)
 }
 
 func prefixed(prefix, s string) string {

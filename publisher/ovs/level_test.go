@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,7 +42,8 @@ func (s *story) agentRemoves(port string) { s.d.remove(tapOf(port)) }
 // agentWires is what ovs-vswitchd and the agent do after a plug.
 func (s *story) agentWires(port string) {
 	s.d.update(tableInterface, tapOf(port), row{"ofport": raw(9)})
-	s.d.update(tablePort, tapOf(port), row{"tag": raw(3)})
+	none := json.RawMessage(`["set",[]]`)
+	s.d.update(tablePort, tapOf(port), row{"tag": raw(3), "vlan_mode": none, "trunks": none})
 }
 
 func (s *story) contents() *contents {
@@ -124,14 +126,18 @@ func TestFailedMigrationIsPluggedInAgain(t *testing.T) {
 	if got := s.hear(wire.Resumed, wire.Migrated); got != nil {
 		t.Errorf("RESUMED announces %v", got)
 	}
-	s.want("resumed", s.next(), "plug tapa 1, 60000")
+	s.want("resumed", s.next(), "300")
+	s.after(300 * time.Millisecond)
+	s.want("missing for long enough", s.next(), "plug tapa 1, 899700") // the other is watched
 	s.want("said", s.said(), "replug begins, port plugged in again")
-	s.want("again", s.next(), "60000")
-	s.agentRemoves(portB) // seconds after RESUMED
+	s.want("again", s.next(), "59700") // until it takes long
+	s.agentRemoves(portB)              // seconds after RESUMED
 	s.after(2 * time.Second)
-	s.want("removed late", s.next(), "plug tapb 1, 58000")
+	s.want("removed late", s.next(), "300")
+	s.after(300 * time.Millisecond)
+	s.want("removed late", s.next(), "plug tapb 1, 57400")
 	s.agentWires(portA)
-	s.want("wired", s.next(), "58000")
+	s.want("wired", s.next(), "59700")
 	s.want("said", s.said(), "port plugged in again, replug verified")
 	s.agentWires(portB)
 	s.next()
@@ -151,27 +157,91 @@ func TestPortThatIsTakenOffAgainIsPluggedInAgainWithGrowingDelays(t *testing.T) 
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.said()
 	s.agentRemoves(portA)
-	s.want("first", s.next(), "plug tapa 1, 60000")
-	left := 60000
-	for i, delay := range []int{200, 400, 800, 1600, 2000, 2000} {
+	for i, delay := range []int{300, 300, 600, 1200, 2000, 2000} {
 		s.agentRemoves(portA)
 		s.want("too early", s.next(), fmt.Sprint(delay))
 		s.after(time.Duration(delay-1) * time.Millisecond)
 		s.want("still too early", s.next(), "1")
 		s.after(time.Millisecond)
-		left -= delay
-		s.want("due", s.next(), fmt.Sprintf("plug tapa %d, %d", i+2, left))
+		s.want("due", s.next(), fmt.Sprintf("plug tapa %d", i+1))
 	}
 	// Verified and then taken off: verified anew.
 	s.agentWires(portA)
 	s.next()
 	s.said()
 	s.agentRemoves(portA)
+	s.next()
 	s.after(2 * time.Second)
 	s.next()
 	s.agentWires(portA)
 	s.next()
 	s.want("said", s.said(), "port plugged in again, replug verified")
+}
+
+// The agent takes the port off when its loop comes round, whose RPC can wait for minutes.
+func TestAgentThatIsMinutesLate(t *testing.T) {
+	s := newStory(t, portA)
+	s.hear(wire.Suspended, wire.Migrated)
+	s.hear(wire.Resumed, wire.Unpaused)
+	s.want("nothing to do", s.next(), "900000")
+	s.after(90 * time.Second)
+	s.agentRemoves(portA)
+	s.want("missing", s.next(), "300")
+	s.after(300 * time.Millisecond)
+	s.want("due", s.next(), "plug tapa 1")
+
+	// The same while the database is away for longer than a minute.
+	s = newStory(t, portA)
+	s.hear(wire.Suspended, wire.Migrated)
+	s.hear(wire.Resumed, wire.Unpaused)
+	s.away = true
+	s.agentRemoves(portA)
+	s.after(70 * time.Second)
+	s.want("away", s.next(), "830000")
+	s.away = false
+	s.next()
+	s.after(300 * time.Millisecond)
+	s.want("there again", s.next(), "plug tapa 1")
+
+	// For ever is too long.
+	s = newStory(t, portA)
+	s.hear(wire.Suspended, wire.Migrated)
+	s.hear(wire.Resumed, wire.Unpaused)
+	s.after(longestWatch)
+	s.want("over", s.next(), "")
+	s.want("said", s.said(), "replug armed, replug begins, replug disarmed")
+}
+
+// Nova undefines a domain that runs on, for a live snapshot.
+func TestGuestThatIsUndefinedRunsOn(t *testing.T) {
+	s := newStory(t, portA)
+	s.hear(wire.Suspended, wire.Migrated)
+	s.hear(wire.Resumed, wire.Unpaused)
+	s.hear(wire.Undefined, "removed")
+	s.agentRemoves(portA)
+	s.next()
+	s.after(300 * time.Millisecond)
+	s.want("due", s.next(), "plug tapa 1")
+}
+
+// An agent that is older than its own isolation leaves it: the guest is not reached.
+func TestPortThatStaysIsolatedIsNotVerified(t *testing.T) {
+	s := newStory(t, portA)
+	s.hear(wire.Suspended, wire.Migrated)
+	s.hear(wire.Resumed, wire.Unpaused)
+	s.agentRemoves(portA)
+	s.next()
+	s.after(300 * time.Millisecond)
+	s.next()
+	s.d.update(tableInterface, "tapa", row{"ofport": raw(9)})
+	s.d.update(tablePort, "tapa", row{"tag": raw(3)})
+	s.next()
+	s.after(time.Minute)
+	s.next()
+	s.want("said", s.said(), "replug armed, replug begins, port plugged in again, replug takes long")
+	if why := s.told[len(s.told)-1].why; !strings.Contains(why, "tag 3, vlan_mode trunk") {
+		t.Errorf("why %q", why)
+	}
 }
 
 func TestOnlyBetweenAMigrationsPauseAndAMinuteLater(t *testing.T) {
@@ -217,17 +287,19 @@ func TestSecondMigrationKeepsWhatTheFirstHasLeftToDo(t *testing.T) {
 	s.agentRemoves(portB)
 	s.after(time.Hour)
 	s.hear(wire.Resumed, wire.Unpaused)
-	s.want("resumed", s.next(), "plug tapa 1, plug tapb 1, 60000")
+	s.want("resumed", s.next(), "300")
+	s.after(300 * time.Millisecond)
+	s.want("due", s.next(), "plug tapa 1, plug tapb 1")
 }
 
-func TestResumedTwiceDoesNotLengthenTheMinute(t *testing.T) {
+func TestResumedTwiceDoesNotLengthenTheWatch(t *testing.T) {
 	s := newStory(t, portA)
 	s.hear(wire.Suspended, wire.Migrated)
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.after(59 * time.Second)
 	s.hear(wire.Suspended, wire.Paused)
 	s.hear(wire.Resumed, wire.Unpaused)
-	s.want("next", s.next(), "1000")
+	s.want("next", s.next(), "841000")
 }
 
 func TestReadingOfLibvirt(t *testing.T) {
@@ -237,7 +309,7 @@ func TestReadingOfLibvirt(t *testing.T) {
 		next  string
 		said  string
 	}{
-		{"runs", &wire.DomainState{State: "running", Reason: "migrated"}, "plug tapa 1, 60000", "replug begins, port plugged in again"},
+		{"runs", &wire.DomainState{State: "running", Reason: "migrated"}, "plug tapa 1", "replug begins, port plugged in again"},
 		{"still", &wire.DomainState{State: "paused", Reason: "migration"}, "", ""},
 		{"paused by a user", &wire.DomainState{State: "paused", Reason: "user"}, "", ""},
 		{"gone", nil, "", "replug disarmed"},
@@ -257,6 +329,8 @@ func TestReadingOfLibvirt(t *testing.T) {
 				states = append(states, *tc.state)
 			}
 			s.l.read(states, s.now)
+			s.next()
+			s.after(shortestDelay)
 			s.want("next", s.next(), tc.next)
 			s.want("said", s.said(), tc.said)
 		})
@@ -301,14 +375,13 @@ func TestDeviceThatHasGoneIsTakenOutAndSaidOnce(t *testing.T) {
 	s.hear(wire.Suspended, wire.Migrated)
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.agentRemoves(portA) // Nova: interface detached, device gone
-	s.want("plug", s.next(), "plug tapa 1, 60000")
+	s.next()
+	s.after(300 * time.Millisecond)
+	s.want("plug", s.next(), "plug tapa 1")
 	s.said()
 	s.d.update(tableInterface, "tapa", row{"ofport": raw(-1), "error": raw("could not open network device tapa (No such device)")})
-	s.want("take out", s.next(), "remove tapa, 60000")
+	s.want("take out", s.next(), "remove tapa")
 	s.want("said", s.said(), "replug gave up, replug: taken out again")
-	s.after(30 * time.Second)
-	s.want("no more", s.next(), "30000")
-	s.after(30 * time.Second)
 	s.want("over", s.next(), "")
 	s.want("said", s.said(), "replug disarmed")
 	if s.d.names() != "" || s.told[1].mend != "" {
@@ -322,11 +395,22 @@ func TestOtherFaultIsTriedAgain(t *testing.T) {
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.agentRemoves(portA)
 	s.next()
+	s.after(300 * time.Millisecond)
+	s.want("plug", s.next(), "plug tapa 1")
 	s.d.update(tableInterface, "tapa", row{"ofport": raw(-1), "error": raw("could not add network device tapa to ofproto (Device or resource busy)")})
-	s.want("take out", s.next(), "remove tapa, 60000")
-	s.want("wait", s.next(), "200")
-	s.after(200 * time.Millisecond)
-	s.want("again", s.next(), "plug tapa 2, 59800")
+	s.want("wait", s.next(), "300")
+	s.after(300 * time.Millisecond)
+	s.want("take out", s.next(), "remove tapa")
+	s.want("wait", s.next(), "300")
+	s.after(300 * time.Millisecond)
+	s.want("again", s.next(), "plug tapa 2")
+
+	// A database that refuses the removal is not asked at once again.
+	s.d.update(tableInterface, "tapa", row{"ofport": raw(-1), "error": raw("could not add network device tapa to ofproto (Device or resource busy)")})
+	s.after(600 * time.Millisecond)
+	s.d.refuse = "I/O error"
+	s.want("refused", s.next(), "remove tapa refused")
+	s.want("wait", s.next(), "1200")
 }
 
 // A fault of an interface that somebody else has plugged in is his.
@@ -336,10 +420,12 @@ func TestForeignInterfaceIsLeftAlone(t *testing.T) {
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.agentRemoves(portA)
 	s.next()
+	s.after(300 * time.Millisecond)
+	s.want("plug", s.next(), "plug tapa 1")
 	s.agentRemoves(portA)
 	s.plug(portA)
 	s.d.update(tableInterface, "tapa", row{"ofport": raw(-1), "error": raw("No such device")})
-	s.want("next", s.next(), "60000")
+	s.want("next", s.next(), "59700")
 }
 
 func TestRefusedPlugs(t *testing.T) {
@@ -348,19 +434,22 @@ func TestRefusedPlugs(t *testing.T) {
 	s.hear(wire.Suspended, wire.Migrated)
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.agentRemoves(portA)
-	s.d.refuse = "referential integrity violation"
-	s.want("QoS has gone", s.next(), "plug tapa 1 refused, 60000")
+	s.next()
 	s.after(time.Second)
-	s.want("without", s.next(), "plug tapa 2, 59000")
+	s.d.refuse = "referential integrity violation"
+	s.want("QoS has gone", s.next(), "plug tapa 1 refused")
+	s.after(time.Second)
+	s.want("without", s.next(), "plug tapa 2")
 	if got := s.d.row(tablePort, "tapa"); got == nil || got["qos"] != nil {
 		t.Errorf("row %s", raw(got))
 	}
 	s.agentRemoves(portA)
+	s.next()
 	s.d.refuse = "constraint violation"
 	s.after(time.Second)
-	s.want("refused", s.next(), "plug tapa 3 refused, 58000")
-	s.after(time.Second)
-	s.want("again", s.next(), "plug tapa 4, 57000")
+	s.want("refused", s.next(), "plug tapa 3 refused")
+	s.after(2 * time.Second)
+	s.want("again", s.next(), "plug tapa 4")
 	s.want("said", s.said(), "replug armed, replug begins, port could not be plugged in again, port plugged in again, "+
 		"port could not be plugged in again, port plugged in again")
 }
@@ -393,27 +482,40 @@ func TestWhatCouldNotBeMendedIsSaidWithTheCommand(t *testing.T) {
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.agentRemoves(portA)
 	s.agentRemoves(portB)
-	s.next() // both are plugged in; the agent wires neither, and takes one off at last
-	s.agentRemoves(portA)
-	s.said()
-	s.after(time.Minute)
 	s.next()
-	s.want("said", s.said(), "replug gave up, replug gave up, replug disarmed")
-	gone, dead := s.told[len(s.told)-3], s.told[len(s.told)-2]
-	if !strings.HasPrefix(gone.mend, "ovs-vsctl --may-exist add-port br-int tapa") || gone.why != "the interface is missing" {
-		t.Errorf("missing: %+v", gone)
+	s.after(300 * time.Millisecond)
+	s.want("both", s.next(), "plug tapa 1, plug tapb 1")
+	s.said()
+	check := func(said string) {
+		t.Helper()
+		s.want("said", s.said(), said)
+		gone, dead := s.told[len(s.told)-3], s.told[len(s.told)-2]
+		if !strings.HasPrefix(gone.mend, "ovs-vsctl --may-exist add-port br-int tapa") || gone.why != "the interface is missing" {
+			t.Errorf("missing: %+v", gone)
+		}
+		if dead.mend != "" || !strings.Contains(dead.why, "not wired (ofport 0, tag 4095, vlan_mode trunk)") {
+			t.Errorf("not wired: %+v", dead)
+		}
 	}
-	if dead.mend != "" || !strings.Contains(dead.why, "not wired (ofport 0, tag 4095)") {
-		t.Errorf("not wired: %+v", dead)
-	}
+	// The agent wires neither, and takes one off: told after a minute, and tried further.
+	s.after(time.Minute)
+	s.agentRemoves(portA)
+	s.next()
+	s.after(300 * time.Millisecond)
+	s.want("tried", s.next(), "plug tapa 2, 839400")
+	check("replug takes long, replug takes long, port plugged in again")
+	s.after(longestWatch)
+	s.agentRemoves(portA)
+	s.next()
+	check("replug gave up, replug gave up, replug disarmed")
 
 	s = newStory(t, portA)
 	s.hear(wire.Suspended, wire.Migrated)
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.away = true
 	s.agentRemoves(portA)
-	s.want("away", s.next(), "60000")
-	s.after(time.Minute)
+	s.want("away", s.next(), "900000")
+	s.after(longestWatch)
 	s.next()
 	s.want("said", s.said(), "replug armed, replug begins, replug gave up, replug disarmed")
 }
@@ -424,6 +526,8 @@ func TestPlugThatCameTooLateIsTakenOut(t *testing.T) {
 	s.hear(wire.Suspended, wire.Migrated)
 	s.hear(wire.Resumed, wire.Unpaused)
 	s.agentRemoves(portA)
+	s.next()
+	s.after(shortestDelay)
 	todo, _ := s.l.next(s.contents(), s.now)
 	s.hear(wire.Stopped, "destroyed")
 	more := s.l.answered(todo[0], "port-9", nil, s.now)
@@ -444,15 +548,17 @@ func TestAnswerThatIsLost(t *testing.T) {
 		s.hear(wire.Suspended, wire.Migrated)
 		s.hear(wire.Resumed, wire.Unpaused)
 		s.agentRemoves(portA)
+		s.next()
+		s.after(shortestDelay)
 		s.l.next(s.contents(), s.now)
-		s.want("under way", s.next(), "60000")
+		s.want("under way", s.next(), "")
 		s.l.away()
 		s.after(time.Second)
 		if done {
 			s.plug(portA)
-			s.want("done", s.next(), "59000")
+			s.want("done", s.next(), "60000") // wired by whoever it was
 		} else {
-			s.want("not done", s.next(), "plug tapa 2, 59000")
+			s.want("not done", s.next(), "plug tapa 2")
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (o *ovsdb) vsctl(args ...string) string {
 // wire does what ovs-vswitchd and the agent do with a port that is new.
 func (o *ovsdb) wire(name, tag string) {
 	o.t.Helper()
-	o.vsctl("set", "Interface", name, "ofport=7", "--", "set", "Port", name, "tag="+tag)
+	o.vsctl("set", "Interface", name, "ofport=7", "--", "set", "Port", name, "tag="+tag, "--", "clear", "Port", name, "vlan_mode", "trunks")
 }
 
 // plug hangs a tap on br-int as Nova's os-vif does, and wires it.
@@ -171,8 +171,8 @@ func (r replugger) armed(t *testing.T, ports ...string) {
 	})
 }
 
-// Every configuration column of the real schema is put back as it was, but the
-// tag.
+// Every configuration column of the real schema is put back as it was, but those that
+// keep the port apart, which the agent clears.
 func TestOVSDBPutsWholeRowsBack(t *testing.T) {
 	o := newOVSDB(t)
 	o.plug("tapA", portA)
@@ -199,8 +199,8 @@ func TestOVSDBPutsWholeRowsBack(t *testing.T) {
 	r.Heard(guest1, wire.Resumed, wire.Unpaused)
 	eventually(t, "the port to come back", func() bool { return o.ports() == "tapA" })
 	t.Logf("back after %s", time.Since(began).Round(time.Millisecond))
-	if tag := o.vsctl("get", "Port", "tapA", "tag"); tag != "4095" {
-		t.Errorf("tag %s", tag)
+	if apart := o.vsctl("get", "Port", "tapA", "tag", "vlan_mode", "trunks"); apart != "4095\ntrunk\n[4095]" {
+		t.Errorf("it is not kept apart: tag, vlan_mode and trunks are %q", apart)
 	}
 
 	o.wire("tapA", "5")
@@ -211,7 +211,7 @@ func TestOVSDBPutsWholeRowsBack(t *testing.T) {
 	}
 	compare := func(table string, before, after row) {
 		for column, value := range before {
-			if column != "interfaces" && column != "tag" && string(after[column]) != string(value) {
+			if column != "interfaces" && column != "tag" && column != "vlan_mode" && string(after[column]) != string(value) {
 				t.Errorf("%s.%s was %s and is %s", table, column, value, after[column])
 			}
 		}
@@ -223,13 +223,13 @@ func TestOVSDBPutsWholeRowsBack(t *testing.T) {
 func TestOVSDBPutsBackAsOftenAsTaken(t *testing.T) {
 	o := newOVSDB(t)
 	o.plug("tapA", portA)
-	o.plug("qvoB", portB)
+	o.plug("tapB", portB)
 	r := o.replugger()
 	r.armed(t, portA, portB)
 	r.Heard(guest1, wire.Resumed, wire.Unpaused)
 	for range 4 {
-		o.vsctl("del-port", "tapA", "--", "del-port", "qvoB")
-		eventually(t, "both ports to come back", func() bool { return o.ports() == "qvoB tapA" })
+		o.vsctl("del-port", "tapA", "--", "del-port", "tapB")
+		eventually(t, "both ports to come back", func() bool { return o.ports() == "tapA tapB" })
 	}
 	if n := r.count("port plugged in again"); n != 8 {
 		t.Errorf("%d plugs", n)
@@ -237,7 +237,7 @@ func TestOVSDBPutsBackAsOftenAsTaken(t *testing.T) {
 	r.Heard(guest1, wire.Stopped, "destroyed")
 	o.vsctl("del-port", "tapA")
 	time.Sleep(3 * time.Second)
-	if got := o.ports(); got != "qvoB" {
+	if got := o.ports(); got != "tapB" {
 		t.Errorf("ports of a guest that has left: %q", got)
 	}
 }
@@ -356,8 +356,8 @@ func TestOVSDBMendingCommand(t *testing.T) {
 		o.run("sh", "-c", strings.Replace(s.mend(), "ovs-vsctl", "ovs-vsctl --no-wait --db="+o.address(), 1))
 	}
 	mend()
-	if tag := o.vsctl("get", "Port", "tapA", "tag"); tag != "2" {
-		t.Errorf("a port that is there has got tag %s", tag)
+	if tag := o.vsctl("get", "Port", "tapA", "tag", "vlan_mode"); tag != "2\n[]" {
+		t.Errorf("a port that is there has got tag and vlan_mode %q", tag)
 	}
 	o.vsctl("del-port", "tapA")
 	mend()

@@ -91,7 +91,10 @@ func (r *Replugger) signal() {
 	}
 }
 
-// Run follows the database until ctx ends. A database that is away, at the start
+// storeAgain is how long after a failure what is saved is tried to be kept again.
+const storeAgain = 5 * time.Second
+
+// Run follows the database until ctx ends; no event must come after that. A database that is away, at the start
 // or later, is ridden out.
 func (r *Replugger) Run(ctx context.Context) {
 	news := make(chan any)
@@ -133,6 +136,7 @@ func (r *Replugger) Run(ctx context.Context) {
 		case <-r.wake:
 		case <-timer.C:
 		case <-ctx.Done():
+			r.next() // what was announced last is kept
 			return
 		}
 		todo, at := r.next()
@@ -187,7 +191,7 @@ func (r *Replugger) next() (todo []task, at time.Time) {
 	r.mu.Lock()
 	todo, at = r.levels.next(r.contents, time.Now())
 	lines := r.levels.takeLines()
-	unkept := r.levels.unkept
+	unkept, failed := r.levels.unkept, r.levels.unkeepable
 	r.levels.unkept = false
 	var all []kept
 	if unkept {
@@ -195,8 +199,18 @@ func (r *Replugger) next() (todo []task, at time.Time) {
 	}
 	r.mu.Unlock()
 	if unkept {
-		if err := store(r.file, all); err != nil {
-			r.log.Error().Err(err).Msg("replug: what is saved is not kept over a restart")
+		err := store(r.file, all)
+		r.mu.Lock()
+		r.levels.unkeepable = err != nil
+		r.levels.unkept = r.levels.unkept || err != nil
+		r.mu.Unlock()
+		if err != nil {
+			if !failed {
+				r.log.Error().Err(err).Msg("replug: what is saved is not kept over a restart, and nothing is announced until it can be")
+			}
+			if again := time.Now().Add(storeAgain); at.IsZero() || again.Before(at) {
+				at = again
+			}
 		}
 	}
 	for _, s := range lines {
@@ -264,11 +278,13 @@ func (r *Replugger) connect(ctx context.Context, news func(any)) {
 	}
 }
 
-// count counts the decisions that end what is done for a port.
+// count counts the decisions that tell how it goes with a port.
 func (s line) count(m *metrics.Publisher) {
 	switch s.what {
 	case sayVerified:
 		m.Replugged(metrics.ReplugVerified)
+	case sayLong:
+		m.Replugged(metrics.ReplugLate)
 	case sayGaveUp:
 		m.Replugged(metrics.ReplugGaveUp)
 	}

@@ -113,6 +113,17 @@ func (b *bench) hear(event wire.Event, detail wire.Detail) []string {
 	return ports
 }
 
+// due lets the time pass after which a missing interface is put back.
+func (b *bench) due() {
+	time.Sleep(shortestDelay)
+	synctest.Wait()
+}
+
+func (b *bench) wire(port string) {
+	(&story{d: b.d}).agentWires(port)
+	synctest.Wait()
+}
+
 func TestReplugFromPauseToVerified(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		b.plug(portA) // after the monitor's first contents
@@ -125,17 +136,18 @@ func TestReplugFromPauseToVerified(t *testing.T) {
 			t.Fatalf("plugged in while the guest stands still: %q", got)
 		}
 		b.hear(wire.Resumed, wire.Unpaused)
+		b.due()
 		if got := b.d.names(); got != "tapa" {
 			t.Fatalf("ports %q", got)
 		}
 		time.Sleep(3 * time.Second)
 		b.remove(portA) // the agent again
+		b.due()
 		if got := b.d.names(); got != "tapa" {
 			t.Fatalf("ports %q", got)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		b.d.update(tableInterface, "tapa", row{"ofport": raw(9)})
-		b.d.update(tablePort, "tapa", row{"tag": raw(3)})
+		b.wire(portA)
 		if got := b.d.row(tableInterface, "tapa"); string(got["of_a_later_release"]) != "3" {
 			t.Errorf("the row is not whole: %s", raw(got))
 		}
@@ -157,7 +169,7 @@ func TestReplugFromPauseToVerified(t *testing.T) {
 		if got := b.d.names(); got != "" || len(b.lines(t, "replug disarmed")) != 1 {
 			t.Errorf("ports %q after the minute", got)
 		}
-		b.wantReplugs(t, 1, 0)
+		b.wantReplugs(t, 1, 0, 0)
 	})
 }
 
@@ -167,12 +179,10 @@ func TestDelayIsKeptWithoutAnyEvent(t *testing.T) {
 		b.hear(wire.Suspended, wire.Migrated)
 		b.hear(wire.Resumed, wire.Unpaused)
 		b.remove(portA)
-		b.remove(portA)
 		if got := b.d.names(); got != "" {
 			t.Fatalf("plugged in at once: %q", got)
 		}
-		time.Sleep(shortestDelay)
-		synctest.Wait()
+		b.due()
 		if got := b.d.names(); got != "tapa" {
 			t.Errorf("ports %q", got)
 		}
@@ -242,10 +252,11 @@ func TestRestartBetweenPauseAndResume(t *testing.T) {
 			t.Fatalf("plugged in before libvirt was asked: %q", got)
 		}
 		next.Read([]wire.DomainState{{Instance: guest1, State: "running"}})
-		synctest.Wait()
+		b.due()
 		if got := b.d.row(tableInterface, "tapa"); string(got["of_a_later_release"]) != "3" {
 			t.Errorf("the row is not whole: %s", raw(got))
 		}
+		b.wire(portA)
 		time.Sleep(window)
 		synctest.Wait()
 		if _, err := os.Stat(b.file); !os.IsNotExist(err) {
@@ -265,12 +276,56 @@ func TestFileThatCannotBeReadOrWritten(t *testing.T) {
 	if r := newReplugger(nil, file, zerolog.New(&log)); len(r.levels.guests) != 0 || !strings.Contains(log.String(), "cannot be read") {
 		t.Errorf("got %s", log.String())
 	}
-	r := newReplugger(nil, filepath.Join(t.TempDir(), "missing", "replug.json"), zerolog.New(&log))
-	r.levels.unkept = true
-	r.levels.recall([]kept{{Instance: guest1, Port: portA}})
-	r.next()
-	if !strings.Contains(log.String(), "not kept over a restart") {
-		t.Errorf("got %s", log.String())
+}
+
+// What cannot be kept is not promised: a publisher that starts anew would not know of it.
+func TestNothingIsAnnouncedThatCannotBeKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		directory := filepath.Join(t.TempDir(), "full")
+		b.file = filepath.Join(directory, "replug.json")
+		b.plug(portA)
+		if got := b.hear(wire.Suspended, wire.Migrated); len(got) != 1 {
+			t.Fatalf("announced %v", got) // nobody knows yet
+		}
+		if n := len(b.lines(t, "replug: what is saved is not kept over a restart, and nothing is announced until it can be")); n != 1 {
+			t.Errorf("%d lines", n)
+		}
+		if got := b.hear(wire.Suspended, wire.Migrated); got != nil {
+			t.Errorf("announced %v", got)
+		}
+		if err := os.Mkdir(directory, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * storeAgain)
+		if got := b.hear(wire.Suspended, wire.Migrated); len(got) != 1 {
+			t.Errorf("it can be kept again: announced %v", got)
+		}
+		if kept, err := load(b.file); err != nil || len(kept) != 1 {
+			t.Errorf("kept %v, %v", kept, err)
+		}
+	})
+}
+
+// An event right before the end is kept too.
+func TestWhatWasAnnouncedLastIsKept(t *testing.T) {
+	for range 20 { // the end and the wake come at once, and either may be taken first
+		synctest.Test(t, func(t *testing.T) {
+			b := &bench{d: newFakeDatabase()}
+			b.Replugger = newReplugger(b.dial, filepath.Join(t.TempDir(), "replug.json"), zerolog.New(&b.log))
+			ctx, cancel := context.WithCancel(t.Context())
+			var done sync.WaitGroup
+			done.Go(func() { b.Run(ctx) })
+			synctest.Wait()
+			b.plug(portA)
+			if got := b.Heard(guest1, wire.Suspended, wire.Migrated); len(got) != 1 {
+				t.Fatalf("announced %v", got)
+			}
+			cancel()
+			done.Wait()
+			if kept, err := load(b.file); err != nil || len(kept) != 1 {
+				t.Fatalf("kept %v, %v", kept, err)
+			}
+		})
 	}
 }
 
@@ -287,6 +342,7 @@ func TestSessionLostWithATransactionUnderWay(t *testing.T) {
 		}
 		mute(true)
 		b.hear(wire.Resumed, wire.Unpaused)
+		b.due()
 		mute(false)
 		b.cut(false)
 		time.Sleep(2 * maxDelay)
@@ -306,13 +362,17 @@ func TestReadingBeginsTheMinute(t *testing.T) {
 		b.hear(wire.Suspended, wire.Migrated)
 		b.remove(portA)
 		b.Read([]wire.DomainState{{Instance: guest1, State: "running"}})
-		synctest.Wait()
+		b.due()
 		if got := b.d.names(); got != "tapa" {
 			t.Errorf("ports %q", got)
 		}
 		time.Sleep(window) // and the agent does not wire it
+		if got := b.lines(t, sayLong); len(got) != 1 {
+			t.Errorf("lines %v", got)
+		}
+		time.Sleep(longestWatch)
 		synctest.Wait()
-		b.wantReplugs(t, 0, 1)
+		b.wantReplugs(t, 0, 1, 1)
 	})
 }
 

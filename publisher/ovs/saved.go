@@ -23,6 +23,10 @@ type saved struct {
 // trunks (neutron/services/trunk/drivers/openvswitch/utils.py).
 const trunkBridge = "tbr-"
 
+// tapPrefix begins the names of the taps that Nova has libvirt make (nova/network/model.py,
+// NIC_NAME_PREFIX, and get_vif_devname).
+const tapPrefix = "tap"
+
 // save saves the interface of a Neutron port, or says why it could not be put
 // back.
 func (c *contents) save(port string) (s saved, why string) {
@@ -48,8 +52,11 @@ func (c *contents) save(port string) (s saved, why string) {
 		return s, "it is a trunk's parent: the bridge " + p.bridge + " is the agent's to wire"
 	case len(p.port.interfaces) != 1, p.port.flag("fake_bridge"):
 		return s, "its interface is not alone on its port"
-	case mode != "" && mode != "access" && mode != "dot1q-tunnel", !p.port.empty("trunks"):
-		return s, "it carries several VLANs, which would pass before Neutron's agent has wired it"
+	case !strings.HasPrefix(p.iface.name, tapPrefix):
+		// A hybrid plug's veth, a representor: neither was tried with a real agent.
+		return s, "its device is not a tap of libvirt's: " + p.iface.name
+	case mode != "" && mode != "access", !p.port.empty("trunks"):
+		return s, "it carries several VLANs, and Neutron's agent would not restore that"
 	case p.port.tag == 0 || p.port.tag == deadVLAN:
 		return s, "Neutron's Open vSwitch agent has not wired it"
 	case p.iface.ofport < 1 || p.iface.fault != "":
@@ -90,7 +97,7 @@ func (s saved) withoutReferences() saved {
 // mend is the command by which a person plugs it in.
 func (s saved) mend() string {
 	ids := s.ifaceRow.texts("external_ids")
-	command := fmt.Sprintf("ovs-vsctl --may-exist add-port %s %s tag=%d -- set Interface %s", s.bridge, s.name, deadVLAN, s.name)
+	command := fmt.Sprintf("ovs-vsctl --may-exist add-port %s %s tag=%d vlan_mode=%s trunks=%d -- set Interface %s", s.bridge, s.name, deadVLAN, trunkMode, deadVLAN, s.name)
 	for _, key := range slices.Sorted(maps.Keys(ids)) {
 		command += fmt.Sprintf(" 'external_ids:%s=%q'", key, ids[key])
 	}

@@ -26,7 +26,9 @@ func TestWhatCanBePutBack(t *testing.T) {
 		{"plain tap", func(row, row) {}, ""},
 		{"type system", set("type", "system"), ""},
 		{"access port", set("vlan_mode", "access"), ""},
-		{"QinQ network", set("vlan_mode", "dot1q-tunnel"), ""},
+		{"hybrid plug", set("name", "qvoaaaaaaaa-aa"), "its device is not a tap of libvirt's"},
+		{"representor", set("name", "eth3"), "its device is not a tap of libvirt's"},
+		{"QinQ network", set("vlan_mode", "dot1q-tunnel"), "it carries several VLANs"},
 		{"vhost-user", set("type", "dpdkvhostuserclient"), "an interface of type dpdkvhostuserclient"},
 		{"internal", set("type", "internal"), "an interface of type internal"},
 		{"patch", set("type", "patch"), "an interface of type patch"},
@@ -124,7 +126,7 @@ func TestSavedRowsAreWhole(t *testing.T) {
 
 	plug := s.plug()
 	back := plug[insertOfPort]["row"].(row)
-	if string(back["tag"]) != "4095" || string(back["interfaces"]) != `["named-uuid","iface"]` || string(back["qos"]) != `["uuid","q"]` {
+	if string(back["tag"]) != "4095" || string(back["vlan_mode"]) != `"trunk"` || string(back["trunks"]) != "4095" || string(back["interfaces"]) != `["named-uuid","iface"]` || string(back["qos"]) != `["uuid","q"]` {
 		t.Errorf("Port goes back as %s", raw(back))
 	}
 	if string(s.portRow["tag"]) != "2" {
@@ -143,7 +145,7 @@ func TestMendIsAShellCommand(t *testing.T) {
 	d := newFakeDatabase()
 	d.add("br-int", first(wired("tapA", portA, guest1)), second(wired("tapA", portA, guest1)))
 	s, _ := d.contents(t).save(portA)
-	want := `ovs-vsctl --may-exist add-port br-int tapA tag=4095 -- set Interface tapA 'external_ids:attached-mac="fa:16:3e:00:00:01"' ` +
+	want := `ovs-vsctl --may-exist add-port br-int tapA tag=4095 vlan_mode=trunk trunks=4095 -- set Interface tapA 'external_ids:attached-mac="fa:16:3e:00:00:01"' ` +
 		`'external_ids:iface-id="` + portA + `"' 'external_ids:iface-status="active"' 'external_ids:vm-uuid="` + guest1 + `"'`
 	if s.mend() != want {
 		t.Errorf("got %s", s.mend())

@@ -23,7 +23,14 @@ const insertOfPort = 4
 func (s saved) plug() []operation {
 	iface, port := maps.Clone(s.ifaceRow), maps.Clone(s.portRow)
 	port["interfaces"] = json.RawMessage(`["named-uuid","iface"]`)
-	port["tag"] = json.RawMessage(strconv.Itoa(deadVLAN))
+	// The dead VLAN alone is no isolation: the ports in it reach each other, since the
+	// agent's flow that drops it matches a VLAN tag and an access port's frames have none.
+	// So it may pass only frames that are tagged with the dead VLAN, as Neutron
+	// (neutron/agent/common/ovs_lib.py, _set_port_dead, Launchpad bug 1930414) and os-vif
+	// (vif_plug_ovs/ovs.py, bug 2069543) have it; the agent clears all three when it wires the
+	// port (ovs_neutron_agent.py, port_bound).
+	dead := json.RawMessage(strconv.Itoa(deadVLAN))
+	port["tag"], port["trunks"], port["vlan_mode"] = dead, dead, json.RawMessage(`"`+trunkMode+`"`)
 	return []operation{
 		wait(tableInterface, []any{"name", "==", s.name}, none),
 		wait(tableInterface, []any{"external_ids", "includes", []any{"map", []any{[]any{"iface-id", s.port}}}}, none),
