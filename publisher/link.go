@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -14,8 +13,13 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// closeBound is how long a broker may take to say goodbye.
-const closeBound = 2 * time.Second
+const (
+	// closeBound is how long a broker may take to say goodbye.
+	closeBound = 2 * time.Second
+	// setUpBound is how long it may take to set a session up: a frozen node of a cluster
+	// keeps the connection alive and answers nothing.
+	setUpBound = 15 * time.Second
+)
 
 // link is one session with the broker, thrown away when any of it fails.
 type link interface {
@@ -46,6 +50,8 @@ type (
 	}
 	// requested: a consumer asks for states.
 	requested struct{ reason string }
+	// unheard: the queue for requests cannot be had now; it is tried again.
+	unheard struct{ err error }
 	// unreadable: a request that could not be understood, and was dropped.
 	unreadable struct {
 		err  error
@@ -68,6 +74,7 @@ type amqpLink struct {
 	user    string
 	expiry  string // milliseconds
 	out     chan any
+	heard   chan any // of the queue for requests: deliveries, unheard, requested, or lost
 	closing chan struct{}
 	closed  sync.Once
 }
@@ -79,12 +86,17 @@ func dialAMQP(s Settings) dialer {
 		if err != nil {
 			return nil, err
 		}
+		bounded, cancel := context.WithTimeout(ctx, setUpBound)
+		defer cancel()
 		// amqp091-go's calls know no context; closing ends them.
-		stop := context.AfterFunc(ctx, func() { closeConn(conn) })
+		stop := context.AfterFunc(bounded, func() { closeConn(conn) })
 		defer stop()
 		l, err := open(conn, s)
 		if err != nil {
 			closeConn(conn)
+			if ctx.Err() == nil && bounded.Err() != nil {
+				err = fmt.Errorf("the session was not set up within %s: %w", setUpBound, err)
+			}
 			return nil, err
 		}
 		return l, nil
@@ -101,6 +113,7 @@ func open(conn *amqp.Connection, s Settings) (*amqpLink, error) {
 		user:    s.AMQPUser,
 		expiry:  strconv.FormatInt(s.EventExpiry.Milliseconds(), 10),
 		out:     make(chan any),
+		heard:   make(chan any),
 		closing: make(chan struct{}),
 	}
 	// Passive: to declare is the consumer's right, and only it knows how.
@@ -109,15 +122,11 @@ func open(conn *amqp.Connection, s Settings) (*amqpLink, error) {
 			return nil, fmt.Errorf("exchange %s (the consumer declares it): %w", exchange, err)
 		}
 	}
-	requests, err := takeOverQueue(ch, wire.PublisherQueue(s.Host))
-	if err != nil {
-		return nil, err
-	}
 	if err := ch.Confirm(false); err != nil {
 		return nil, fmt.Errorf("confirms: %w", err)
 	}
 	go l.pump(pumpInput{
-		requests: requests,
+		heard: l.heard,
 		// Not buffered: one goroutine of amqp091-go feeds both, so that a
 		// return reaches the pump before its confirmation.
 		confirms:   ch.NotifyPublish(make(chan amqp.Confirmation)),
@@ -126,31 +135,11 @@ func open(conn *amqp.Connection, s Settings) (*amqpLink, error) {
 		chanClosed: ch.NotifyClose(make(chan *amqp.Error, 1)),
 		connClosed: conn.NotifyClose(make(chan *amqp.Error, 1)),
 	})
+	if err := l.hearRequests(wire.PublisherQueue(s.Host)); err != nil {
+		l.close()
+		return nil, err
+	}
 	return l, nil
-}
-
-// takeOverQueue makes the host's queue for requests anew and consumes it. It is
-// deleted first: the broker may take half a minute to see that the last session
-// has gone silently, and until then would give that one every second request.
-// For the same reason the queue is not exclusive: the new session would be
-// refused for that time. It is durable, since brokers to come will have no
-// transient queues that are not exclusive, and goes with its consumer. Requests
-// need no acknowledgement: every session starts with states.
-func takeOverQueue(ch *amqp.Channel, name string) (<-chan amqp.Delivery, error) {
-	if _, err := ch.QueueDelete(name, false, false, false); err != nil {
-		return nil, fmt.Errorf("queue %s: delete: %w", name, err)
-	}
-	if _, err := ch.QueueDeclare(name, true, true, false, false, nil); err != nil {
-		return nil, fmt.Errorf("queue %s: declare: %w", name, err)
-	}
-	if err := ch.QueueBind(name, "#", wire.ExchangeRequests, false, nil); err != nil {
-		return nil, fmt.Errorf("queue %s: bind to %s: %w", name, wire.ExchangeRequests, err)
-	}
-	requests, err := ch.Consume(name, "", true, false, false, false, nil)
-	if err != nil {
-		return nil, fmt.Errorf("queue %s: consume: %w", name, err)
-	}
-	return requests, nil
 }
 
 func (l *amqpLink) send(p parcel) (uint64, error) {
@@ -182,7 +171,7 @@ func (l *amqpLink) close() {
 func closeConn(conn *amqp.Connection) { _ = conn.CloseDeadline(time.Now().Add(closeBound)) }
 
 type pumpInput struct {
-	requests   <-chan amqp.Delivery
+	heard      <-chan any
 	confirms   <-chan amqp.Confirmation
 	returns    <-chan amqp.Return
 	blocks     <-chan amqp.Blocking
@@ -201,7 +190,7 @@ func (l *amqpLink) pump(in pumpInput) {
 	add := func(n any) { queue = append(queue, n) }
 	end := func(err error) {
 		add(lost{err})
-		in.requests = nil
+		in.heard = nil
 	}
 	for {
 		var out chan any
@@ -233,18 +222,17 @@ func (l *amqpLink) pump(in pumpInput) {
 				continue
 			}
 			add(blocked{b.Active, b.Reason})
-		case d, ok := <-in.requests:
-			if !ok {
-				end(errors.New("the queue for requests was taken away: does another publisher run for this host?"))
-				continue
-			}
-			r, err := readRequest(d.Body)
-			switch {
-			case err != nil:
-				add(unreadable{err, len(d.Body)})
-			case !requestQueued: // one answer serves all that wait
-				requestQueued = true
-				add(requested{r.Reason})
+		case n := <-in.heard:
+			switch n := n.(type) {
+			case lost:
+				end(n.err)
+			case requested:
+				if !requestQueued { // one answer serves all that wait
+					requestQueued = true
+					add(n)
+				}
+			default:
+				add(n)
 			}
 		case err := <-in.chanClosed:
 			in.chanClosed = nil

@@ -192,6 +192,8 @@ func (s *session) hear(n any) error {
 	case requested:
 		s.log.Info().Str("reason", n.reason).Msg("states requested")
 		s.wanted.ask(false)
+	case unheard:
+		s.log.Warn().Err(n.err).Dur("retry_in_ms", queueAgain).Msg("requests cannot be heard: consumers get no list of domains when they ask; events are sent")
 	case unreadable:
 		s.log.Warn().Err(n.err).Int("size", n.size).Msg("request dropped: not understood")
 	case lost:

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -71,7 +72,7 @@ func (l *Lab) listen(ctx context.Context, first, others time.Duration) *Silence 
 		cmd := exec.CommandContext(ctx, "docker", "exec", l.Container("probe"), "ip", "netns", "exec", a.Network,
 			"ping", "-D", "-n", "-i", strconv.FormatFloat(every.Seconds(), 'f', -1, 64), "-w", "200", a.IP)
 		out := &strings.Builder{}
-		cmd.Stdout = out
+		cmd.Stdout, cmd.Stderr = out, out
 		s.out = append(s.out, out)
 		s.done.Go(func() { _ = cmd.Run() }) // no answer at all is an exit status too
 	}
@@ -129,9 +130,9 @@ func gapOf(replies []reply, since time.Time) Gap {
 const silent = time.Second
 
 // AnsweredFrom tells from when on every address has answered without a gap of a
-// second until Stop; false if one of them was silent at the end.
-func (s *Silence) AnsweredFrom() (from time.Time, ok bool) {
-	for _, replies := range s.replies {
+// second until Stop; why not, if one of them was silent at the end.
+func (s *Silence) AnsweredFrom() (from time.Time, why string) {
+	for i, replies := range s.replies {
 		var since, last time.Time
 		for _, r := range replies {
 			if last.IsZero() || r.at.Sub(last) > silent {
@@ -139,14 +140,27 @@ func (s *Silence) AnsweredFrom() (from time.Time, ok bool) {
 			}
 			last = r.at
 		}
-		if last.IsZero() || s.stopped.Sub(last) > silent {
-			return time.Time{}, false
+		switch {
+		case last.IsZero():
+			return time.Time{}, fmt.Sprintf("address %d has never answered; its ping wrote: %s", i+1, s.end(i))
+		case s.stopped.Sub(last) > silent:
+			return time.Time{}, fmt.Sprintf("address %d has answered %d times, and not in the last %.1f s; its ping wrote last: %s",
+				i+1, len(replies), s.stopped.Sub(last).Seconds(), s.end(i))
 		}
 		if since.After(from) {
 			from = since
 		}
 	}
-	return from, true
+	return from, ""
+}
+
+// end gives the last lines that an address's ping has written.
+func (s *Silence) end(i int) string {
+	if i >= len(s.out) {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(s.out[i].String()), "\n")
+	return strings.Join(lines[max(0, len(lines)-4):], "; ")
 }
 
 // readReplies reads the answers from what ping -D writes.

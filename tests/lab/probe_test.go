@@ -32,9 +32,9 @@ func TestAnsweredFrom(t *testing.T) {
 		{"silent at the end", [][]reply{replies(0, 500, 8900)}, -1},
 		{"one is silent", [][]reply{replies(9500), nil}, -1},
 	} {
-		from, ok := (&Silence{replies: tc.replies, stopped: end}).AnsweredFrom()
-		if ok != (tc.from >= 0) || ok && from.Sub(time.Unix(1000, 0)) != time.Duration(tc.from)*time.Millisecond {
-			t.Errorf("%s: got %v, %v", tc.name, from, ok)
+		from, why := (&Silence{replies: tc.replies, stopped: end}).AnsweredFrom()
+		if ok := why == ""; ok != (tc.from >= 0) || ok && from.Sub(time.Unix(1000, 0)) != time.Duration(tc.from)*time.Millisecond {
+			t.Errorf("%s: got %v, %q", tc.name, from, why)
 		}
 	}
 }

@@ -35,6 +35,7 @@ type sample struct {
 	KilledAt    time.Time         `json:"killed_at,omitzero"`
 	Fault       string            `json:"fault,omitempty"` // the sample itself did not work
 	asked       bool              // Nova has accepted the migration
+	silent      string            // why the guest does not count as answering at the end
 	AgainAt     time.Time         `json:"again_at,omitzero"` // Nova has accepted the second one
 }
 
@@ -143,7 +144,9 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 		// than Nova waits.
 		return m, onceMore{fmt.Errorf("Nova gave the migration up before the guest had stopped (%s)", m.Fault)}
 	}
-	if from, ok := ear.AnsweredFrom(); ok && s.Fail != none && !s.Again {
+	if from, why := ear.AnsweredFrom(); why != "" {
+		m.silent = why
+	} else if s.Fail != none && !s.Again {
 		m.Figures.answering(from)
 	}
 	if unmet := s.unmet(m); unmet != "" {

@@ -146,7 +146,7 @@ func (m *sample) notPluggedIn() string {
 		return why
 	}
 	if after := m.Figures.FailedToAnswering; after == nil {
-		return "the guest was not heard to answer again"
+		return "the guest was not heard to answer again: " + m.silent
 	} else if *after > float64(answerBound.Milliseconds()) {
 		return fmt.Sprintf("the guest has answered only %.1f s after the failed migration", *after/1000)
 	}
