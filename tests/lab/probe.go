@@ -69,8 +69,10 @@ func (l *Lab) listen(ctx context.Context, first, others time.Duration) *Silence 
 		if i == 0 {
 			every = first
 		}
+		// Not ping's own -w: with it ping ends at the first "Destination Host Unreachable" (ping(8): "or for
+		// some error notification from network"), which comes when ARP is asked anew while the guest is silent.
 		cmd := exec.CommandContext(ctx, "docker", "exec", l.Container("probe"), "ip", "netns", "exec", a.Network,
-			"ping", "-D", "-n", "-i", strconv.FormatFloat(every.Seconds(), 'f', -1, 64), "-w", "200", a.IP)
+			"timeout", "-s", "INT", "200", "ping", "-D", "-n", "-i", strconv.FormatFloat(every.Seconds(), 'f', -1, 64), a.IP)
 		out := &strings.Builder{}
 		cmd.Stdout, cmd.Stderr = out, out
 		s.out = append(s.out, out)
