@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,6 +90,7 @@ type Finding struct {
 //	a migration unfinished, a task, resized, or it comes in    any                               in flight
 //	on no host                                                 any                               not an instance's
 //	Nova has it in ERROR, or where no host sees it             any                               disputed
+//	a live migration speaks against Nova's word (doubtful)     any                               disputed
 //	on H                                                       two ACTIVE                        strange
 //	on H                                                       none on H, nothing written down   no row
 //	on H                                                       ACTIVE on another                 wrong way round
@@ -124,7 +126,7 @@ func Diagnose(f Facts) Finding {
 	if f.Server.Host == "" {
 		return Finding{Verdict: NotOurs, Why: "the instance is on no host: " + f.Server.Status}
 	}
-	if why := disputed(*f.Server, f.Sighting); why != "" {
+	if why := cmp.Or(disputed(f), doubtful(f)); why != "" {
 		return Finding{Verdict: Disputed, Why: why}
 	}
 	found := onHost(f, f.Server.Host)
@@ -151,15 +153,26 @@ func underWay(f Facts) string {
 	return ""
 }
 
-// disputed gives the reason why it is not sure where the guest is; empty if it is.
-func disputed(s Server, seen Sighting) string {
+// disputed gives the reason why it is not sure where the guest is; empty if it is. A guest
+// that is to run and is paused on its host may run on another: a post-copy that has failed leaves
+// it paused/postcopy_failed on the source.
+func disputed(f Facts) string {
+	s, seen := *f.Server, f.Sighting
 	elsewhere := slices.DeleteFunc(slices.Clone(seen.On), func(host string) bool { return host == s.Host })
 	here := len(elsewhere) < len(seen.On)
+	runs := slices.Contains(seen.Running, s.Host)
+	silent := slices.DeleteFunc(slices.Clone(f.Port.Rows), func(r port.Row) bool {
+		return r.Host == s.Host || slices.Contains(seen.Answered, r.Host)
+	})
 	switch {
 	case len(elsewhere) > 0 && here:
 		return "the guest is on " + s.Host + " and on " + strings.Join(elsewhere, ", ") + " too: look with virsh list"
 	case len(elsewhere) > 0:
 		return "Nova has the instance on " + s.Host + ", and the guest is on " + strings.Join(elsewhere, ", ") + ": mend Nova's record first"
+	case here && !runs && (s.VMState == "active" || s.VMState == "error"):
+		return "Nova has the instance " + s.VMState + ", and its publisher sees its guest paused on " + s.Host + ": look with virsh list on both sides of its last migration"
+	case here && s.VMState == "error" && len(silent) > 0:
+		return "Nova has the instance in ERROR, and no publisher has answered on " + hosts(silent) + ", where the port has a row: whether the guest runs there too is not sure"
 	case here:
 		return ""
 	case s.VMState == "error":
@@ -168,6 +181,29 @@ func disputed(s Server, seen Sighting) string {
 		return "Nova has the instance active on " + s.Host + ", and its publisher does not see the guest"
 	case s.VMState == "active" && s.PowerState != powerRunning:
 		return fmt.Sprintf("Nova has the instance active on %s, and last saw its guest not running (power state %d)", s.Host, s.PowerState)
+	}
+	return ""
+}
+
+// doubtful gives the reason why the instance's last live migration speaks against Nova's word
+// about its host; empty if it does not. What Nova says of a guest's power is up to ten minutes
+// old (sync_power_state_interval), and a nova-compute that was started anew in a migration
+// ends it in Nova's records and not in libvirt (nova/compute/manager.py,
+// _reset_live_migration: status error, task state None). Who has a publisher that sees the
+// guest run where Nova has it need not doubt.
+func doubtful(f Facts) string {
+	m, s := f.Newest, f.Server
+	if m == nil || m.Type != "live-migration" || m.Dest == s.Host || slices.Contains(f.Sighting.Running, s.Host) {
+		return ""
+	}
+	const look = ": where the guest runs is not sure (-ask has the publishers say it, or look with virsh list)"
+	switch m.Status {
+	case "completed", "done":
+		return "its live migration to " + m.Dest + " is " + m.Status + ", and Nova has the instance on " + s.Host + look
+	case "error": // not failed, which is Nova's own roll-back, nor cancelled
+		if slices.ContainsFunc(f.Port.Rows, func(r port.Row) bool { return r.Active && r.Host == m.Dest || r.MigratingTo() == m.Dest }) {
+			return "its live migration to " + m.Dest + " has ended in error with the port on its way there" + look
+		}
 	}
 	return ""
 }

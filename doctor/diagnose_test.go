@@ -59,7 +59,14 @@ func TestDiagnose(t *testing.T) {
 		change(s)
 		return s
 	}
-	seen := func(on ...string) Sighting { return Sighting{On: on, Asked: true} }
+	seen := func(on ...string) Sighting {
+		return Sighting{On: on, Running: on, Asked: true, Answered: []string{here, there, third}}
+	}
+	paused := func(s Sighting) Sighting { s.Running = nil; return s }
+	silent := func(s Sighting) Sighting { s.Answered = []string{here}; return s }
+	moved := func(status string) *Migration {
+		return &Migration{UUID: "m", Type: "live-migration", Status: status, Source: here, Dest: there}
+	}
 	for _, c := range []struct {
 		name  string
 		facts Facts
@@ -82,6 +89,18 @@ func TestDiagnose(t *testing.T) {
 		{"shelved", Facts{Port: portOf(), Server: nova(func(s *Server) { s.Host, s.Status = "", "SHELVED_OFFLOADED" })}, NotOurs, "SHELVED_OFFLOADED"},
 		{"Nova has it in ERROR, and nobody sees it", Facts{Port: wrongWay, Server: nova(func(s *Server) { s.VMState = "error" })}, Disputed, "ERROR"},
 		{"Nova has it in ERROR, and it is seen where Nova has it", Facts{Port: wrongWay, Server: nova(func(s *Server) { s.VMState = "error" }), Sighting: seen(here)}, WrongWay, ""},
+		{"in ERROR, seen where Nova has it, and the other row's host is silent", Facts{Port: wrongWay, Server: nova(func(s *Server) { s.VMState = "error" }), Sighting: silent(seen(here))}, Disputed, "no publisher has answered on " + there},
+		{"active, and seen paused: a post-copy has failed", Facts{Port: wrongWay, Server: nova(func(s *Server) { s.PowerState = 3 }), Sighting: paused(seen(here))}, Disputed, "paused on " + here},
+		{"paused by its user, and seen so", Facts{Port: wrongWay, Server: nova(func(s *Server) { s.VMState, s.PowerState = "paused", 3 }), Sighting: paused(seen(here))}, WrongWay, ""},
+		{"it has moved, by the migration's word", Facts{Port: wrongWay, Server: runsHere(), Newest: moved("completed")}, Disputed, "is completed"},
+		{"the same, and its row is left only", Facts{Port: stale, Server: runsHere(), Newest: moved("completed")}, Disputed, "is completed"},
+		{"the same, and it is seen to run where Nova has it", Facts{Port: wrongWay, Server: runsHere(), Newest: moved("completed"), Sighting: seen(here)}, WrongWay, ""},
+		{"nova-compute was started anew in a migration", Facts{Port: wrongWay, Server: runsHere(), Newest: moved("error")}, Disputed, "ended in error"},
+		{"the same, announced only", Facts{Port: portOf(announcing(activeRow(here), there), inactiveRow(there)), Server: runsHere(), Newest: moved("error")}, Disputed, "ended in error"},
+		{"refused with 409 for a stale row", Facts{Port: stale, Server: runsHere(), Newest: moved("error")}, Stale, ""},
+		{"Nova has rolled back", Facts{Port: wrongWay, Server: runsHere(), Newest: moved("failed")}, WrongWay, ""},
+		{"it has come here", Facts{Port: stale, Server: runsHere(), Newest: &Migration{Type: "live-migration", Status: "completed", Source: there, Dest: here}}, Stale, ""},
+		{"a resize is reverted", Facts{Port: stale, Server: runsHere(), Newest: &Migration{Type: "resize", Status: "reverted", Source: here, Dest: there}}, Stale, ""},
 		{"it is seen elsewhere", Facts{Port: right, Server: runsHere(), Sighting: seen(there)}, Disputed, "the guest is on " + there},
 		{"it is seen on both", Facts{Port: wrongWay, Server: runsHere(), Sighting: seen(here, there)}, Disputed, there + " too"},
 		{"its host does not see it", Facts{Port: wrongWay, Server: runsHere(), Sighting: seen()}, Disputed, "does not see"},

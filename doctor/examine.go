@@ -32,8 +32,9 @@ type Nova interface {
 	// Server gives an instance; an error that wraps [ErrNoInstance] where there is
 	// none.
 	Server(ctx context.Context, id string) (Server, error)
-	// Unfinished gives an instance's migrations that have not come to their end.
-	Unfinished(ctx context.Context, id string) ([]Migration, error)
+	// Migrations gives an instance's migrations, the newest first (as Nova has them from
+	// microversion 2.59 on).
+	Migrations(ctx context.Context, id string) ([]Migration, error)
 }
 
 // atOnce bounds the requests under way: an examination is in no hurry.
@@ -48,6 +49,9 @@ type Cloud struct {
 	Ask func(ctx context.Context, hosts []string) (Guests, error)
 	// Hosts are looked at beside those that Nova names: such as were removed.
 	Hosts []string
+	// Ports are looked at closely whatever the lists say. A port without any row is in no
+	// host's list.
+	Ports []string
 	// Clock has a mending wait.
 	Clock clock.Clock
 	// Notes is the undo journal, for what an earlier run has written down; nil if there is none.
@@ -111,7 +115,16 @@ func (c Cloud) Examine(ctx context.Context) (Report, error) {
 		return Report{}, fmt.Errorf("list the instances of a host: %w", err)
 	}
 	ports, suspects := sift(r.Hosts, lists, instances)
+	if named := slices.Concat(instances...); ports == 0 && len(named) > 0 {
+		return Report{}, fmt.Errorf("Nova names %d instances on these hosts, and Neutron not one port of an instance: does its user see only its own project's ports, "+
+			"or is it another region's Neutron? (docs/settings.md)", len(named))
+	}
 	r.Ports = ports
+	for _, id := range slices.Concat(c.Ports, c.Notes.ports()) {
+		if !slices.ContainsFunc(suspects, func(s suspect) bool { return s.id == id }) {
+			suspects = append(suspects, suspect{id: id})
+		}
+	}
 	cases, err := each(ctx, suspects, func(ctx context.Context, s suspect) (*Case, error) { return c.look(ctx, s, guests, gap) })
 	if err != nil {
 		return Report{}, err
@@ -200,14 +213,24 @@ func (c Cloud) ask(ctx context.Context, f *Facts, guests Guests) error {
 	server, err := c.Nova.Server(ctx, f.Port.Device)
 	switch {
 	case errors.Is(err, ErrNoInstance):
+		// With a filter Nova leaves an instance out whose cell is down, and the cell may have gone down since.
+		if _, gap, err := c.Nova.Hosts(ctx); err != nil || gap != "" {
+			f.Gap = cmp.Or(gap, f.Gap)
+			return err
+		}
 		return nil
 	case err != nil:
 		return fmt.Errorf("read instance %s: %w", f.Port.Device, err)
 	}
 	f.Server = &server
-	if f.Unfinished, err = c.Nova.Unfinished(ctx, server.ID); err != nil {
+	all, err := c.Nova.Migrations(ctx, server.ID)
+	if err != nil {
 		return fmt.Errorf("list the migrations of instance %s: %w", server.ID, err)
 	}
+	if len(all) > 0 {
+		f.Newest = &all[0]
+	}
+	f.Unfinished = slices.DeleteFunc(slices.Clone(all), func(m Migration) bool { return slices.Contains(finished, m.Status) })
 	f.Sighting = guests.Of(server.ID, server.Host)
 	f.Held = c.Notes.held(f.Port.ID, server.Host)
 	return nil

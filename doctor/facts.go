@@ -24,10 +24,10 @@ type Server struct {
 	PowerState int `json:"power_state"`
 }
 
-// Migration is one of Nova's that is not finished, of any type.
+// Migration is one of Nova's, of any type.
 type Migration struct {
 	UUID   string `json:"uuid"`
-	Type   string `json:"type"`
+	Type   string `json:"type"` // live-migration, evacuation, resize ...
 	Status string `json:"status"`
 	Source string `json:"source"`
 	Dest   string `json:"destination"`
@@ -41,12 +41,13 @@ var finished = []string{"confirmed", "reverted", "error", "failed", "completed",
 // Sighting is where the hosts' publishers see an instance's guest. The zero value is that of
 // hosts that were not asked.
 type Sighting struct {
-	// On are the hosts that list it running or paused, Incoming those where it is
-	// still coming in.
-	On, Incoming []string
+	// On are the hosts that list it running or paused, Running those of them where it
+	// runs, Incoming those where it is still coming in.
+	On, Running, Incoming []string
 	// Asked tells whether the publisher of the host where Nova has the instance has
-	// answered.
-	Asked bool
+	// answered, Answered the hosts whose publishers have.
+	Asked    bool
+	Answered []string
 }
 
 // Facts are what a diagnosis is made from.
@@ -54,8 +55,10 @@ type Facts struct {
 	Port port.Port
 	// Server is nil where Nova does not know the instance.
 	Server *Server
-	// Unfinished are the instance's migrations.
+	// Unfinished are the instance's migrations that have not come to their end, Newest is
+	// its newest, ended or not; nil if it has none.
 	Unfinished []Migration
+	Newest     *Migration
 	Sighting   Sighting
 	// Gap says why what Nova says may not be all: a cell that is down. Empty if it is.
 	Gap string

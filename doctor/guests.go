@@ -24,6 +24,7 @@ func (g Guests) Of(instance, novaHost string) Sighting {
 	seen := Sighting{}
 	_, seen.Asked = g[novaHost]
 	for host, domains := range g {
+		seen.Answered = append(seen.Answered, host)
 		i := slices.IndexFunc(domains, func(d wire.DomainState) bool { return d.Instance == instance })
 		switch {
 		case i < 0:
@@ -31,9 +32,14 @@ func (g Guests) Of(instance, novaHost string) Sighting {
 			seen.Incoming = append(seen.Incoming, host)
 		case domains[i].State == "running" || domains[i].State == "paused" || domains[i].State == "pmsuspended":
 			seen.On = append(seen.On, host)
+			if domains[i].State == "running" {
+				seen.Running = append(seen.Running, host)
+			}
 		}
 	}
+	slices.Sort(seen.Answered)
 	slices.Sort(seen.On)
+	slices.Sort(seen.Running)
 	slices.Sort(seen.Incoming)
 	return seen
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
 )
@@ -70,7 +71,11 @@ type mending struct {
 	guests Guests
 	gap    string
 	before Case
+	ctx    context.Context //nolint:containedctx // the caller's; may looks at it
+	began  time.Duration
 	stop   error // why nothing more is sent
+	// torn: the guest's own row was deleted to be made again, and is not made yet.
+	torn bool
 }
 
 func (m *mending) do(ctx context.Context, before Case) Mended {
@@ -81,27 +86,42 @@ func (m *mending) do(ctx context.Context, before Case) Mended {
 	case now == nil:
 		return Mended{Case: before, Outcome: "it is gone", Right: true}
 	case now.Verdict == Right:
+		m.settle(*now)
 		return Mended{Case: *now, Outcome: "it has come right by itself", Right: true}
 	case len(now.Plan) == 0 || !same(before, *now):
 		return Mended{Case: *now, Outcome: "left alone: what is found has changed within " + Patience.String()}
 	}
-	m.before = *now
-	bounded, cancel := m.Clock.WithTimeout(ctx, mendWithin)
+	m.before, m.ctx, m.began = *now, ctx, m.Clock.Now()
+	// may ends it between two requests, when the context ends or the time is over: never
+	// between a row's deletion and its making.
+	bounded, cancel := m.Clock.WithTimeout(context.WithoutCancel(ctx), 2*mendWithin)
 	err = m.carryOut(bounded)
 	cancel()
 	after := m.last(ctx)
+	if after != nil {
+		m.settle(*after)
+	}
 	switch {
 	case after == nil:
 		return Mended{Case: *now, Outcome: "it cannot be read any more", Right: false}
 	case after.Verdict == Right:
-		if fault := m.Notes.settle(after.Port.ID, after.Host); fault != nil {
-			m.tell("the undo journal: " + fault.Error())
-		}
 		return Mended{Case: *after, Outcome: "mended", Right: true}
 	case err != nil:
 		return Mended{Case: *after, Outcome: "not mended: " + err.Error()}
 	default:
 		return Mended{Case: *after, Outcome: "not right: " + after.Why}
+	}
+}
+
+// settle forgets what was held of a row that is there and right, whether its agent has
+// reported the port up or not: later it would be of another time, and name another
+// guest's device.
+func (m *mending) settle(c Case) {
+	if c.Verdict != Right && c.Verdict != Down {
+		return
+	}
+	if fault := m.Notes.settle(c.Port.ID, c.Host); fault != nil {
+		m.tell("the undo journal: " + fault.Error())
 	}
 }
 
@@ -157,17 +177,44 @@ func (m *mending) carryOut(ctx context.Context) error {
 	return nil
 }
 
+// novaAgain is how often, and after how long each time, Nova is asked again that has not
+// answered.
+const (
+	novaAgain = 3
+	novaWait  = 2 * time.Second
+)
+
 // may tells whether the instance is still where it was with nothing under way; asked
-// right before each request. Once it is not, nothing more is sent.
+// right before each request. Once it is not, nothing more is sent, but for the row that
+// was deleted to be made again: without it the port has none. Only that the instance is
+// elsewhere, or gone, keeps that from being made.
 func (m *mending) may() bool {
-	if m.stop != nil {
+	if m.stop != nil && !m.torn {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), callBound)
-	defer cancel()
 	f := Facts{Port: m.before.Port}
-	err := m.ask(ctx, &f, m.guests)
+	var err error
+	for tries := 0; tries <= novaAgain; tries++ {
+		call, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), callBound)
+		f = Facts{Port: m.before.Port}
+		err = m.ask(call, &f, m.guests)
+		cancel()
+		if err == nil || !m.Clock.Wait(context.WithoutCancel(m.ctx), novaWait, nil) {
+			break
+		}
+	}
+	if m.torn {
+		if err == nil && (f.Server == nil || f.Server.Host != m.before.Host) {
+			m.stop = errors.New("stopped: the instance is elsewhere; what the deleted row held is in the undo journal")
+			return false
+		}
+		return true
+	}
 	switch {
+	case m.ctx.Err() != nil:
+		m.stop = m.ctx.Err()
+	case m.Clock.Now()-m.began > mendWithin:
+		m.stop = errors.New("stopped: it has taken longer than " + mendWithin.String())
 	case err != nil:
 		m.stop = err
 	case f.Server == nil || f.Server.Host != m.before.Host || f.Server.Status != m.before.Server.Status:
@@ -209,7 +256,9 @@ func (n *noted) Read(ctx context.Context, id string) (port.Port, error) {
 // be written to ends the mending before the request is sent.
 func (n *noted) write(s rollback.Step, do func() error) error {
 	note := Note{Port: n.port.ID, Instance: n.port.Device, Before: n.port.Rows, Request: s.Request(n.port.ID), Undo: undo(n.port, s)}
-	if err := n.m.Notes.write(note); err != nil {
+	if err := n.m.Notes.write(note); err != nil && n.m.torn {
+		n.m.tell("the undo journal: " + err.Error()) // the row is made nevertheless
+	} else if err != nil {
 		n.m.stop = fmt.Errorf("the undo journal: %w", err)
 		return n.m.stop
 	}
@@ -262,9 +311,19 @@ func (n *noted) rebind(profile map[string]any) rollback.Step {
 }
 
 func (n *noted) Create(ctx context.Context, id, host, vnic string, profile map[string]any) error {
-	return n.write(rollback.Step{Action: rollback.Create, Host: host, VNIC: vnic, Profile: profile}, func() error { return n.Neutron.Create(ctx, id, host, vnic, profile) })
+	err := n.write(rollback.Step{Action: rollback.Create, Host: host, VNIC: vnic, Profile: profile}, func() error { return n.Neutron.Create(ctx, id, host, vnic, profile) })
+	if err == nil && host == n.m.before.Host {
+		n.m.torn = false
+	}
+	return err
 }
 
 func (n *noted) Delete(ctx context.Context, id, host string) error {
-	return n.write(rollback.Step{Action: rollback.Delete, Host: host}, func() error { return n.Neutron.Delete(ctx, id, host) })
+	return n.write(rollback.Step{Action: rollback.Delete, Host: host}, func() error {
+		err := n.Neutron.Delete(ctx, id, host)
+		if host == n.m.before.Host && (err == nil || binding.MayStillHappen(err)) {
+			n.m.torn = true
+		}
+		return err
+	})
 }

@@ -26,6 +26,7 @@ type nova struct {
 	gap        string
 	servers    map[string]Server
 	unfinished map[string][]Migration
+	fault      error  // of each question about migrations
 	asked      func() // before each answer about a server; may be nil
 }
 
@@ -54,8 +55,8 @@ func (n *nova) Server(_ context.Context, id string) (Server, error) {
 	return s, nil
 }
 
-func (n *nova) Unfinished(_ context.Context, id string) ([]Migration, error) {
-	return n.unfinished[id], nil
+func (n *nova) Migrations(_ context.Context, id string) ([]Migration, error) {
+	return n.unfinished[id], n.fault
 }
 
 // ward is a cloud of one instance, on a Neutron in memory that is held to the real one's
@@ -163,6 +164,7 @@ func TestEveryStateIsMendedOrLeftAlone(t *testing.T) {
 	}
 	seen := map[Verdict]int{}
 	admit(t, func(t *testing.T, w *ward) {
+		w.port(activeRow(here)) // Neutron shows something
 		for _, a := range kinds(here) {
 			for _, b := range kinds(there) {
 				for _, c := range []*port.Row{nil, {Host: third, VIFType: "unbound", VNICType: "normal"}} {
@@ -235,12 +237,13 @@ func TestAnExaminationLooksCloselyOnlyAtWhatTheListsDoNotShowRight(t *testing.T)
 func TestHostsThatNovaDoesNotNameAreLookedAtWhenAsked(t *testing.T) {
 	admit(t, func(t *testing.T, w *ward) {
 		w.nova.hosts = []string{here}
+		w.port(activeRow(here))
 		w.port(with(inactiveRow(there), "unbound"), activeRow(third))
-		if r := w.examine(); r.Ports != 0 {
+		if r := w.examine(); r.Ports != 1 {
 			t.Errorf("%+v", r)
 		}
 		w.Hosts = []string{third, here}
-		if r := w.examine(); r.Ports != 1 || len(r.Cases) != 1 || !slices.Equal(r.Hosts, []string{here, third}) {
+		if r := w.examine(); r.Ports != 2 || len(r.Cases) != 1 || !slices.Equal(r.Hosts, []string{here, third}) {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -249,8 +252,8 @@ func TestHostsThatNovaDoesNotNameAreLookedAtWhenAsked(t *testing.T) {
 // Who is asked and says nothing is named; of an instance in ERROR a list says where it runs.
 func TestPublishersSayWhereTheGuestsAre(t *testing.T) {
 	admit(t, func(t *testing.T, w *ward) {
-		w.nova.hosts = []string{here, there}
-		w.Hosts = []string{third}
+		w.nova.hosts = []string{here, there, third}
+		w.Hosts = []string{"removed"}
 		broken := *runsHere()
 		broken.Status, broken.VMState = "ERROR", "error"
 		w.nova.servers[instance] = broken
@@ -259,13 +262,13 @@ func TestPublishersSayWhereTheGuestsAre(t *testing.T) {
 			t.Errorf("nobody asked: %+v", r)
 		}
 		w.Ask = func(_ context.Context, hosts []string) (Guests, error) {
-			if !slices.Equal(hosts, []string{here, there}) {
+			if !slices.Equal(hosts, []string{here, there, third}) {
 				t.Errorf("asked %q, want those that Nova names", hosts)
 			}
-			return Guests{here: {{Instance: instance, State: "running"}}}, nil
+			return Guests{here: {{Instance: instance, State: "running"}}, there: {}}, nil
 		}
 		r := w.examine()
-		if !slices.Equal(r.Silent, []string{there}) || !strings.Contains(r.Text(), "no publisher has answered: "+there) {
+		if !slices.Equal(r.Silent, []string{third}) || !strings.Contains(r.Text(), "no publisher has answered: "+third) {
 			t.Errorf("silent %q\n%s", r.Silent, r.Text())
 		}
 		if len(r.Cases) != 1 || r.Cases[0].Verdict != Stale || len(r.Cases[0].Plan) == 0 {
@@ -408,6 +411,7 @@ func TestARowThatWasDeletedToBeMadeAgainIsMadeByTheNextRun(t *testing.T) {
 	admit(t, func(t *testing.T, w *ward) {
 		row := with(inactiveRow(here), "unbound")
 		row.VNICType, row.Profile = "direct", map[string]any{"pci_slot": "0000:05:00.1"}
+		w.port(activeRow(here)) // another, which is right
 		id := w.port(row)
 		killed := errors.New("killed")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -422,12 +426,11 @@ func TestARowThatWasDeletedToBeMadeAgainIsMadeByTheNextRun(t *testing.T) {
 		_ = w.Notes.Close()
 		w.open()
 		w.Neutron = inner
-		w.Hosts = nil
-		found, err := w.look(t.Context(), suspect{id: id}, nil, "")
-		if err != nil || found.Verdict != Bricked {
-			t.Fatalf("%+v %v", found, err)
+		found := w.examine() // of a port that is in no host's list
+		if len(found.Cases) != 1 || found.Cases[0].Verdict != Bricked {
+			t.Fatalf("%+v", found.Cases)
 		}
-		if m := w.mend(Report{Cases: []Case{*found}}); len(m) != 1 || !m[0].Right {
+		if m := w.mend(found); len(m) != 1 || !m[0].Right {
 			t.Errorf("%+v", m)
 		}
 		got := w.neutron.Rows(id)
@@ -436,6 +439,72 @@ func TestARowThatWasDeletedToBeMadeAgainIsMadeByTheNextRun(t *testing.T) {
 		}
 		if w.Notes.held(id, here) != nil {
 			t.Error("what was held is still there when the port is right")
+		}
+	})
+}
+
+// Between the deletion of the guest's own row and its making nothing stops a mending, but that
+// the instance is elsewhere: the port would have no row at all.
+func TestTheGuestsRowIsMadeWhateverHappensMeanwhile(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(*ward, context.CancelFunc)
+		made      bool
+	}{
+		"Nova answers no more":          {func(w *ward, _ context.CancelFunc) { w.nova.fault = errors.New("503") }, true},
+		"its user reboots it":           {func(w *ward, _ context.CancelFunc) { w.change(func(s *Server) { s.TaskState = "rebooting" }) }, true},
+		"the operator interrupts":       {func(_ *ward, cancel context.CancelFunc) { cancel() }, true},
+		"the journal's disk is full":    {func(w *ward, _ context.CancelFunc) { _ = w.Notes.file.Close() }, true},
+		"the instance is elsewhere":     {func(w *ward, _ context.CancelFunc) { w.change(func(s *Server) { s.Host = there }) }, false},
+		"the instance has been deleted": {func(w *ward, _ context.CancelFunc) { delete(w.nova.servers, instance) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			admit(t, func(t *testing.T, w *ward) {
+				row := with(inactiveRow(here), "unbound")
+				row.VNICType, row.Profile = "direct", map[string]any{"pci_slot": "0000:05:00.1"}
+				w.port(activeRow(here))
+				id := w.port(row)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				inner := w.Neutron
+				w.Neutron = deleting{inner, func() { c.meanwhile(w, cancel) }}
+				_, _ = w.Mend(ctx, w.examine(), func(string, string) {})
+				got := w.neutron.Rows(id)
+				if made := len(got) == 1 && got[0].Status == binding.StatusActive && got[0].VNICType == "direct"; made != c.made {
+					t.Errorf("rows %+v", got)
+				}
+				_ = w.Notes.Close()
+				w.open()
+			})
+		})
+	}
+}
+
+// change changes what Nova says of the instance.
+func (w *ward) change(f func(*Server)) {
+	s := w.nova.servers[instance]
+	f(&s)
+	w.nova.servers[instance] = s
+}
+
+// A Neutron that shows this user nothing is no cloud without faults.
+func TestANeutronThatShowsNoPortIsAFault(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		if _, err := w.Examine(t.Context()); err == nil || !strings.Contains(err.Error(), "not one port") {
+			t.Errorf("%v", err)
+		}
+		w.nova.servers = nil
+		if r := w.examine(); len(r.Cases) != 0 {
+			t.Errorf("an empty cloud: %+v", r)
+		}
+	})
+}
+
+func TestAPortWithoutRowsIsLookedAtByName(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.port(activeRow(here))
+		w.Ports = []string{w.port()}
+		if r := w.examine(); len(r.Cases) != 1 || r.Cases[0].Verdict != NoRow {
+			t.Errorf("%+v", r.Cases)
 		}
 	})
 }
@@ -457,6 +526,35 @@ func TestAnAgentThatDoesNotReportThePortUpIsTold(t *testing.T) {
 		m := w.mend(w.examine())
 		if len(m) != 1 || m[0].Right || m[0].Verdict != Down || w.rows(id) != rightRows {
 			t.Errorf("%+v, rows %s", m, w.rows(id))
+		}
+	})
+}
+
+// What a row held is of the past when the row is there again, even if its agent is late: another
+// day it would name another guest's device.
+func TestWhatWasHeldIsForgottenWhenTheRowIsThere(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.neutron.AutoWire(false)
+		row := with(inactiveRow(here), "unbound")
+		row.VNICType, row.Profile = "direct", map[string]any{"pci_slot": "0000:05:00.1"}
+		id := w.port(row)
+		w.neutron.SetPortStatus(id, binding.PortDown)
+		if m := w.mend(w.examine()); len(m) != 1 || m[0].Verdict != Down {
+			t.Fatalf("%+v", m)
+		}
+		if got := w.Notes.held(id, here); got != nil {
+			t.Errorf("held %+v", got)
+		}
+	})
+}
+
+// A cell that goes down in the middle of an examination makes no orphans.
+func TestACellThatGoesDownMeanwhileMakesNoOrphans(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.port(activeRow(here), inactiveRow(there))
+		w.nova.asked = func() { delete(w.nova.servers, instance); w.nova.gap = "the cell of compute1 is down" }
+		if r := w.examine(); len(r.Cases) != 1 || r.Cases[0].Verdict != Disputed {
+			t.Errorf("%+v", r.Cases)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/earlybind/earlybind/port"
@@ -116,6 +117,20 @@ func (n *Notes) held(id, host string) *rollback.Held {
 		return &held
 	}
 	return nil
+}
+
+// ports are those of which a row was written down and is not known to be right since: an
+// earlier run was ended between the row's deletion and its making, or after it.
+func (n *Notes) ports() []string {
+	if n == nil {
+		return nil
+	}
+	var ids []string
+	for key := range n.kept {
+		ids = append(ids, key[0])
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // Held gives what was written down of a row; the journal has always been read.

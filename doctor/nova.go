@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/migrations"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/services"
 	"github.com/gophercloud/gophercloud/v2/pagination"
 )
 
@@ -30,15 +28,19 @@ func NewNova(client *gophercloud.ServiceClient) Nova {
 type novaAPI struct{ client *gophercloud.ServiceClient }
 
 func (n novaAPI) Hosts(ctx context.Context) (hosts []string, gap string, err error) {
-	pages, err := services.List(n.client, services.ListOpts{Binary: "nova-compute"}).AllPages(ctx)
-	if err != nil {
+	// Not gophercloud's list: of a cell that is down Nova gives no more than these three
+	// (nova/api/openstack/compute/services.py, _get_service_detail), and it wants an id.
+	var body struct {
+		Services []struct{ Binary, Host, Status string } `json:"services"`
+	}
+	resp, err := n.client.Get(ctx, n.client.ServiceURL("os-services")+"?binary=nova-compute", &body, nil)
+	if _, _, err := gophercloud.ParseResponse(resp, err); err != nil {
 		return nil, "", err
 	}
-	found, err := services.ExtractServices(pages)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, s := range found {
+	for _, s := range body.Services {
+		if s.Binary != "nova-compute" {
+			continue
+		}
 		hosts = append(hosts, s.Host)
 		if s.Status == "UNKNOWN" {
 			gap = "the cell of compute host " + s.Host + " is down, and Nova lists none of its migrations"
@@ -111,7 +113,7 @@ func (n novaAPI) Server(ctx context.Context, id string) (Server, error) {
 	return found, err
 }
 
-func (n novaAPI) Unfinished(ctx context.Context, id string) ([]Migration, error) {
+func (n novaAPI) Migrations(ctx context.Context, id string) ([]Migration, error) {
 	pages, err := migrations.List(n.client, migrations.ListOpts{InstanceID: &id}).AllPages(ctx)
 	if err != nil {
 		return nil, err
@@ -120,11 +122,9 @@ func (n novaAPI) Unfinished(ctx context.Context, id string) ([]Migration, error)
 	if err != nil {
 		return nil, err
 	}
-	var unfinished []Migration
+	var all []Migration
 	for _, m := range found {
-		if !slices.Contains(finished, m.Status) {
-			unfinished = append(unfinished, Migration{m.UUID, m.MigrationType, m.Status, m.SourceCompute, m.DestCompute})
-		}
+		all = append(all, Migration{m.UUID, m.MigrationType, m.Status, m.SourceCompute, m.DestCompute})
 	}
-	return unfinished, nil
+	return all, nil
 }

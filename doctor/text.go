@@ -49,10 +49,32 @@ func (r Report) Text() string {
 }
 
 // Leaving keeps the cases of guests on one host: what a migration away from there would
-// meet.
-func (r Report) Leaving(host string) Report {
-	r.Cases = slices.DeleteFunc(slices.Clone(r.Cases), func(c Case) bool { return c.Server == nil || c.Server.Host != host })
-	return r
+// meet. One whose host Nova cannot say now is kept where its port has a row there.
+func (r Report) Leaving(host string) (Report, error) {
+	if !slices.Contains(r.Hosts, host) {
+		return Report{}, fmt.Errorf("Nova names no compute host %q%s", host, alike(r.Hosts, host))
+	}
+	r.Cases = slices.DeleteFunc(slices.Clone(r.Cases), func(c Case) bool {
+		if c.Server == nil || c.Server.Host == "" {
+			_, there := c.Port.Row(host)
+			return c.Verdict != Disputed || !there
+		}
+		return c.Server.Host != host
+	})
+	return r, nil
+}
+
+// alike names the hosts that differ from a name in case, or in what follows the first dot.
+func alike(hosts []string, name string) string {
+	short := func(host string) string {
+		label, _, _ := strings.Cut(strings.ToLower(host), ".")
+		return label
+	}
+	found := slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { return short(host) != short(name) })
+	if len(found) == 0 {
+		return ""
+	}
+	return "; is it " + strings.Join(found, ", ") + "?"
 }
 
 func request(id string, s rollback.Step) string {

@@ -24,8 +24,10 @@ It reads only, unless -fix is given: then it looks again after a minute, and sen
 written to the undo journal before. What has a migration of any type, a task or an unconfirmed resize is left alone.
 
   earlybind doctor                              examine all compute hosts that Nova names
-  earlybind doctor -before-migrate compute7     what would be in the way of migrating compute7's instances
+  earlybind doctor -before-migrate compute7     what would be in the way of migrating compute7's instances (of what is under
+                                                way there too)
   earlybind doctor -fix -journal doctor.jsonl   and mend it
+  earlybind doctor -port 0b6f…                  look at this port too: one without any row is in no host's list
   earlybind doctor -ask                         and have the publishers say where the guests run
   earlybind doctor -json | jq '.cases[] | select(.wrong) | {port, verdict, host}'
 
@@ -42,6 +44,11 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	var hosts []string
 	f.Func("host", "look at this `HOST` too, which Nova does not name any more; may be repeated", func(host string) error {
 		hosts = append(hosts, host)
+		return nil
+	})
+	var ports []string
+	f.Func("port", "look closely at this `PORT` too, by its id: one that has no row at all is in no host's list; may be repeated", func(id string) error {
+		ports = append(ports, id)
 		return nil
 	})
 	leaving := f.String("before-migrate", "", "report only what is about instances on this `HOST`")
@@ -78,7 +85,7 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("Nova: %w", err)
 	}
-	c := doctor.Cloud{Neutron: neutron.New(client), Nova: doctor.NewNova(compute), Hosts: hosts, Clock: clock.Real()}
+	c := doctor.Cloud{Neutron: neutron.New(client), Nova: doctor.NewNova(compute), Hosts: hosts, Ports: ports, Clock: clock.Real()}
 	if *ask {
 		c.Ask = func(ctx context.Context, hosts []string) (doctor.Guests, error) {
 			return doctor.AskPublishers(ctx, settings, hosts)
@@ -108,12 +115,22 @@ func (r round) make(ctx context.Context, out, faults io.Writer) error {
 		return err
 	}
 	if r.leaving != "" {
-		report = report.Leaving(r.leaving)
+		if report, err = report.Leaving(r.leaving); err != nil {
+			return err
+		}
 	}
 	if !r.asJSON {
 		fmt.Fprint(out, report.Text())
 	}
 	left := len(report.Wrong())
+	if r.leaving != "" { // a drain is to wait for what is under way, and for what never ends there
+		for _, c := range report.Cases {
+			if c.Verdict == doctor.InFlight {
+				left++
+			}
+		}
+	}
+	all := left
 	var mended []doctor.Mended
 	if r.fix {
 		progress := out
@@ -127,7 +144,7 @@ func (r round) make(ctx context.Context, out, faults io.Writer) error {
 			}
 		}
 		if err == nil {
-			fmt.Fprintf(progress, "%d mended, %d left\n", len(report.Wrong())-left, left)
+			fmt.Fprintf(progress, "%d mended, %d left\n", all-left, left)
 		}
 	}
 	if r.asJSON { // also where the mending was cut short: of what was done by then

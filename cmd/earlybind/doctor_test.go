@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,7 +39,21 @@ func (compute) Server(context.Context, string) (doctor.Server, error) {
 	return doctor.Server{ID: patient, Host: "compute1", Status: "ACTIVE", VMState: "active", PowerState: 1}, nil
 }
 
-func (compute) Unfinished(context.Context, string) ([]doctor.Migration, error) { return nil, nil }
+func (compute) Migrations(context.Context, string) ([]doctor.Migration, error) { return nil, nil }
+
+// A host that Nova does not name has nothing in its way, and nothing at all.
+func TestADrainOfAHostThatNovaDoesNotNameIsAFault(t *testing.T) {
+	for name, want := range map[string]string{"Compute1": "is it compute1?", "compute1.example.org": "is it compute1?", "compute9": `no compute host "compute9"`} {
+		fake := simulated.New("compute1", "compute2")
+		id := fake.AddPort(simulated.PortOpts{DeviceID: patient, Status: binding.PortActive})
+		fake.PutRow(id, binding.Binding{Host: "compute1", Status: binding.StatusActive, VIFType: "ovs", VNICType: "normal"})
+		client := simulated.NewClient(simulated.InMemory, simulated.Transport{Handler: fake.Handler()})
+		r := round{Cloud: doctor.Cloud{Neutron: neutron.New(client), Nova: compute{}}, leaving: name}
+		if err := r.make(t.Context(), io.Discard, io.Discard); err == nil || errors.Is(err, errNotRight) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
 
 // In JSON standard output is one document, whatever is done meanwhile; exit codes are those
 // of the text.

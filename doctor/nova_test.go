@@ -1,0 +1,50 @@
+package doctor
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gophercloud/gophercloud/v2"
+)
+
+// answering is Nova's API with these answers, by path.
+func answering(t *testing.T, answers map[string]string) Nova {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, ok := answers[r.URL.Path]
+		if !ok || r.Header.Get("X-OpenStack-Nova-API-Version") != microversion {
+			t.Errorf("%s %s, microversion %q", r.Method, r.URL, r.Header.Get("X-OpenStack-Nova-API-Version"))
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, answer)
+	}))
+	t.Cleanup(server.Close)
+	return NewNova(&gophercloud.ServiceClient{ProviderClient: &gophercloud.ProviderClient{}, Endpoint: server.URL + "/", Type: "compute"})
+}
+
+// Of a cell that is down Nova gives its services without id, state and all
+// (nova/api/openstack/compute/services.py, _get_service_detail).
+func TestACellThatIsDownIsTold(t *testing.T) {
+	n := answering(t, map[string]string{"/os-services": `{"services": [
+		{"binary": "nova-compute", "host": "compute1", "status": "enabled", "id": "f9b6dc8e", "state": "up", "zone": "nova", "updated_at": "2026-11-29T02:00:00.000000", "disabled_reason": null, "forced_down": false},
+		{"binary": "nova-compute", "host": "compute2", "status": "UNKNOWN"}]}`})
+	hosts, gap, err := n.Hosts(t.Context())
+	if err != nil || !reflect.DeepEqual(hosts, []string{"compute1", "compute2"}) || !strings.Contains(gap, "compute2 is down") {
+		t.Errorf("%q, %q, %v", hosts, gap, err)
+	}
+}
+
+func TestEveryMigrationIsReadWhateverItsEnd(t *testing.T) {
+	n := answering(t, map[string]string{"/os-migrations": `{"migrations": [
+		{"id": 2, "uuid": "b", "instance_uuid": "` + instance + `", "migration_type": "live-migration", "status": "error", "source_compute": "compute1", "dest_compute": "compute2", "created_at": "2026-11-29T02:00:00.000000", "updated_at": null},
+		{"id": 1, "uuid": "a", "instance_uuid": "` + instance + `", "migration_type": "resize", "status": "confirmed", "source_compute": "compute2", "dest_compute": "compute1", "created_at": "2026-11-28T02:00:00.000000", "updated_at": null}]}`})
+	got, err := n.Migrations(t.Context(), instance)
+	want := []Migration{{"b", "live-migration", "error", "compute1", "compute2"}, {"a", "resize", "confirmed", "compute2", "compute1"}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
