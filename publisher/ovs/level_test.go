@@ -244,7 +244,7 @@ func TestPortThatStaysIsolatedIsNotVerified(t *testing.T) {
 	}
 }
 
-func TestOnlyBetweenAMigrationsPauseAndAMinuteLater(t *testing.T) {
+func TestOnlyAfterAMigrationsPause(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		events []string // "event/detail"
