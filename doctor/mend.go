@@ -21,6 +21,9 @@ const (
 	mendWithin = 2 * time.Minute
 	// upWithin is how long an agent has to report a port up once its rows are right.
 	upWithin = 30 * time.Second
+	// standsFor is how long Nova's word holds for a request. A token that has to be
+	// renewed, or a connection that has to be made, can come between the two.
+	standsFor = 5 * time.Second
 )
 
 // Mended is what became of one case.
@@ -73,7 +76,8 @@ type mending struct {
 	before Case
 	ctx    context.Context //nolint:containedctx // the caller's; may looks at it
 	began  time.Duration
-	stop   error // why nothing more is sent
+	asked  time.Duration // when Nova last said that nothing is under way
+	stop   error         // why nothing more is sent
 	// torn: the guest's own row was deleted to be made again, and is not made yet.
 	torn bool
 }
@@ -134,6 +138,7 @@ func same(a, b Case) bool {
 func (m *mending) carryOut(ctx context.Context) error {
 	host, id := m.before.Host, m.before.Port.ID
 	neutron := &noted{Neutron: m.Neutron, m: m, port: m.before.Port}
+	ctx = binding.OnlyIf(ctx, func() bool { return m.torn || m.Clock.Now()-m.asked <= standsFor })
 	if leftBehind(m.before.Port, host) {
 		if !m.may() {
 			return m.stop
@@ -167,11 +172,15 @@ func (m *mending) carryOut(ctx context.Context) error {
 		if r.Host == host || r.Active {
 			continue
 		}
-		if !m.may() {
-			return m.stop
-		}
-		if err := neutron.Delete(ctx, id, r.Host); err != nil {
-			return err
+		withheld := true
+		for withheld {
+			if !m.may() {
+				return m.stop
+			}
+			err := neutron.Delete(ctx, id, r.Host)
+			if withheld = errors.Is(err, binding.ErrWithheld); err != nil && !withheld {
+				return err
+			}
 		}
 	}
 	return nil
@@ -224,6 +233,7 @@ func (m *mending) may() bool {
 			m.stop = errors.New("stopped: " + why)
 		}
 	}
+	m.asked = m.Clock.Now()
 	return m.stop == nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -341,6 +342,52 @@ func TestAMigrationThatBeginsBetweenTwoRequestsStopsTheSecond(t *testing.T) {
 			t.Errorf("%d writes, %+v, rows %s", len(got), m, w.rows(id))
 		}
 	})
+}
+
+// slowly has each write wait for a token, as it does when the old one has expired.
+type slowly struct {
+	http.RoundTripper
+	clock clock.Clock
+	waits []time.Duration // one for each write, in turn; then none
+	sent  int
+}
+
+func (s *slowly) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet {
+		if len(s.waits) > 0 {
+			s.clock.Wait(r.Context(), s.waits[0], nil)
+			s.waits = s.waits[1:]
+		}
+		if err := binding.Check(r); err != nil {
+			return nil, err
+		}
+		s.sent++
+	}
+	return s.RoundTripper.RoundTrip(r)
+}
+
+// Nova's word of seconds ago is not acted on: it is asked again.
+func TestNovasWordHoldsForSeconds(t *testing.T) {
+	for _, c := range []struct {
+		wait time.Duration
+		asks int // for the first write that is sent
+	}{{standsFor, 1}, {standsFor + time.Second, 2}} {
+		admit(t, func(t *testing.T, w *ward) {
+			id := w.port(activeRow(here), inactiveRow(there))
+			slow := &slowly{RoundTripper: simulated.Transport{Handler: w.neutron.Handler()}, clock: w.Clock, waits: []time.Duration{c.wait}}
+			w.Neutron = neutron.New(simulated.NewClient(simulated.InMemory, slow))
+			r := w.examine()
+			asks := 0
+			w.nova.asked = func() {
+				if len(slow.waits) == 0 && slow.sent == 0 {
+					asks++
+				}
+			}
+			if m := w.mend(r); len(m) != 1 || !m[0].Right || w.rows(id) != rightRows || asks != c.asks-1 {
+				t.Errorf("a wait of %s: %+v, rows %s, asked %d times between it and the write that was sent", c.wait, m, w.rows(id), asks)
+			}
+		})
+	}
 }
 
 func TestWhatComesRightByItselfIsNotTouched(t *testing.T) {
