@@ -3,6 +3,7 @@ package consumer
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -69,7 +70,8 @@ type actor struct {
 	ctx      context.Context //nolint:containedctx // ends with the handover
 	stop     context.CancelFunc
 	workers  map[string]*worker
-	drivers  map[string]string // of its ports
+	leaving  map[string]*worker // of handovers before, each port's last; a request may be under way
+	drivers  map[string]string  // of its ports
 	held     []heldMessage
 	timeline timeline
 	told     time.Duration // when what is being taken in was delivered, or found
@@ -350,6 +352,8 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 		port:     id,
 		tools:    a.tools,
 		mail:     newMailbox(),
+		before:   a.leaving[id],
+		ended:    make(chan struct{}),
 		report: func(l audit.Line) {
 			l.Handover, l.Driver = about, driver
 			a.tools.audit(l)
@@ -372,11 +376,16 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 	return w
 }
 
-// closeHandover ends the workers; a request that is under way is abandoned.
+// closeHandover ends the workers; the answer to a request that is under way is waited for
+// by them, and by those who have their ports after them.
 func (a *actor) closeHandover() {
 	if a.stop != nil {
 		a.stop()
 	}
+	if a.leaving == nil {
+		a.leaving = map[string]*worker{}
+	}
+	maps.Copy(a.leaving, a.workers)
 	a.workers = nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -302,6 +303,56 @@ func TestASupersededHandoverEndsItsWorkAndSettlesItsMessages(t *testing.T) {
 		}
 		s.wantAllSettledOnce(t, 3)
 	})
+}
+
+// Two writes at once for one port can end with either, and hurt Nova on an old Neutron: the
+// next handover waits for the answer to the last one's, and knows that it may come true yet.
+func TestAPortIsWrittenByOneHandoverAtATime(t *testing.T) {
+	for _, more := range []int{0, 1} {
+		act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+			var underWay, most, activates atomic.Int32
+			s.neutron.answer = func(ctx context.Context, call string) (bool, error) {
+				if strings.HasPrefix(call, "read") || strings.HasPrefix(call, "ports") {
+					return true, nil
+				}
+				most.Store(max(most.Load(), underWay.Add(1)))
+				defer underWay.Add(-1)
+				if strings.HasPrefix(call, "activate") && activates.Add(1) == 1 {
+					return never(ctx)
+				}
+				return true, nil
+			}
+			s.toThePause()
+			request := "req-2"
+			s.nova(request, wire.NovaPre, false)
+			for range more { // and one that ends before the answer came
+				s.host(dst, wire.Started, wire.Migrated)
+				s.host(src, wire.Suspended, wire.Migrated)
+				request = "req-3"
+				s.nova(request, wire.NovaPre, false)
+			}
+			s.host(dst, wire.Started, wire.Migrated)
+			s.host(src, wire.Suspended, wire.Migrated)
+			s.host(dst, wire.Stopped, wire.Failed)
+			s.host(src, wire.Resumed, wire.Unpaused)
+			s.nova(request, wire.NovaRollback, false)
+			s.nova(request, wire.NovaRollback, true)
+			pass(requestTimeout + unknownWatch - time.Second)
+			if got := s.last(t, audit.HandoverEnded).Handover.RequestID; got == request {
+				t.Errorf("%s has ended while the last handover's activate may still come true", got)
+			}
+			pass(time.Minute)
+			if most.Load() != 1 {
+				t.Errorf("%d writes at once\n%s", most.Load(), strings.Join(s.story(), "\n"))
+			}
+			if got := s.last(t, audit.HandoverEnded); got.Handover.RequestID != request {
+				t.Errorf("%+v", got)
+			}
+			if right, why := clone(s.neutron.ports["p1"]).RightOn(src); !right {
+				t.Error(why)
+			}
+		})
+	}
 }
 
 func TestAResultOfASupersededHandoverIsDropped(t *testing.T) {

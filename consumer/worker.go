@@ -54,8 +54,13 @@ type worker struct {
 	// committed tells when the activate was sent and answered.
 	committed func(sent, answered time.Duration)
 	mail      mailbox
-	aim       handover.Aim  // the one at work
-	unknown   time.Duration // until when a write may still take effect, on the monotonic clock
+	// before is the one that had the port in the instance's last handover, nil if none had:
+	// it may wait for an answer. ended is closed when this one has had all of its own.
+	before *worker
+	ended  chan struct{}
+
+	aim     handover.Aim  // the one at work
+	unknown time.Duration // until when a write may still take effect, on the monotonic clock
 }
 
 // tools are what every worker and actor of a session share.
@@ -109,6 +114,13 @@ func (t *tools) insist(ctx context.Context, line audit.Line, ask func(context.Co
 // run works until the context ends. A new aim replaces the one before at the
 // next point between two requests.
 func (w *worker) run(ctx context.Context) {
+	defer close(w.ended)
+	if w.before != nil {
+		// Even if this handover ends meanwhile: the next one waits for this worker only.
+		w.tools.time.Wait(context.WithoutCancel(ctx), clock.Forever, w.before.ended)
+		w.unknown = max(w.unknown, w.before.unknown)
+		w.before = nil
+	}
 	for {
 		if !w.pause(ctx, clock.Forever) {
 			return

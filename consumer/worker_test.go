@@ -29,7 +29,7 @@ func work(t *testing.T, p *port.Port, test func(*testing.T, *desk)) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{kit: newKit(newNeutron(p)), done: make(chan handover.PortDone, 9), began: time.Now()}
 		d.w = &worker{
-			instance: guest, port: "p1", tools: d.tools, mail: newMailbox(), report: d.record,
+			instance: guest, port: "p1", tools: d.tools, mail: newMailbox(), ended: make(chan struct{}), report: d.record,
 			done:      func(p handover.PortDone) { d.done <- p },
 			committed: func(sent, answered time.Duration) {},
 		}
