@@ -79,10 +79,10 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 	c.health = board
 	wait := broker.Backoff()
 	board.Lacks(c.factBroker(), "not connected yet")
+	var err error
+	defer func() { c.giveUp(err) }()
 	for {
-		err := c.serve(ctx, drain, wait.Reset)
-		if ctx.Err() != nil {
-			c.giveUp(err)
+		if err = c.serve(ctx, drain, wait.Reset); ctx.Err() != nil {
 			return nil
 		}
 		if errors.Is(err, errGivenUp) {
@@ -94,6 +94,7 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 		c.log.Record(audit.Line{Event: audit.ConsumerLost, Err: err, Decided: "to connect again", Figures: map[string]int64{"delay_ms": delay.Milliseconds()}})
 		select {
 		case <-ctx.Done():
+			err = nil // it was told
 			return nil
 		case <-time.After(delay):
 		}
@@ -143,15 +144,16 @@ func (r *refusals) first(reason string) (yes, last bool) {
 // refuse counts a message whose sender is not believed, and says so once per reason.
 // Every share refuses it; one of them counts it and says so.
 func (c *Consumer) refuse(reason error) {
-	if !c.part.has(reason.Error()) {
+	why := reasonOf(reason)
+	if !c.part.has(why) {
 		return
 	}
 	c.metrics.Refused(kindOf(reason))
-	yes, last := c.refusals.first(reason.Error())
+	yes, last := c.refusals.first(why)
 	if !yes {
 		return
 	}
-	line := audit.Line{Event: audit.HostRefused, Kind: kindOf(reason), Why: reason.Error(), Decided: "its messages are dropped"}
+	line := audit.Line{Event: audit.HostRefused, Kind: kindOf(reason), Why: why, Decided: "its messages are dropped"}
 	if last {
 		line.Decided += "; whatever else is refused from now on is only counted"
 	}

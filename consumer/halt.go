@@ -102,9 +102,12 @@ func (s *session) heed(ctx context.Context, orders feed, kept retained, broken f
 		case <-look:
 			look = nil
 			h, err := kept.read(func(h wire.Halt) error { return s.sender.keepHalt(ctx, h) })
-			if err == nil {
+			switch {
+			case err == nil:
 				s.obey(ctx, h)
 				continue
+			case ctx.Err() != nil:
+				return // the next session may have found out already
 			}
 			if patience := time.Since(began) < lookPatience; !patience && s.halts.doubt(err.Error()) {
 				s.sayHalt(err)

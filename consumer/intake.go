@@ -27,6 +27,19 @@ func kindOf(err error) audit.Kind {
 // errRefused marks a host message without its host's own identity.
 var errRefused = errors.New("refused")
 
+// maxReason bounds what is said of a message, in bytes: it may quote what the sender wrote,
+// and an AMQP header that does not fit into one frame ends the connection.
+const maxReason = 1024
+
+// reasonOf is what is said of a message's fault.
+func reasonOf(err error) string {
+	why := err.Error()
+	if len(why) > maxReason {
+		why = strings.ToValidUTF8(why[:maxReason], "") + "..."
+	}
+	return why
+}
+
 // delivered is what matters of one AMQP delivery.
 type delivered struct {
 	exchange string

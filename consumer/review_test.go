@@ -104,6 +104,9 @@ func TestTheJournalIsReviewed(t *testing.T) {
 				if f.instance != guest || f.input.Host != src || f.input.Other != dst || settled != 0 {
 					t.Errorf("%s: %+v, settled %d", name, f, settled)
 				}
+				if l := s.last(t, audit.PortVerified); !strings.HasPrefix(l.Outcome, "rows wrong: ") {
+					t.Errorf("%s: said to be %q", name, l.Outcome)
+				}
 			default:
 				t.Errorf("%s: not found wrong", name)
 			}

@@ -195,7 +195,10 @@ func (s *sender) keep(ctx context.Context, exchange string, m amqp.Publishing) e
 		return err
 	}
 	confirmed, err := confirm.WaitContext(ctx)
-	if err == nil && !confirmed {
+	switch {
+	case err == nil && !confirmed && s.ch.IsClosed():
+		err = amqp.ErrClosed // which the library tells of all that waits as of a refusal
+	case err == nil && !confirmed:
 		err = errNotKept
 	}
 	// A message that no queue takes is returned first and then confirmed.

@@ -21,6 +21,9 @@ import (
 const (
 	// closeWithin bounds the closing of a connection.
 	closeWithin = 5 * time.Second
+	// setUpWithin bounds the opening of a session, and what is opened more when it becomes
+	// the one that acts.
+	setUpWithin = 15 * time.Second
 	// roundWithin bounds one round of the session's loop, which may wait for the
 	// broker's word on a parked message and at its end for writes to be answered.
 	roundWithin = time.Minute
@@ -39,6 +42,7 @@ type session struct {
 	ticking  sync.WaitGroup
 	conn     *amqp.Connection // that messages come through
 	active   bool             // a tick of this session has come back: the queue serves us
+	gone     bool             // the queues were given back
 	// rival is a replica that waits for this share, as its last tick told, until that
 	// is looked at; rivalHolds how many it acts for.
 	rival      string
@@ -75,44 +79,24 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	defer closeConnection(out)
 	go watch(cancel, in)
 	go watch(cancel, out)
+	// A frozen node of a cluster keeps a connection alive and answers nothing.
+	setUp, cancelSetUp := context.WithTimeoutCause(asked, setUpWithin, fmt.Errorf("the session was not set up within %s", setUpWithin))
+	defer cancelSetUp()
 	// amqp091-go's calls know no context; closing ends them.
-	begun := context.AfterFunc(asked, func() { closeConnection(in); closeConnection(out) })
+	begun := context.AfterFunc(setUp, func() { closeConnection(in); closeConnection(out) })
 	defer begun()
-
-	ch, err := in.Channel()
-	if err != nil {
-		return err
-	}
-	if err := c.settings.declare(ch, c.queues()); err != nil {
-		return err
-	}
-	if err := c.settings.findBeyond(in); err != nil {
-		return err
-	}
-	layout, err := openFeed(in, c.queues().layout, c.replica+" layout", 1)
-	if err != nil {
-		return err
-	}
-	orders, err := openOrders(in, c.queues().paused, keyKept, c.replica)
-	if err != nil {
-		return err
-	}
-	send, err := newSender(c.settings, c.queues(), c.replica, out, c.tellBlocked)
-	if err != nil {
-		return err
-	}
-	events, err := openFeed(in, c.queues().events, c.replica, c.part.portion(prefetch))
-	if err != nil {
-		return err
-	}
+	opened, err := c.open(in, out)
 	if !begun() {
-		return context.Cause(asked)
+		return context.Cause(setUp)
+	}
+	if err != nil {
+		return err
 	}
 	up()
 
 	s := &session{
-		Consumer: c, sender: send, lease: &lease{clock: c.clock}, shelf: newShelf(c.part.portion(maxShelf)), journal: newJournal(send.journal),
-		loop: loop, conn: in, events: events,
+		Consumer: c, sender: opened.sender, lease: &lease{clock: c.clock}, shelf: newShelf(c.part.portion(maxShelf)), journal: newJournal(opened.sender.journal),
+		loop: loop, conn: in, events: opened.events,
 	}
 	c.serving.Store(s)
 	defer c.serving.Store(nil)
@@ -124,10 +108,11 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	defer s.noLongerActs()
 	defer s.registry.wait()
 	defer stop()
+	defer func() { _ = s.letGo() }() // fails only with the connection
 	go c.settings.bindNova(work, in, c.queues(), s.lease.held, s.novaBound())
 	s.ticking.Go(func() { s.tick(work, cancel) })
 	kept := retained{settings: s.settings, name: c.queues().paused, conn: out, refused: s.refuse}
-	go s.heed(work, orders, kept, cancel)
+	go s.heed(work, opened.orders, kept, cancel)
 
 	review := time.NewTicker(reviewEvery)
 	defer review.Stop()
@@ -168,11 +153,11 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 			if err := s.deliver(work, d); err != nil {
 				return err
 			}
-		case _, ok := <-layout.deliveries:
+		case _, ok := <-opened.layout.deliveries:
 			if !ok {
-				return layout.ended(ctx)
+				return opened.layout.ended(ctx)
 			}
-		case reason := <-send.closed:
+		case reason := <-opened.sender.closed:
 			return fmt.Errorf("the sender's channel was closed: %w", reason)
 		case d, ok := <-s.journalled.deliveries:
 			if !ok {
@@ -201,6 +186,37 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// openings are what a session works with from its beginning.
+type openings struct {
+	layout, orders, events feed
+	sender                 *sender
+}
+
+// open declares what is this program's own and opens it on the two connections.
+func (c *Consumer) open(in, out *amqp.Connection) (o openings, err error) {
+	ch, err := in.Channel()
+	if err != nil {
+		return o, err
+	}
+	if err := c.settings.declare(ch, c.queues()); err != nil {
+		return o, err
+	}
+	if err := c.settings.findBeyond(in); err != nil {
+		return o, err
+	}
+	if o.layout, err = openFeed(in, c.queues().layout, c.replica+" layout", 1); err != nil {
+		return o, err
+	}
+	if o.orders, err = openOrders(in, c.queues().paused, keyKept, c.replica); err != nil {
+		return o, err
+	}
+	if o.sender, err = newSender(c.settings, c.queues(), c.replica, out, c.tellBlocked); err != nil {
+		return o, err
+	}
+	o.events, err = openFeed(in, c.queues().events, c.replica, c.part.portion(prefetch))
+	return o, err
 }
 
 // watch ends the session when a connection does.
@@ -359,12 +375,13 @@ func (s Settings) freshFor(e wire.HostEvent, queued time.Duration) time.Duration
 }
 
 func (s *session) park(ctx context.Context, d amqp.Delivery, reason error) error {
-	if err := s.sender.park(ctx, d, reason.Error()); err != nil {
+	why := reasonOf(reason)
+	if err := s.sender.park(ctx, d, why); err != nil {
 		return fmt.Errorf("park a message: %w", err)
 	}
 	s.log.Record(audit.Line{
 		Event: audit.MessageParked, Kind: kindOf(reason), Saw: identityOf(d),
-		Why: reason.Error(), Decided: "parked in " + s.queues().parked, Figures: map[string]int64{"bytes": int64(len(d.Body))},
+		Why: why, Decided: "parked in " + s.queues().parked, Figures: map[string]int64{"bytes": int64(len(d.Body))},
 	})
 	s.settler(d)("parked")
 	return nil

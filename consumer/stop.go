@@ -26,6 +26,22 @@ func (s *session) stopping(within time.Duration) {
 	s.log.Record(line)
 }
 
+// letGo writes nothing more and gives the queues to another replica, with what had come and
+// was not taken. A session that ends for any other reason than its connection must not keep
+// them while it waits for the answers to its writes.
+func (s *session) letGo() error {
+	if s.gone {
+		return nil
+	}
+	s.gone = true
+	s.lease.drop()
+	// amqp091-go's calls know no context; closing ends them.
+	hangs := time.AfterFunc(closeWithin, func() { closeConnection(s.conn) })
+	defer hangs.Stop()
+	// The notifications first: whoever gets the events opens them.
+	return errors.Join(s.notifications.giveBack(), s.events.giveBack())
+}
+
 // release gives the queue to another replica, with the messages of every instance
 // that nothing is under way for, and returns when the writes that are under way
 // have been answered; each instance's messages go back when its own have. Nothing
@@ -35,9 +51,7 @@ func (s *session) stopping(within time.Duration) {
 // stop ends what the session has started.
 func (s *session) release(stop context.CancelFunc) error {
 	began := s.clock()
-	s.lease.drop()
-	// The notifications first: whoever gets the events opens them.
-	if err := errors.Join(s.notifications.giveBack(), s.events.giveBack()); err != nil {
+	if err := s.letGo(); err != nil {
 		return err
 	}
 	stop()

@@ -40,7 +40,7 @@ func (t *timeline) note(in handover.Input, h *handover.Handover, now time.Durati
 		if in.Flavor != (wire.Flavor{}) {
 			t.flavor = in.Flavor
 		}
-		if in.Step == wire.NovaPost {
+		if in.Step == wire.NovaPost && !in.Ended {
 			first(&t.nova, now)
 		}
 	}
@@ -86,7 +86,6 @@ func (t *timeline) figures() map[string]int64 {
 	span("pause_to_activate_ms", t.paused, t.activate)
 	span("pause_to_active_ms", t.paused, t.answered)
 	span("pause_to_nova_ms", t.paused, t.nova)
-	span("pause_to_active_ms", t.paused, t.answered)
 	span("reaction_ms", t.cause, t.activate)
 	if t.activate > 0 {
 		span("lead_ms", t.answered, t.nova)

@@ -84,3 +84,29 @@ func TestTheReactionBeginsWithTheDelivery(t *testing.T) {
 		s.r.actors[guest].wg.Wait()
 	})
 }
+
+// Nova's end of its work does not stand for its beginning, where that was lost: seconds can be
+// between them.
+func TestTheLeadEndsWhereNovaBegins(t *testing.T) {
+	for name, c := range map[string]struct {
+		begun bool
+		lead  int64
+	}{"both": {true, 200}, "the end alone": {false, 0}} {
+		act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+			s.toThePause()
+			pass(200 * time.Millisecond)
+			if c.begun {
+				s.nova("req", wire.NovaPost, false)
+			}
+			pass(time.Second)
+			s.nova("req", wire.NovaPost, true)
+			s.host(dst, wire.Resumed, wire.Migrated)
+			s.host(src, wire.Stopped, wire.Migrated)
+			s.nova("req", wire.NovaPostDest, true)
+			pass(time.Second)
+			if lead, told := s.last(t, audit.HandoverEnded).Figures["lead_ms"]; told != c.begun || lead != c.lead {
+				t.Errorf("%s: %d, told %t", name, lead, told)
+			}
+		})
+	}
+}

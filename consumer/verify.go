@@ -190,7 +190,7 @@ func (w *worker) alarm(ctx context.Context, host string, err error) {
 }
 
 func rightness(p port.Port, host string) string {
-	if right, why := p.RightOn(host); !right {
+	if right, why := settled(p, host); !right {
 		return "rows wrong: " + why
 	}
 	return "rows right"

@@ -229,6 +229,9 @@ func (w *worker) commit(ctx context.Context) {
 // acts by then a port that this process was late to write: it was frozen, or
 // lost its lease, between the decision and the answer.
 func (w *worker) suspect(err error, took time.Duration) {
+	if errors.Is(err, binding.ErrWithheld) {
+		return // it was not sent
+	}
 	if binding.MayStillHappen(err) {
 		w.unknown = w.tools.clock() + w.tools.unknownWatch
 	}

@@ -241,3 +241,18 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// What was not sent leaves nothing to be looked after, however long it waited for its turn.
+func TestAWriteThatWasWithheldIsNotSuspected(t *testing.T) {
+	for _, c := range []struct {
+		err      error
+		suspects bool
+	}{{&binding.Error{Op: binding.OpActivate, Err: binding.ErrWithheld}, false}, {nil, true}} {
+		work(t, prepared("p1"), func(t *testing.T, d *desk) {
+			d.w.suspect(c.err, leaseFor+time.Second)
+			if got := len(d.pages.doubts) == 1; got != c.suspects || d.w.unknown != 0 {
+				t.Errorf("%v: %+v, unknown until %s", c.err, d.pages.doubts, d.w.unknown)
+			}
+		})
+	}
+}

@@ -11,6 +11,11 @@ import (
 // Such a message is to be parked, not retried.
 var ErrNotNotification = errors.New("not an oslo.messaging notification")
 
+// maxName bounds the names that a notification goes by, in bytes: what oslo.messaging and
+// earlybind send has at most a hundred or so, and they are put into errors, log lines and
+// AMQP headers, none of which may grow as a sender likes.
+const maxName = 1024
+
 // timestampLayout is of [Notification.Timestamp].
 const timestampLayout = "2006-01-02 15:04:05.000000"
 
@@ -72,6 +77,13 @@ func Decode(raw []byte) (Notification, error) {
 	}
 	if b.EventType == "" {
 		return Notification{}, fmt.Errorf("%w: no event_type", ErrNotNotification)
+	}
+	for _, name := range [...]struct{ field, text string }{
+		{"event_type", b.EventType}, {"publisher_id", b.PublisherID}, {"message_id", b.MessageID}, {"_context_request_id", b.RequestID},
+	} {
+		if len(name.text) > maxName {
+			return Notification{}, fmt.Errorf("%w: %s of %d bytes", ErrNotNotification, name.field, len(name.text))
+		}
 	}
 	return Notification{
 		MessageID:   b.MessageID,

@@ -170,6 +170,27 @@ func TestRabbitMQHostIdentity(t *testing.T) {
 	}
 }
 
+// What a sender writes is quoted in log lines, AMQP headers and memory by its beginning only:
+// a header that does not fit into a frame (128 KiB) would end the session, and the message
+// would come again and end the next.
+func TestRabbitMQLongNamesEndNoSession(t *testing.T) {
+	b, cloud := newBroker(t), newFakeCloud(t)
+	r := startReplica(b, cloud.neutron, nil)
+	r.await("consumer.active")
+	long := strings.Repeat("x", 200_000)
+
+	b.host(source).send("libvirt.domain."+long, "libvirt.compute1.suspended.x", wire.HostEvent{Schema: wire.SchemaVersion})
+	r.await("message.parked", "why", "not an oslo.messaging notification: event_type of 200015 bytes")
+	b.host(source).send("libvirt.host.states", "libvirt.compute1.states", wire.HostStates{Schema: wire.SchemaVersion, Host: long})
+	line := r.await("host.refused")
+	if why, _ := line["why"].(string); len(why) > 2000 || !strings.HasPrefix(why, `refused: a message for host "xxx`) {
+		t.Errorf("%d bytes: %.80s", len(why), why)
+	}
+	if lost := r.all("event", "consumer.lost"); len(lost) != 0 {
+		t.Errorf("%v", lost)
+	}
+}
+
 // A migration that succeeds, with every message that the two hosts and Nova
 // send.
 func TestRabbitMQMigrationSucceeds(t *testing.T) {

@@ -211,7 +211,7 @@ func (h *host) send(eventType, key string, payload any) {
 	body, err := n.Encode()
 	must(h.t, err)
 	publish(h.t, h.ch, wire.ExchangeEvents, key, amqp.Publishing{
-		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: n.MessageID, Type: eventType, UserId: h.user, Body: body,
+		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: n.MessageID, Type: eventType[:min(len(eventType), 255)], UserId: h.user, Body: body,
 	})
 }
 

@@ -112,6 +112,41 @@ func TestRabbitMQReplicaThatStopsHandsOverAtOnce(t *testing.T) {
 	}
 }
 
+// The same where a session ends because one of its two connections is lost: the one that the
+// queue is read through lives, and must not keep it while an answer of Neutron is waited for.
+func TestRabbitMQReplicaThatCannotSendHandsOverAtOnce(t *testing.T) {
+	b, c := newBroker(t), newFakeCloud(t)
+	nova := b.nova(false)
+	acts, standsBy := twoReplicas(b, c)
+	sender := b.connection("earlybind-consumer " + acts.name + " sender")
+	written, quiet := c.guest(t), c.guest(t)
+	src, dst := b.host(source), b.host(dest)
+	for _, g := range []guest{written, quiet} {
+		nova.prepares(g)
+		dst.says(g.id, wire.Started, wire.Migrated)
+		acts.await("handover.armed", "instance", g.id, "outcome", "armed")
+	}
+	arrived, answer := c.holdActivates(t, 2)
+	src.says(written.id, wire.Suspended, wire.Migrated)
+	<-arrived
+	<-arrived
+
+	b.closeNamed(sender)
+	standsBy.await("consumer.active")
+	standsBy.await("handover.begun", "instance", quiet.id)
+	if lost := acts.all("event", "consumer.lost"); len(lost) != 0 {
+		t.Errorf("its session had ended before: %v", lost)
+	}
+	answer()
+	acts.await("consumer.lost")
+	standsBy.await("handover.begun", "instance", written.id)
+	for _, g := range []guest{written, quiet} {
+		dst.says(g.id, wire.Resumed, wire.Migrated)
+		src.says(g.id, wire.Stopped, wire.Migrated)
+		standsBy.await("port.decided", "instance", g.id, "decided", "verify")
+	}
+}
+
 // A restore that is under way is finished by the replica that is to stop, as far
 // as the drain allows.
 func TestRabbitMQReplicaThatStopsFinishesItsRestore(t *testing.T) {
