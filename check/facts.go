@@ -58,13 +58,15 @@ type NeutronFacts struct {
 	// Extended: it has extension binding-extended. Safe: two activates at once do no harm,
 	// as far as its extensions show.
 	Extended, Safe Seen[bool]
-	// MayWrite is the answer to the POST of a row for a port that does not exist.
+	// MayWrite is the answer to the POST of a row for a port that does not exist; not seen
+	// where Neutron cannot read either.
 	MayWrite Seen[bool]
 	// ReadsRows: the rows of a port could be read.
 	ReadsRows Seen[bool]
 	Agents    Seen[[]Agent]
-	// Ports are the instances' ports that have a row on a host, by host.
-	Ports map[string]Seen[[]Port]
+	// Ports are the instances' ports that have a row on a host, by host. PortsBefore are
+	// those that were listed before the publishers were asked, of the hosts known by then.
+	Ports, PortsBefore map[string]Seen[[]Port]
 }
 
 // Account is a user as its token tells of it.
@@ -163,9 +165,10 @@ type Answer struct {
 	Host, User string
 	Refused    string // why it is not believed; empty if it is
 	Unknown    bool   // because of its schema version
-	// Domains are the instances that it lists, but those that are still coming in.
-	Domains []string
-	After   time.Duration // that it was asked
+	// Domains are the instances that it lists, but those that are still coming in; Running
+	// are those of them that run or are paused.
+	Domains, Running []string
+	After            time.Duration // that it was asked
 	// Skew is by how much its wall clock is ahead of ours, at least; behind, if negative.
 	Skew Seen[time.Duration]
 }

@@ -2,9 +2,13 @@ package check
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/consumer"
 )
 
@@ -13,6 +17,8 @@ const (
 	atOnce = 4
 	// callBound bounds one request.
 	callBound = time.Minute
+	// maxReads bounds how many ports' rows are read, until those of one are there.
+	maxReads = 3
 )
 
 // Cloud is what is checked. Each function opens what it names, or tells why it cannot.
@@ -38,7 +44,11 @@ func (c Cloud) Gather(ctx context.Context) Facts {
 		f.Neutron = c.neutron(ctx, neutron)
 	}
 	f.Nova = c.nova(ctx)
-	named := f.computeHosts()
+	named := f.hosts()
+	if err == nil {
+		f.ports(ctx, neutron, named)
+		f.Neutron.PortsBefore = maps.Clone(f.Neutron.Ports)
+	}
 
 	cells := c.Settings.PerCell()
 	f.Brokers = make([]BrokerFacts, len(cells))
@@ -49,7 +59,7 @@ func (c Cloud) Gather(ctx context.Context) Facts {
 	all.Wait()
 
 	if err == nil {
-		f.ports(ctx, neutron)
+		f.ports(ctx, neutron, f.toList())
 	}
 	return f
 }
@@ -84,9 +94,19 @@ func bounded[T any](ctx context.Context, ask func(context.Context) (T, error)) S
 	return Look(ask(ctx))
 }
 
-// ports lists the ports of every host, and reads the rows of one.
-func (f *Facts) ports(ctx context.Context, n Neutron) {
-	hosts := f.computeHosts()
+// toList are the hosts that only an answer has made known, and those whose answer does not go
+// with their ports: instances may have moved in between.
+func (f *Facts) toList() []string {
+	sure, perhaps := f.misnamed()
+	doubted := slices.Concat(sure, perhaps, f.blind())
+	return slices.DeleteFunc(f.hosts(), func(host string) bool {
+		_, listed := f.Neutron.Ports[host]
+		return listed && !slices.Contains(doubted, host)
+	})
+}
+
+// ports lists the ports of hosts, and reads the rows of one if none's were read before.
+func (f *Facts) ports(ctx context.Context, n Neutron, hosts []string) {
 	lists := make([]Seen[[]Port], len(hosts))
 	room := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
@@ -98,20 +118,45 @@ func (f *Facts) ports(ctx context.Context, n Neutron) {
 		})
 	}
 	all.Wait()
-	f.Neutron.Ports = map[string]Seen[[]Port]{}
-	f.Neutron.ReadsRows = Unseen[bool]("no compute host is known whose ports could be listed")
+	if f.Neutron.Ports == nil {
+		f.Neutron.Ports = map[string]Seen[[]Port]{}
+	}
 	for i, host := range hosts {
 		f.Neutron.Ports[host] = lists[i]
-		ports, ok := lists[i].Get()
-		_, read := f.Neutron.ReadsRows.Get()
+	}
+	if _, read := f.Neutron.ReadsRows.Get(); !read {
+		f.Neutron.ReadsRows = f.readsRows(ctx, n)
+	}
+}
+
+// readsRows asks for the rows of a port; of the next one, if it is deleted by now.
+func (f *Facts) readsRows(ctx context.Context, n Neutron) Seen[bool] {
+	why := "no compute host is known whose ports could be listed"
+	var ids []string
+	for _, host := range slices.Sorted(maps.Keys(f.Neutron.Ports)) {
+		ports, ok := f.Neutron.Ports[host].Get()
 		switch {
-		case read:
 		case !ok:
-			f.Neutron.ReadsRows = Unseen[bool](lists[i].Why())
+			why = f.Neutron.Ports[host].Why()
 		case len(ports) == 0:
-			f.Neutron.ReadsRows = Unseen[bool]("no instance's port was found on the hosts that are known")
-		default:
-			f.Neutron.ReadsRows = bounded(ctx, func(ctx context.Context) (bool, error) { return n.ReadsRows(ctx, ports[0].ID) })
+			why = "no instance's port was found on the hosts that are known"
+		}
+		for _, p := range ports {
+			if !slices.Contains(ids, p.ID) && len(ids) < maxReads {
+				ids = append(ids, p.ID)
+			}
 		}
 	}
+	for _, id := range ids {
+		var err error
+		seen := bounded(ctx, func(ctx context.Context) (read bool, _ error) {
+			read, err = n.ReadsRows(ctx, id)
+			return read, err
+		})
+		if !errors.Is(err, binding.ErrPortNotFound) {
+			return seen
+		}
+		why = "the ports that were asked for are deleted meanwhile"
+	}
+	return Unseen[bool](why)
 }

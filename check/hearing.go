@@ -3,6 +3,8 @@ package check
 import (
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +49,9 @@ func (h *hearing) answer(a consumer.Answer, at time.Time) {
 	for _, d := range a.States.Domains {
 		if !d.Incoming {
 			got.Domains = append(got.Domains, d.Instance)
+			if d.State == "running" || d.State == "paused" {
+				got.Running = append(got.Running, d.Instance)
+			}
 		}
 	}
 	h.heard.Answers[a.Host] = got
@@ -100,10 +105,16 @@ func sourceOf(key string, body []byte) (Source, bool) {
 	return s, true
 }
 
+// so is what was heard so far: a copy, since more may come.
 func (h *hearing) so() Heard {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.heard
+	return Heard{
+		Notifications: maps.Clone(h.heard.Notifications),
+		Answers:       maps.Clone(h.heard.Answers),
+		Refused:       slices.Clone(h.heard.Refused),
+		Silent:        slices.Clone(h.heard.Silent),
+	}
 }
 
 func (h *hearing) silent(host string) {

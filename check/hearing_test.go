@@ -3,6 +3,7 @@ package check
 import (
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,9 @@ func TestWhereANotificationOfNovaComesFrom(t *testing.T) {
 func TestAnswersAreKeptByHost(t *testing.T) {
 	since := time.Now()
 	h := newHearing(since)
-	states := wire.HostStates{Host: here, Domains: []wire.DomainState{{Instance: guest}, {Instance: other, Incoming: true}}}
+	states := wire.HostStates{Host: here, Domains: []wire.DomainState{
+		{Instance: guest, State: "running"}, {Instance: other, State: "paused", Incoming: true}, {Instance: resized, State: "shutoff"},
+	}}
 	h.answer(consumer.Answer{Host: here, User: "u", States: states, Sent: since.Add(time.Hour)}, since.Add(50*time.Millisecond))
 	h.answer(consumer.Answer{Host: here, User: "u", States: states}, since.Add(time.Second)) // that another has asked for
 	refused := consumer.Answer{Host: there, User: "nova", Refused: wire.ErrUnknownSchema}
@@ -76,7 +79,7 @@ func TestAnswersAreKeptByHost(t *testing.T) {
 	h.silent("compute3")
 	got := h.so()
 	a := got.Answers[here]
-	if len(got.Answers) != 1 || a.After != 50*time.Millisecond || len(a.Domains) != 1 || a.Domains[0] != guest {
+	if len(got.Answers) != 1 || a.After != 50*time.Millisecond || !slices.Equal(a.Domains, []string{guest, resized}) || !slices.Equal(a.Running, []string{guest}) {
 		t.Errorf("%+v", got.Answers)
 	}
 	if len(got.Refused) != 1 || !got.Refused[0].Unknown || got.Refused[0].Host != there || got.Refused[0].User != "nova" {
@@ -87,7 +90,30 @@ func TestAnswersAreKeptByHost(t *testing.T) {
 	}
 	h.notification("notifications.info", []byte(`{"event_type":"e","publisher_id":"compute.a","payload":{}}`))
 	h.notification("notifications.info", []byte(`no notification`))
+	if len(got.Notifications) != 0 {
+		t.Error("what was handed out has changed since")
+	}
 	if got := h.so().Notifications; !maps.Equal(got, map[Source]int{{"compute", "a", "notifications", false, false}: 1}) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A delivery may come at any time: what was handed out before is read by then.
+func TestWhatWasHeardIsReadWhileMoreComes(t *testing.T) {
+	h := newHearing(time.Now())
+	got, read := h.so(), make(chan struct{})
+	go func() {
+		defer close(read)
+		for range 100 {
+			_, _ = maps.Clone(got.Answers), maps.Clone(got.Notifications)
+		}
+	}()
+	for range 100 {
+		h.answer(consumer.Answer{Host: here}, time.Now())
+		h.notification("notifications.info", []byte(`{"event_type":"e","publisher_id":"compute.a","payload":{}}`))
+	}
+	<-read
+	if len(got.Answers) > 0 {
+		t.Error("what was handed out has changed since")
 	}
 }

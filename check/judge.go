@@ -40,30 +40,89 @@ func Judge(f Facts) []Finding {
 // Unread names what could not be asked at all, with the reason.
 func (f Facts) Unread() []string {
 	var unread []string
-	if _, ok := f.Neutron.Account.Get(); !ok {
-		unread = append(unread, "Neutron: "+f.Neutron.Account.Why())
+	if why := f.Neutron.unread(); why != "" {
+		unread = append(unread, "Neutron: "+why)
 	}
 	for _, b := range f.Brokers {
-		if _, ok := b.Version.Get(); !ok {
-			unread = append(unread, "RabbitMQ: "+b.Version.Why())
+		if why := b.unread(); why != "" {
+			unread = append(unread, "RabbitMQ: "+why)
 		}
 	}
 	return unread
 }
 
-// computeHosts are the hosts that Nova, Neutron or a publisher names, sorted.
+// unread is why nothing is known of Neutron; empty if something is. It tells its extensions
+// without its database, and nothing else.
+func (n NeutronFacts) unread() string {
+	_, account := n.Account.Get()
+	_, extended := n.Extended.Get()
+	_, mayWrite := n.MayWrite.Get()
+	switch {
+	case !account:
+		return n.Account.Why()
+	case !extended:
+		return n.Extended.Why()
+	case !mayWrite && !n.listed():
+		return n.MayWrite.Why()
+	}
+	return ""
+}
+
+// listed tells whether Neutron has listed anything of its database.
+func (n NeutronFacts) listed() bool {
+	_, listed := n.Agents.Get()
+	for _, ports := range n.Ports {
+		_, ok := ports.Get()
+		listed = listed || ok
+	}
+	return listed
+}
+
+// unread is why nothing is known of a broker: there was no connection, or it was lost before
+// the first answer. Empty if something is.
+func (b BrokerFacts) unread() string {
+	if !b.connected() {
+		return b.Version.Why()
+	}
+	for _, r := range b.Rights {
+		if _, ok := r.Has.Get(); ok {
+			return ""
+		}
+	}
+	if len(b.Rights) == 0 {
+		return ""
+	}
+	return "the connection to " + b.Name + " was lost: " + b.Rights[0].Has.Why()
+}
+
+// hosts are those that Nova, Neutron or a publisher names, sorted.
+func (f Facts) hosts() []string {
+	return slices.Compact(slices.Sorted(slices.Values(append(f.computeHosts(), f.agentHosts()...))))
+}
+
+// agentHosts are those that an L2 agent is on: compute hosts, and network nodes.
+func (f Facts) agentHosts() []string {
+	var hosts []string
+	found, _ := f.Neutron.Agents.Get()
+	for _, a := range found {
+		if driverOf[a.Type] != "" && a.Host != "" {
+			hosts = append(hosts, a.Host)
+		}
+	}
+	return hosts
+}
+
+// computeHosts are those of the hosts that can have instances, sorted. Where Nova has listed
+// its own, an agent alone makes none.
 func (f Facts) computeHosts() []string {
 	named := map[string]bool{}
 	if hosts, ok := f.Nova.Hosts.Get(); ok {
 		for _, h := range hosts {
 			named[h.Name] = true
 		}
-	}
-	if found, ok := f.Neutron.Agents.Get(); ok {
-		for _, a := range found {
-			if driverOf[a.Type] != "" {
-				named[a.Host] = true
-			}
+	} else {
+		for _, host := range f.agentHosts() {
+			named[host] = true
 		}
 	}
 	for host, seen := range f.Neutron.Ports {

@@ -16,6 +16,7 @@ const (
 	here, there = "compute1", "compute2"
 	guest       = "9d3f3f2f-5b2a-4a2e-9a55-0d3f6a4f1c11"
 	other       = "3b6f6f0e-0c43-4f35-8f0d-b60f7f0f6a22"
+	resized     = "6a0f1c7e-5f0b-4a53-9d3e-0f2f7f9b7d33"
 )
 
 // fit is a cloud in which all was seen, and nothing is to be said against.
@@ -23,6 +24,7 @@ func fit() Facts {
 	port := func(instance string) Port {
 		return Port{ID: "p-" + instance, Instance: instance, Network: "n", Owner: "compute:nova", Driver: "openvswitch", Active: true}
 	}
+	ports := map[string]Seen[[]Port]{here: Saw([]Port{port(guest)}), there: Saw([]Port{port(other)})}
 	return Facts{
 		Settings: consumer.Settings{
 			Settings: broker.Settings{AMQPUrls: []string{"amqp://rabbit/nova"}, AMQPUser: "earlybind"},
@@ -36,7 +38,7 @@ func fit() Facts {
 			Account:  Saw(Account{"earlybind", "service", []string{"service"}}),
 			Extended: Saw(true), Safe: Saw(true), MayWrite: Saw(true), ReadsRows: Saw(true),
 			Agents: Saw([]Agent{{here, "Open vSwitch agent", true}, {there, "Open vSwitch agent", true}, {"net1", "DHCP agent", false}}),
-			Ports:  map[string]Seen[[]Port]{here: Saw([]Port{port(guest)}), there: Saw([]Port{port(other)})},
+			Ports:  ports, PortsBefore: maps.Clone(ports),
 		},
 		Nova: NovaFacts{Version: Saw("2.100"), Hosts: Saw([]ComputeHost{{here, true}, {there, true}})},
 		Brokers: []BrokerFacts{{
@@ -52,8 +54,8 @@ func fit() Facts {
 			Heard: Heard{
 				Notifications: map[Source]int{{"compute", here, "notifications", false, true}: 3},
 				Answers: map[string]Answer{
-					here:  {Host: here, User: "earlybind-" + here, Domains: []string{guest}, After: 20 * time.Millisecond, Skew: Saw(time.Duration(0))},
-					there: {Host: there, User: "earlybind-" + there, Domains: []string{other}, After: 30 * time.Millisecond, Skew: Saw(time.Duration(0))},
+					here:  {Host: here, User: "earlybind-" + here, Domains: []string{guest}, Running: []string{guest}, After: 20 * time.Millisecond, Skew: Saw(time.Duration(0))},
+					there: {Host: there, User: "earlybind-" + there, Domains: []string{other}, Running: []string{other}, After: 30 * time.Millisecond, Skew: Saw(time.Duration(0))},
 				},
 			},
 			Made: Saw(Made{
@@ -94,6 +96,9 @@ func TestRules(t *testing.T) {
 			change(&a)
 			b.Answers[host] = a
 		})
+	}
+	lists := func(host string, instances ...string) func(*Facts) {
+		return answer(host, func(a *Answer) { a.Domains, a.Running = instances, instances })
 	}
 	roles := func(names ...string) func(*Facts) {
 		return func(f *Facts) { f.Neutron.Account = Saw(Account{"u", "p", names}) }
@@ -187,8 +192,13 @@ func TestRules(t *testing.T) {
 		{"none answers", b(func(b *BrokerFacts) { b.Answers = nil; b.Silent = []string{here, there} }), "libvirt", Blocker, "auth_unix_ro"},
 		{"another speaks for a host", b(func(b *BrokerFacts) { b.Refused = []Answer{{Host: there, Refused: `from user "nova"`}} }), "publishers.identity", Blocker, "earlybind-compute2"},
 		{"another version", b(func(b *BrokerFacts) { b.Refused = []Answer{{Host: there, Refused: "version 2", Unknown: true}} }), "publishers.schema", Blocker, "of one release"},
-		{"the names of two hosts are exchanged", all(answer(here, func(a *Answer) { a.Domains = []string{other} }), answer(there, func(a *Answer) { a.Domains = []string{guest} })),
+		{"the names of two hosts are exchanged", all(lists(here, other), lists(there, guest)), "publishers.host", Blocker, "compute1, compute2"},
+		{"the names of two hosts are exchanged, which Nova has not listed", all(lists(here, other), lists(there, guest), func(f *Facts) { f.Neutron.PortsBefore = nil }),
 			"publishers.host", Blocker, "compute1, compute2"},
+		{"the only instance has left a host whose ports were not listed before", func(f *Facts) {
+			f.Neutron.PortsBefore, f.Neutron.Ports[here] = nil, Saw([]Port{})
+			lists(here, other)(f)
+		}, "publishers.host", Note, "it has moved since"},
 		{"a publisher sees none of Nova's domains", answer(here, func(a *Answer) { a.Domains = nil }), "libvirt", Note, "see no domain"},
 		{"no consumer has made the exchanges", b(func(b *BrokerFacts) {
 			b.Asked, b.Answers = Unseen[bool]("exchange earlybind is not there"), nil
@@ -359,6 +369,103 @@ func TestVerdict(t *testing.T) {
 	f.Neutron.MayWrite = Saw(false)
 	if Judgement(Judge(f), unread) != IsNotFit {
 		t.Error("a blocker, and a broker that could not be asked")
+	}
+}
+
+// What connected and then told nothing was not read.
+func TestWhatHasToldNothingIsUnread(t *testing.T) {
+	lost := Unseen[bool]("the connection was lost")
+	for _, c := range []struct {
+		name   string
+		change func(*Facts)
+		want   []string
+	}{
+		{"a broker is lost at once", func(f *Facts) {
+			f.Brokers[0] = BrokerFacts{Name: "rabbit:5672", Version: Saw("4.0.5"), Rights: []Right{{"a", lost}, {"b", lost}}}
+		}, []string{"RabbitMQ: the connection to rabbit:5672 was lost: the connection was lost"}},
+		{"a broker is lost later", func(f *Facts) { f.Brokers[0].Rights = []Right{{"a", Saw(true)}, {"b", lost}} }, nil},
+		{"a broker lets a user do nothing", func(f *Facts) { f.Brokers[0].Rights = []Right{{"a", Saw(false)}} }, nil},
+		{"Neutron tells not even its extensions", func(f *Facts) { f.Neutron.Extended = Unseen[bool]("503") }, []string{"Neutron: 503"}},
+		{"Neutron tells its extensions and nothing else", func(f *Facts) {
+			f.Neutron.MayWrite, f.Neutron.Agents = Unseen[bool]("500"), Unseen[[]Agent]("500")
+			f.Neutron.Ports = map[string]Seen[[]Port]{here: Unseen[[]Port]("500")}
+		}, []string{"Neutron: 500"}},
+		{"Neutron answers all but the probe", func(f *Facts) { f.Neutron.MayWrite = Unseen[bool]("500") }, nil},
+	} {
+		f := fit()
+		c.change(&f)
+		if unread := f.Unread(); !slices.Equal(unread, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, unread, c.want)
+		}
+	}
+}
+
+// What healthy clouds look like now and then, and what is not to be said of them.
+func TestWhatIsNoFault(t *testing.T) {
+	row := func(instance string, active bool) Port {
+		return Port{ID: "p-" + instance, Instance: instance, Active: active}
+	}
+	answer := func(f *Facts, host string, running []string, shutOff ...string) {
+		a := f.Brokers[0].Answers[host]
+		a.Domains, a.Running = slices.Concat(running, shutOff), running
+		f.Brokers[0].Answers[host] = a
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*Facts)
+		id     string
+	}{
+		{"a resize is to be confirmed", func(f *Facts) {
+			f.Neutron.Ports = map[string]Seen[[]Port]{here: Saw([]Port{}), there: Saw([]Port{row(other, true), row(resized, true), row(guest, true)})}
+			f.Neutron.PortsBefore = maps.Clone(f.Neutron.Ports)
+			answer(f, here, nil, guest, resized) // or it was evacuated, and came back
+		}, "publishers.host"},
+		{"the only instance leaves after the answer", func(f *Facts) {
+			f.Neutron.Ports[here], f.Neutron.Ports[there] = Saw([]Port{}), Saw([]Port{row(guest, true), row(other, true)})
+		}, "publishers.host"},
+		{"two instances come before the answer, and after the first list", func(f *Facts) {
+			f.Neutron.PortsBefore = map[string]Seen[[]Port]{here: Saw([]Port{}), there: Saw([]Port{row(guest, true), row(other, true), row(resized, true)})}
+			f.Neutron.Ports[here] = Saw([]Port{row(guest, true), row(resized, true)})
+			answer(f, here, []string{guest, resized})
+		}, "publishers.host"},
+		{"the ports of a host could not be listed, and its instance migrates", func(f *Facts) {
+			f.Neutron.Ports[here] = Unseen[[]Port]("504")
+			f.Neutron.Ports[there] = Saw([]Port{row(guest, false), row(other, true)})
+			f.Neutron.PortsBefore = maps.Clone(f.Neutron.Ports)
+		}, "publishers.host"},
+		{"a network node has no publisher", func(f *Facts) {
+			found, _ := f.Neutron.Agents.Get()
+			f.Neutron.Agents = Saw(append(found, Agent{"net1", "Open vSwitch agent", true}))
+			f.Neutron.Ports["net1"] = Saw([]Port{})
+		}, "publishers.missing"},
+	} {
+		f := fit()
+		c.change(&f)
+		for _, found := range Judge(f) {
+			if found.ID == c.id {
+				t.Errorf("%s:\n%s", c.name, Text([]Finding{found}, nil))
+			}
+		}
+	}
+}
+
+func TestHostsWithoutAPublisherAreMissed(t *testing.T) {
+	agent := func(f *Facts) {
+		found, _ := f.Neutron.Agents.Get()
+		f.Neutron.Agents = Saw(append(found, Agent{"compute3", "Open vSwitch agent", true}))
+	}
+	for name, change := range map[string]func(*Facts){
+		"Nova lists it":                             func(f *Facts) { f.Nova.Hosts = Saw([]ComputeHost{{here, true}, {there, true}, {"compute3", true}}) },
+		"it has an instance":                        func(f *Facts) { agent(f); f.Neutron.Ports["compute3"] = Saw([]Port{{ID: "p", Instance: resized}}) },
+		"it has an agent, and Nova has listed none": func(f *Facts) { agent(f); f.Nova.Hosts = Unseen[[]ComputeHost]("403") },
+	} {
+		f := fit()
+		change(&f)
+		if !slices.ContainsFunc(Judge(f), func(f Finding) bool {
+			return f.ID == "publishers.missing" && slices.Equal(f.Hosts, []string{"compute3"})
+		}) {
+			t.Errorf("%s: it is not missed", name)
+		}
 	}
 }
 

@@ -23,7 +23,8 @@ type Neutron interface {
 	MayWrite(ctx context.Context) (bool, error)
 	// OnHost gives the instances' ports that have a row on host, ACTIVE or not.
 	OnHost(ctx context.Context, host string) ([]Port, error)
-	// ReadsRows tells whether the rows of a port can be read.
+	// ReadsRows tells whether the rows of a port can be read; [binding.ErrPortNotFound] if
+	// the port is not there any more.
 	ReadsRows(ctx context.Context, portID string) (bool, error)
 }
 
@@ -81,12 +82,23 @@ func (n neutronAPI) Safe(ctx context.Context) (bool, error) {
 	return binding.ConcurrentActivateSafe(ctx, n.client)
 }
 
+// noPort is the id of none.
+const noPort = "00000000-0000-0000-0000-000000000000"
+
+// MayWrite: who may is answered 404 or 500. So is everybody whose Neutron has no database: the
+// answer counts if Neutron knows that a port does not exist.
 func (n neutronAPI) MayWrite(ctx context.Context) (bool, error) {
 	err := binding.ProbePermission(ctx, n.client)
-	if errors.Is(err, binding.ErrForbidden) {
+	switch {
+	case errors.Is(err, binding.ErrForbidden):
 		return false, nil
+	case err != nil:
+		return false, err
 	}
-	return err == nil, err
+	if _, err := binding.GetPort(ctx, n.client, noPort); err != nil && !errors.Is(err, binding.ErrPortNotFound) {
+		return false, fmt.Errorf("it has not refused, but it reads nothing either: %w", err)
+	}
+	return true, nil
 }
 
 func (n neutronAPI) OnHost(ctx context.Context, host string) ([]Port, error) {
@@ -109,12 +121,17 @@ func (n neutronAPI) OnHost(ctx context.Context, host string) ([]Port, error) {
 }
 
 // ReadsRows: who may not is answered 403, 404 as if there were no port, or before 2023.2 500.
+// A port that is deleted is answered 404 too, or with no rows.
 func (n neutronAPI) ReadsRows(ctx context.Context, portID string) (bool, error) {
 	rows, err := binding.List(ctx, n.client, portID).Extract()
-	if errors.Is(err, binding.ErrForbidden) || errors.Is(err, binding.ErrNotFound) {
+	switch {
+	case errors.Is(err, binding.ErrForbidden):
 		return false, nil
+	case errors.Is(err, binding.ErrNotFound), err == nil && len(rows) == 0:
+		_, err = binding.GetPort(ctx, n.client, portID)
+		return false, err
 	}
-	return len(rows) > 0, err
+	return err == nil, err
 }
 
 func (n neutronAPI) Agents(ctx context.Context) ([]Agent, error) {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -39,6 +40,14 @@ func TestNeutronTellsWhatItAllows(t *testing.T) {
 	fake.Inject(bindingtest.Fault{Op: binding.OpCreate, Status: http.StatusServiceUnavailable, Gateway: true})
 	if got, err := mayWrite(); got || err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("may write, and Neutron is away: %t, %v", got, err)
+	}
+	// Neutron is there, and its database is not.
+	down := bindingtest.Fault{Status: http.StatusInternalServerError, Type: "HTTPInternalServerError"}
+	for _, down.Op = range []string{binding.OpCreate, binding.OpGetPort} {
+		fake.Inject(down)
+	}
+	if got, err := mayWrite(); got || err == nil || !strings.Contains(err.Error(), "get port") {
+		t.Errorf("may write, and Neutron's database is away: %t, %v", got, err)
 	}
 	fake.Inject(bindingtest.Fault{Op: binding.OpExtensions, Status: http.StatusServiceUnavailable})
 	if got, err := safe(); got || err == nil {
@@ -82,8 +91,17 @@ func TestPortsOfAHost(t *testing.T) {
 		t.Errorf("%t %v", read, err)
 	}
 	// A user who may not see it is told that there is no port.
-	if read, err := n.ReadsRows(t.Context(), "gone"); read || err != nil {
+	fake.Inject(bindingtest.Fault{Op: binding.OpList, Status: http.StatusNotFound, Type: "PortNotFound"})
+	if read, err := n.ReadsRows(t.Context(), mine); read || err != nil {
 		t.Errorf("%t %v", read, err)
+	}
+	// So is everybody when there is none.
+	if read, err := n.ReadsRows(t.Context(), "gone"); read || !errors.Is(err, binding.ErrPortNotFound) {
+		t.Errorf("%t %v", read, err)
+	}
+	fake.Inject(bindingtest.Fault{Op: binding.OpList, Body: map[string]any{"bindings": []any{}}})
+	if read, err := n.ReadsRows(t.Context(), "gone"); read || !errors.Is(err, binding.ErrPortNotFound) {
+		t.Errorf("no rows of a port that is deleted: %t %v", read, err)
 	}
 	fake.Inject(bindingtest.Fault{Op: binding.OpList, Status: http.StatusInternalServerError, Type: "PolicyCheckError"})
 	if read, err := n.ReadsRows(t.Context(), mine); read || err != nil {

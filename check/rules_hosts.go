@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -136,24 +137,52 @@ func more(n int) string {
 	return fmt.Sprintf(", and %d more", n)
 }
 
-// elsewhere tells of publishers whose domains Neutron has on other hosts, all of them. An
-// instance that migrates has a row on both hosts.
+// elsewhere tells of publishers whose domains Neutron has on other hosts.
 func (f Facts) elsewhere() []Finding {
+	const id = "publishers.host"
+	fix := anywhere("EARLYBIND_HOST = [DEFAULT] host of that machine's nova-compute, as openstack compute service list shows it")
+	sure, perhaps := f.misnamed()
+	var all []Finding
+	if len(sure) > 0 {
+		all = append(all, Finding{ID: id, Level: Blocker, Hosts: sure,
+			Saw: "the publishers that speak for " + few(sure) + " list running instances that Neutron has on other hosts, all of them",
+			Means: "EARLYBIND_HOST is another host's name there: what they report is taken for the wrong host. " +
+				"Or the host was evacuated, and its instances still run there",
+			Do: fix,
+		})
+	}
+	if len(perhaps) > 0 {
+		all = append(all, Finding{ID: id, Level: Note, Hosts: perhaps,
+			Saw:   "the publishers that speak for " + few(perhaps) + " list one running instance each, which Neutron has on another host",
+			Means: "it has moved since they answered, or EARLYBIND_HOST is another host's name there: look again, with -nova-cloud, whose hosts' ports are listed before too",
+			Do:    fix,
+		})
+	}
+	return all
+}
+
+// misnamed are the hosts whose publishers list instances that run, all of which Neutron has on
+// other hosts. An instance that migrates has a row on both, and one that has moved away since
+// the answer had its row before. A host whose ports were not listed before is misnamed perhaps
+// if only one instance speaks for it. A domain that is shut off tells nothing: a resize that is
+// to be confirmed leaves one, and so does an evacuation.
+func (f Facts) misnamed() (sure, perhaps []string) {
 	at := map[string]map[string]bool{} // the hosts of an instance's rows
-	for host, seen := range f.Neutron.Ports {
-		ports, _ := seen.Get()
-		for _, p := range ports {
-			if at[p.Instance] == nil {
-				at[p.Instance] = map[string]bool{}
+	for _, lists := range []map[string]Seen[[]Port]{f.Neutron.PortsBefore, f.Neutron.Ports} {
+		for host, seen := range lists {
+			ports, _ := seen.Get()
+			for _, p := range ports {
+				if at[p.Instance] == nil {
+					at[p.Instance] = map[string]bool{}
+				}
+				at[p.Instance][host] = true
 			}
-			at[p.Instance][host] = true
 		}
 	}
-	var wrong []string
 	answers := f.answers()
-	for host, a := range answers {
+	for _, host := range slices.Sorted(maps.Keys(answers)) {
 		here, there := 0, 0
-		for _, domain := range a.Domains {
+		for _, domain := range answers[host].Running {
 			switch {
 			case at[domain][host]:
 				here++
@@ -161,19 +190,28 @@ func (f Facts) elsewhere() []Finding {
 				there++
 			}
 		}
-		if there > 0 && here == 0 {
-			wrong = append(wrong, host)
+		_, listed := f.Neutron.Ports[host].Get()
+		_, before := f.Neutron.PortsBefore[host].Get()
+		switch {
+		case !listed || here > 0 || there == 0:
+		case before, there+f.unlisted(host, answers[host]) > 1:
+			sure = append(sure, host)
+		default:
+			perhaps = append(perhaps, host)
 		}
 	}
-	if len(wrong) == 0 {
-		return nil
+	return sure, perhaps
+}
+
+// unlisted counts the instances that Neutron has on a host and the answer has not.
+func (f Facts) unlisted(host string, a Answer) int {
+	n := 0
+	for instance := range f.instancesOn(host) {
+		if !slices.Contains(a.Domains, instance) {
+			n++
+		}
 	}
-	slices.Sort(wrong)
-	return one(Finding{ID: "publishers.host", Level: Blocker, Hosts: wrong,
-		Saw:   "the publishers that speak for " + few(wrong) + " list instances that Neutron has on other hosts, all of them",
-		Means: "EARLYBIND_HOST is another host's name there: what they report is taken for the wrong host",
-		Do:    anywhere("EARLYBIND_HOST = [DEFAULT] host of that machine's nova-compute, as openstack compute service list shows it"),
-	})
+	return n
 }
 
 // libvirt tells what the publishers have seen of it. A publisher answers from what libvirt
@@ -197,14 +235,10 @@ func libvirt(f Facts) []Finding {
 		})
 	}
 	domains := 0
-	var blind []string
-	for host, a := range answers {
+	for _, a := range answers {
 		domains += len(a.Domains)
-		if n := f.instancesOn(host); n > 0 && len(a.Domains) == 0 {
-			blind = append(blind, host)
-		}
 	}
-	slices.Sort(blind)
+	blind := f.blind()
 	if len(blind) > 0 {
 		all = append(all, Finding{ID: id, Level: Note, Hosts: blind,
 			Saw:   "the publishers of " + few(blind) + " see no domain, and Neutron has instances' ports there",
@@ -218,8 +252,20 @@ func libvirt(f Facts) []Finding {
 	return all
 }
 
-// instancesOn counts the instances with an ACTIVE row on a host.
-func (f Facts) instancesOn(host string) int {
+// blind are the hosts whose publishers see no domain, though instances are there.
+func (f Facts) blind() []string {
+	var blind []string
+	for host, a := range f.answers() {
+		if len(a.Domains) == 0 && len(f.instancesOn(host)) > 0 {
+			blind = append(blind, host)
+		}
+	}
+	slices.Sort(blind)
+	return blind
+}
+
+// instancesOn are the instances with an ACTIVE row on a host.
+func (f Facts) instancesOn(host string) map[string]bool {
 	ports, _ := f.Neutron.Ports[host].Get()
 	instances := map[string]bool{}
 	for _, p := range ports {
@@ -227,7 +273,7 @@ func (f Facts) instancesOn(host string) int {
 			instances[p.Instance] = true
 		}
 	}
-	return len(instances)
+	return instances
 }
 
 // maxSkew is how far clocks may differ before it is worth a word: logs of several hosts are
