@@ -53,16 +53,18 @@ type Builder struct {
 	words    map[string]string
 	events   map[audit.Event]*Happening
 	alarms   []Alarm
-	journal  map[string]Left // by port
-	settled  map[string]settledPort
+	finds    map[string]find // by port, the newest
 	beside   []audit.Entry
 	started  audit.Entry // when a consumer was last ready
 }
 
-// settledPort is when a port of the journal was found right, or gone.
-type settledPort struct {
-	at    time.Time
-	found string
+// find is how a port was found: by a look at the journal's ports, or right at the end of a
+// handover.
+type find struct {
+	at      time.Time
+	replica string
+	outcome string
+	left    *Left // nil: it was right, or gone
 }
 
 // replica is one process that has written.
@@ -78,6 +80,7 @@ type session struct {
 	replica   *replica
 	broker    string
 	whole     bool // it begins in the log
+	lost      int  // times
 	instances map[string]*course
 }
 
@@ -92,7 +95,7 @@ type course struct {
 func New(o Options) *Builder {
 	return &Builder{
 		options: o, replicas: map[string]*replica{}, events: map[audit.Event]*Happening{}, words: map[string]string{},
-		journal: map[string]Left{}, settled: map[string]settledPort{},
+		finds: map[string]find{},
 	}
 }
 
@@ -126,6 +129,9 @@ func (b *Builder) Add(e audit.Entry) {
 	if s == nil {
 		s = &session{replica: r, broker: e.Broker, instances: map[string]*course{}}
 		r.sessions[of] = s
+	}
+	if e.Event == audit.PortVerified && b.concerns(e) {
+		b.found(e)
 	}
 	if ofHandover(e) {
 		b.ofHandover(s, e)
@@ -262,33 +268,68 @@ func (b *Builder) ofNone(s *session, e audit.Entry) {
 	case audit.ConsumerLost:
 		b.cutAll(s, "the replica lost its session with the broker")
 		s.whole = true // the one that follows
+		s.lost++
 	case audit.ConsumerStopped:
 		b.cutAll(s, "the replica was stopped")
 	}
-	if e.Event == audit.ConsumerStarted && e.Outcome == audit.Ready && !e.Time.Before(b.started.Time) {
+	if e.Event == audit.ConsumerStarted && e.Outcome == audit.Ready && newer(e, b.started.Time, b.started.Replica) {
 		b.started = e
 	}
-	o := b.options
-	concerns := o.RequestID == "" && (o.Instance == "" || o.Instance == e.Handover.Instance) && (o.Port == "" || o.Port == e.Port) && o.during(e.Time, e.Time)
-	if !concerns {
+	if !b.concerns(e) {
 		return
 	}
-	if o.asks() {
+	if b.options.asks() {
 		b.beside = append(b.beside, e)
 	}
 	switch {
-	case ofJournal(e):
-		if e.Outcome == "rows right" || e.Outcome == "gone" {
-			delete(b.journal, e.Port)
-			b.settled[e.Port] = settledPort{e.Time, e.Outcome}
-		} else if e.Err == nil {
-			b.journal[e.Port] = Left{e.Time, e.Handover.Instance, e.Port, e.Outcome, strings.TrimPrefix(e.Why, "the journal: ")}
-		}
+	case ofJournal(e): // see found
 	case e.Event == audit.HandoverAlarm:
 		b.alarms = append(b.alarms, alarmOf(e))
 	default:
 		b.happened(e)
 	}
+}
+
+// concerns tells whether a line that is of no handover was asked for.
+func (b *Builder) concerns(e audit.Entry) bool {
+	o := b.options
+	return o.RequestID == "" && (o.Instance == "" || o.Instance == e.Handover.Instance) && (o.Port == "" || o.Port == e.Port) && o.during(e.Time, e.Time)
+}
+
+// newer tells whether a line is newer than what a replica has said at that time. Of lines
+// of one time the later one of a replica is, and the last replica's by name: how the
+// replicas' lines are mixed decides nothing.
+func newer(e audit.Entry, at time.Time, replica string) bool {
+	return cmp.Or(e.Time.Compare(at), cmp.Compare(e.Replica, replica)) >= 0
+}
+
+// found takes in how a port was found. A handover's word counts where it is right: it may
+// have mended what the journal has found wrong.
+func (b *Builder) found(e audit.Entry) {
+	if last, ok := b.finds[e.Port]; ok && !newer(e, last.at, last.replica) {
+		return
+	}
+	f := find{at: e.Time, replica: b.word(e.Replica), outcome: e.Outcome}
+	switch gone := e.Outcome == "gone"; {
+	case gone, e.Outcome == "rows right" && (ofJournal(e) || e.Decided == restore || e.Decided == verify):
+	case ofJournal(e) && e.Err == nil:
+		f.left = &Left{e.Time, e.Handover.Instance, e.Port, e.Outcome, strings.TrimPrefix(e.Why, "the journal: ")}
+	default:
+		return
+	}
+	b.finds[e.Port] = f
+}
+
+// left gives the ports of the journal that were last found wrong, the oldest first.
+func (b *Builder) left() []Left {
+	out := []Left{}
+	for _, f := range b.finds {
+		if f.left != nil {
+			out = append(out, *f.left)
+		}
+	}
+	slices.SortFunc(out, func(x, y Left) int { return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Port, y.Port)) })
+	return out
 }
 
 func (b *Builder) happened(e audit.Entry) {
@@ -298,7 +339,9 @@ func (b *Builder) happened(e audit.Entry) {
 		b.events[e.Event] = h
 	}
 	h.Count++
-	h.Last, h.What = e.Time, sentence(e)
+	if newer(e, h.Last, h.replica) {
+		h.Last, h.What, h.replica = e.Time, sentence(e), b.word(e.Replica)
+	}
 }
 
 // cutAll cuts what a session has under way.
@@ -321,13 +364,17 @@ func (o Options) during(from, to time.Time) bool {
 // No line may be added after it.
 func (b *Builder) Report(skipped audit.Skipped, notes ...string) Report {
 	b.leaveOpen()
+	slices.SortStableFunc(b.alarms, func(x, y Alarm) int {
+		return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Instance, y.Instance), cmp.Compare(x.Port, y.Port))
+	})
+	slices.SortStableFunc(b.beside, func(x, y audit.Entry) int {
+		return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Replica, y.Replica))
+	})
 	r := Report{
 		Version: Version, Rules: newRules(),
 		Log:       Log{Lines: b.lines, Skipped: skipped, From: b.from, To: b.to, Replicas: slices.Sorted(maps.Keys(b.replicas))},
 		Counts:    Counts{Outcomes: map[string]int{}},
-		Handovers: []Handover{}, Alarms: append([]Alarm{}, b.alarms...), Journal: slices.SortedFunc(maps.Values(b.journal), func(x, y Left) int {
-			return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Port, y.Port))
-		}),
+		Handovers: []Handover{}, Alarms: append([]Alarm{}, b.alarms...), Journal: b.left(),
 	}
 	r.Log.Notes = append(notes, b.notes(skipped)...)
 	for _, parts := range b.handovers() {
@@ -340,9 +387,6 @@ func (b *Builder) Report(skipped audit.Skipped, notes ...string) Report {
 		}
 		r.Handovers = append(r.Handovers, h)
 		r.Counts.add(h)
-	}
-	if r.Journal == nil {
-		r.Journal = []Left{}
 	}
 	b.later(r.Handovers)
 	r.Gains, r.GainsByHosts, r.GainsByMemory = gainsByDriver(r.Handovers), gainsByHosts(r.Handovers), gainsByMemory(r.Handovers)

@@ -48,13 +48,14 @@ func (b *Builder) handovers() [][]*segment {
 	return all
 }
 
-// goesOnIn tells whether next is what another session made of this handover, which has
-// no end here.
+// goesOnIn tells whether next is what another session made of this handover: it has no end
+// here, or it was delivered again, as its acknowledgements were lost.
 func (s *segment) goesOnIn(next *segment) bool {
-	if s.ended || s.session == next.session && next.begun && s.cut == "" {
+	same := s.requestID != "" && s.requestID == next.requestID
+	switch another := s.session != next.session || s.nth != next.nth; {
+	case s.ended && !(same && another), s.session == next.session && next.begun && !s.ended && s.cut == "":
 		return false
 	}
-	same := s.requestID != "" && s.requestID == next.requestID
 	named := audit.Handover{RequestID: next.requestID, Source: next.source, Destination: next.destination}
 	return s.isOf(named) && (same || next.first.Sub(s.last) <= takeOver)
 }
@@ -62,10 +63,17 @@ func (s *segment) goesOnIn(next *segment) bool {
 // handover tells what its parts say.
 func (b *Builder) handover(parts []*segment) Handover {
 	first, last := parts[0], parts[len(parts)-1]
+	end := last
+	for _, s := range slices.Backward(parts) {
+		if s.ended && badness(s.outcome) >= badness(end.outcome) {
+			end = s // of ends that are as bad the first: it was timed as it happened
+		}
+	}
 	h := Handover{
 		Instance: first.instance, Broker: first.session.broker, From: first.first, To: last.last,
-		Outcome: last.outcome, Figures: last.figures, Flavor: last.flavor, sessions: len(parts),
+		Outcome: end.outcome, Figures: end.figures, Flavor: end.flavor, sessions: len(parts),
 	}
+	h.Activated, h.tried = activatedIn(parts)
 	keep := false
 	for _, s := range parts {
 		if name := s.session.replica.name; len(h.Replicas) == 0 || h.Replicas[len(h.Replicas)-1] != name {
@@ -74,7 +82,6 @@ func (b *Builder) handover(parts []*segment) Handover {
 		h.RequestID = cmp.Or(h.RequestID, s.requestID)
 		h.Source, h.Destination = cmp.Or(h.Source, s.source), cmp.Or(h.Destination, s.destination)
 		h.Ports = max(h.Ports, s.heardOf, s.armed)
-		h.Activated = max(h.Activated, s.activated)
 		h.Drivers = append(h.Drivers, s.drivers...)
 		h.Alarms = append(h.Alarms, s.alarms...)
 		h.paused = h.paused || s.paused
@@ -98,6 +105,21 @@ func (b *Builder) handover(parts []*segment) Handover {
 var outcomesNotRight = map[string]string{
 	wrong:     "a port was not right when it ended",
 	"expired": "nothing was heard of it for 45 minutes: how it ended is not known",
+}
+
+// badness ranks outcomes, "" among them: the end is not in the log.
+func badness(outcome string) int {
+	switch outcome {
+	case migrated, restored:
+		return 0
+	case superseded:
+		return 1
+	case wrong:
+		return 4
+	case "expired":
+		return 3
+	}
+	return 2
 }
 
 func (h *Handover) judge(parts []*segment) {
@@ -202,8 +224,8 @@ func (b *Builder) later(handovers []Handover) {
 		}
 		var found []string
 		for _, a := range h.Alarms {
-			if s, ok := b.settled[a.Port]; ok && s.at.After(a.Time) {
-				found = append(found, fmt.Sprintf("port %s was found right (%s) at %s", a.Port, s.found, s.at.UTC().Format(time.DateTime)))
+			if s, ok := b.finds[a.Port]; ok && s.left == nil && s.at.After(a.Time) {
+				found = append(found, fmt.Sprintf("port %s was found right (%s) at %s", a.Port, s.outcome, s.at.UTC().Format(time.DateTime)))
 			}
 		}
 		slices.Sort(found)

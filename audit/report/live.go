@@ -39,6 +39,12 @@ type chain struct {
 
 func (c *chain) last() *segment { return c.parts[len(c.parts)-1] }
 
+// again tells whether a handover that has ended was delivered again, as this one.
+func (c *chain) again(ended *chain) bool {
+	s, first := ended.last(), c.parts[0]
+	return s.ended && s.instance == first.instance && s.goesOnIn(first)
+}
+
 // stop is what a breaker has stopped.
 type stop struct {
 	of      [2]string // broker and share
@@ -126,6 +132,7 @@ func (l *Live) Add(e audit.Entry) (ended []Outcome) {
 		end(l.join(s))
 	}
 	l.b.segments, l.b.alarms = nil, nil // they would grow without end
+	clear(l.b.finds)
 	end(slices.DeleteFunc(slices.Clone(l.going[e.Handover.Instance]), func(c *chain) bool { return !c.last().ended }))
 	l.late(e.Handover.Instance)
 	if e.Event == audit.HandoverAlarm {
@@ -187,6 +194,10 @@ func (l *Live) end(c *chain) Outcome {
 	of := slices.DeleteFunc(l.going[s.instance], func(other *chain) bool { return other == c })
 	if l.going[s.instance] = of; len(of) == 0 {
 		delete(l.going, s.instance)
+	}
+	if i := slices.IndexFunc(l.ended, c.again); i >= 0 {
+		c.parts = append(slices.Clone(l.ended[i].parts), c.parts...)
+		l.ended = slices.Delete(l.ended, i, i+1)
 	}
 	c.outcome, c.took = l.outcome(c), len(s.lines)+len(s.alarms)
 	if l.ended = append(l.ended, c); len(l.ended) > keptEnded {
@@ -312,10 +323,10 @@ func goingOf(c *chain) Going {
 		Instance: s.instance, Broker: s.session.broker, Replica: s.session.replica.name, From: first.first, PhaseFrom: first.first,
 		Ports: -1, Cut: s.cut,
 	}
+	g.Activated, _ = activatedIn(c.parts)
 	for _, part := range c.parts {
 		g.RequestID = cmp.Or(g.RequestID, part.requestID)
 		g.Source, g.Destination = cmp.Or(part.source, g.Source), cmp.Or(part.destination, g.Destination)
-		g.Activated = max(g.Activated, part.activated)
 		g.Alarms += len(part.alarms)
 		if part.armed >= 0 {
 			g.Ports = part.armed

@@ -69,8 +69,8 @@ func TestLiveIsBounded(t *testing.T) {
 	if len(ended) != rounds || s.Totals != (Totals{Mended: rounds}) || len(s.Ended) != 3 || s.Ended[2].Instance != fmt.Sprint(rounds-1) {
 		t.Errorf("%d have ended; %+v; told: %d", len(ended), s.Totals, len(s.Ended))
 	}
-	if len(l.ended) != keptEnded || len(l.going)+len(l.b.segments)+len(l.b.alarms) != 0 {
-		t.Errorf("%d are kept, %d go on, %d, %d", len(l.ended), len(l.going), len(l.b.segments), len(l.b.alarms))
+	if len(l.ended) != keptEnded || len(l.going)+len(l.b.segments)+len(l.b.alarms)+len(l.b.finds) != 0 {
+		t.Errorf("%d are kept, %d go on, %d, %d, %d", len(l.ended), len(l.going), len(l.b.segments), len(l.b.alarms), len(l.b.finds))
 	}
 }
 

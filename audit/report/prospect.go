@@ -52,7 +52,7 @@ func prospects(handovers []Handover) []Prospect {
 	groups := map[string]*prospect{}
 	all := newProspect()
 	for _, h := range handovers {
-		if h.Activated > 0 || h.Outcome != migrated && h.Outcome != restored {
+		if h.tried || h.Outcome != migrated && h.Outcome != restored {
 			continue
 		}
 		name := driversOf(h)

@@ -99,7 +99,7 @@ type Handover struct {
 	Alarms      []Alarm          `json:"alarms,omitempty"`
 	Since       string           `json:"since,omitempty"` // what was heard of it later
 	Ports       int              `json:"ports"`
-	Activated   int              `json:"activated"` // ports that earlybind has activated
+	Activated   int              `json:"activated"` // ports that earlybind has activated, before Nova did
 	Drivers     []string         `json:"drivers,omitempty"`
 	Flavor      string           `json:"flavor,omitempty"`
 	Figures     map[string]int64 `json:"figures,omitempty"`
@@ -109,6 +109,7 @@ type Handover struct {
 	PauseSeen bool              `json:"pause_seen,omitempty"` // in the timeline
 
 	sessions int      // that had it in hand, one after the other
+	tried    bool     // an activate was answered, if only that Nova was first
 	paused   bool     // its guest was
 	kept     []string // why ports were not activated, each reason once
 }
@@ -146,6 +147,8 @@ type Happening struct {
 	Count int         `json:"count"`
 	Last  time.Time   `json:"last"`
 	What  string      `json:"what"` // the last one said
+
+	replica string // that said it
 }
 
 // Fine tells whether there is nothing for an operator to look at.

@@ -2,6 +2,8 @@ package report
 
 import (
 	"errors"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -237,6 +239,244 @@ func TestWhatALogHoldsIsNotActedOn(t *testing.T) {
 		}
 		if strings.Contains(page.String(), "<script") || !strings.Contains(page.String(), "&lt;script") {
 			t.Error("the page has a script")
+		}
+	}
+}
+
+// foundRight is what a handover says at its end of a port that is right.
+func foundRight(port, decided string) audit.Entry {
+	return line(audit.PortVerified, func(l *audit.Line) {
+		l.Handover = audit.Handover{Instance: "i", Source: "compute1", Destination: "compute2"}
+		l.Port, l.Decided, l.Outcome = port, decided, "rows right"
+	})
+}
+
+func ofTheJournal(port, outcome string) audit.Entry {
+	return line(audit.PortVerified, func(l *audit.Line) {
+		l.Handover.Instance, l.Port, l.Outcome, l.Why = "i", port, outcome, "the journal: its handover was cut off"
+	})
+}
+
+func at(minutes int, replica string, e audit.Entry) audit.Entry {
+	e.Time, e.Replica = e.Time.Add(time.Duration(minutes)*time.Minute), replica
+	return e
+}
+
+func TestAHandoverMendsAPortThatTheJournalFoundWrong(t *testing.T) {
+	bad := ofTheJournal("p1", "rows wrong: x")
+	gone := foundRight("p1", verify)
+	gone.Outcome, gone.Err = "gone", errors.New("404")
+	other := foundRight("p2", restore)
+	wrongStill := foundRight("p1", restore)
+	wrongStill.Outcome = "rows wrong: x"
+	read := foundRight("p1", "") // after a commit: its handover goes on
+	for name, c := range map[string]struct {
+		later audit.Entry
+		fine  bool
+	}{
+		"restored": {foundRight("p1", restore), true}, "verified": {foundRight("p1", verify), true}, "gone": {gone, true},
+		"another port": {other, false}, "wrong still": {wrongStill, false}, "after a commit": {read, false},
+	} {
+		r := of(Options{}, bad, at(1, "r1", c.later))
+		if r.Fine() != c.fine || (len(r.Journal) == 0) != c.fine {
+			t.Errorf("%s: %+v", name, r.Journal)
+		}
+		if r = of(Options{}, c.later, at(1, "r1", bad)); len(r.Journal) != 1 {
+			t.Errorf("%s, and found wrong since: %+v", name, r.Journal)
+		}
+	}
+	alarm := line(audit.HandoverAlarm, func(l *audit.Line) {
+		l.Handover = audit.Handover{Instance: "i", Source: "compute1", Destination: "compute2"}
+		l.Port, l.Why = "p1", "no ACTIVE row"
+	})
+	r := of(Options{}, alarm, at(1, "r2", bad), at(2, "r2", foundRight("p1", restore)))
+	if want := "port p1 was found right (rows right) at 2026-11-23 04:02:00"; len(r.Handovers) == 0 || r.Handovers[0].Since != want {
+		t.Errorf("%+v", r.Handovers)
+	}
+}
+
+// How replicas' lines are mixed does not decide which of them is the newest.
+func TestTheNewestLineIsToldWhicheverIsReadFirst(t *testing.T) {
+	alarm := line(audit.HandoverAlarm, func(l *audit.Line) { l.Handover.Instance, l.Port, l.Why = "i", "p1", "a" })
+	parked := func(why string) audit.Entry {
+		return line(audit.MessageParked, func(l *audit.Line) { l.Why = why })
+	}
+	started := func(settings string) audit.Entry {
+		return line(audit.ConsumerStarted, func(l *audit.Line) { l.Outcome, l.Decided = audit.Ready, settings })
+	}
+	for name, pair := range map[string][2]audit.Entry{
+		"found right by the journal": {at(0, "r1", ofTheJournal("p1", "rows wrong: x")), at(1, "r2", ofTheJournal("p1", "rows right"))},
+		"found wrong by the journal": {at(0, "r1", ofTheJournal("p1", "rows right")), at(1, "r2", ofTheJournal("p1", "rows wrong: x"))},
+		"found wrong twice":          {at(0, "r1", ofTheJournal("p1", "rows wrong: x")), at(1, "r2", ofTheJournal("p1", "rows wrong: y"))},
+		"found right by a handover":  {at(0, "r1", ofTheJournal("p1", "rows wrong: x")), at(1, "r2", foundRight("p1", restore))},
+		"at once":                    {at(0, "r1", ofTheJournal("p1", "rows wrong: x")), at(0, "r2", ofTheJournal("p1", "rows right"))},
+		"alarms":                     {at(0, "r1", alarm), at(1, "r2", alarm)},
+		"messages parked":            {at(0, "r1", parked("a")), at(1, "r2", parked("b"))},
+		"parked at once":             {at(0, "r1", parked("a")), at(0, "r2", parked("b"))},
+		"starts at once":             {at(0, "r1", started("a")), at(0, "r2", started("b"))},
+	} {
+		for _, o := range []Options{{}, {Port: "p1"}} {
+			forth, back := of(o, pair[0], pair[1]), of(o, pair[1], pair[0])
+			if !reflect.DeepEqual(forth, back) {
+				t.Errorf("%s: %+v\n%+v", name, forth, back)
+			}
+		}
+	}
+	r := of(Options{}, at(1, "r2", ofTheJournal("p1", "rows right")), at(0, "r1", ofTheJournal("p1", "rows wrong: x")))
+	if !r.Fine() {
+		t.Errorf("%+v", r.Journal)
+	}
+	r = of(Options{}, at(1, "r2", parked("b")), at(0, "r1", parked("a")))
+	if e := r.Events[0]; e.What != "b" || e.Count != 2 || !e.Last.Equal(parked("").Time.Add(time.Minute)) {
+		t.Errorf("%+v", e)
+	}
+}
+
+// answers has the activates answered so; "" for no answer.
+func answers(lines []audit.Entry, outcome string, err error) []audit.Entry {
+	written := is(audit.PortWritten, activate)
+	if outcome == "" {
+		return without(lines, written)
+	}
+	return change(lines, written, func(e *audit.Entry) { e.Outcome, e.Err = outcome, err })
+}
+
+func TestAPortThatWasACTIVEAlreadyWasActivatedByNova(t *testing.T) {
+	lines := logs["success suspended"]
+	end := slices.IndexFunc(lines, is(audit.PortDecided, verify))
+	refused, silent := errors.New("activate: 404"), errors.New("activate: EOF; it may still take effect")
+	for name, c := range map[string]struct {
+		first, second string
+		err           error // of the first
+		activated     int
+	}{
+		"alone, first":                       {"", activated, nil, 1},
+		"alone, Nova was first":              {already, already, nil, 0},
+		"done, and found again":              {activated, already, nil, 1},
+		"done, and its answer was cut off":   {"", already, nil, 1},
+		"done, and its answer did not come":  {"failed", already, silent, 1},
+		"refused, and Nova was first":        {"failed", already, refused, 0},
+		"refused, and done by another":       {"failed", activated, refused, 1},
+		"without an answer, and refused now": {"", "failed", nil, 0},
+	} {
+		var second []audit.Entry
+		for _, e := range answers(lines, c.second, nil) {
+			second = append(second, at(1, "r2", e))
+		}
+		log := append(slices.Clone(answers(lines[:end], c.first, c.err)), second...)
+		if strings.HasPrefix(name, "alone") {
+			log = second
+		}
+		r := of(Options{}, log...)
+		ended := follow(NewLive(10), log...)
+		if len(r.Handovers) != 1 || r.Handovers[0].Activated != c.activated || len(ended) != 1 || ended[0].Activated != c.activated {
+			t.Errorf("%s: %+v", name, r.Handovers)
+		}
+		if name == "alone, Nova was first" && (r.Gains[0].Early != 0 || len(r.Prospects) != 0) {
+			t.Errorf("%s: %+v, %+v", name, r.Gains[0], r.Prospects)
+		}
+	}
+	observed := change(without(lines, is(audit.PortWritten, activate)), func(e audit.Entry) bool { return e.Event == audit.PortVerified && e.Decided == "" }, func(e *audit.Entry) {
+		e.Event, e.Outcome, e.Why = audit.PortObserved, "", "the deadline passed before the request was sent"
+	})[:end-1]
+	var second []audit.Entry
+	for _, e := range answers(lines, already, nil) {
+		second = append(second, at(1, "r2", e))
+	}
+	if r := of(Options{}, append(slices.Clone(observed), second...)...); len(r.Handovers) != 1 || r.Handovers[0].Activated != 0 {
+		t.Errorf("nothing was sent: %+v", r.Handovers)
+	}
+}
+
+// Each session activates a port of two.
+func TestPortsThatSessionsActivatedAreCountedTogether(t *testing.T) {
+	lines := logs["success suspended"]
+	port := lines[slices.IndexFunc(lines, is(audit.PortWritten, activate))].Port
+	end := slices.IndexFunc(lines, is(audit.PortDecided, verify))
+	log := slices.Clone(lines[:end])
+	for _, e := range lines {
+		if e.Port == port {
+			e.Port = "another"
+		}
+		log = append(log, at(1, "r2", e))
+	}
+	r := of(Options{}, log...)
+	l := NewLive(10)
+	follow(l, log[:len(log)-1]...)
+	if g := l.Now().Going; len(r.Handovers) != 1 || r.Handovers[0].Activated != 2 || len(g) != 1 || g[0].Activated != 2 {
+		t.Errorf("%+v\n%+v", r.Handovers, g)
+	}
+}
+
+// A replica that dies before its acknowledgements arrive leaves a handover that has ended
+// to the next, which is told all again.
+func TestAHandoverThatHasEndedAndIsDeliveredAgainIsOne(t *testing.T) {
+	lines := change(logs["success suspended"], func(audit.Entry) bool { return true }, func(e *audit.Entry) { e.Handover.RequestID = "req-1" })
+	timedAgain := map[string]int64{"pause_to_arrival_ms": 1, "pause_to_active_ms": 2}
+	again := func(replica string, how func(*audit.Entry)) []audit.Entry {
+		return change(answers(lines, already, nil), func(audit.Entry) bool { return true }, func(e *audit.Entry) {
+			e.Time, e.Replica = e.Time.Add(time.Hour), replica
+			if e.Event == audit.HandoverEnded {
+				e.Figures = timedAgain
+			}
+			how(e)
+		})
+	}
+	ended := func(e *audit.Entry) bool { return e.Event == audit.HandoverEnded }
+	same := func(*audit.Entry) {}
+	lost := at(60, "r1", line(audit.ConsumerLost, func(*audit.Line) {}))
+	lost.Time = lines[len(lines)-1].Time
+	for name, c := range map[string]struct {
+		first     []audit.Entry
+		second    []audit.Entry
+		handovers int
+		outcome   string
+	}{
+		"to another replica":         {lines, again("r2", same), 1, migrated},
+		"to the same, connected new": {append(slices.Clone(lines), lost), again("r1", same), 1, migrated},
+		"in the same session":        {lines, again("r1", same), 2, migrated},
+		"another migration":          {lines, again("r2", func(e *audit.Entry) { e.Handover.RequestID = "req-2" }), 2, migrated},
+		"of no known request": {change(lines, func(audit.Entry) bool { return true }, func(e *audit.Entry) { e.Handover.RequestID = "" }),
+			again("r2", func(e *audit.Entry) { e.Handover.RequestID = "" }), 2, migrated},
+		"to another host": {lines, again("r2", func(e *audit.Entry) { e.Handover.Destination = "compute3" }), 2, migrated},
+		"and ends worse": {lines, again("r2", func(e *audit.Entry) {
+			if ended(e) {
+				e.Outcome = "expired"
+			}
+		}), 1, "expired"},
+		"and ends better": {change(lines, func(e audit.Entry) bool { return ended(&e) }, func(e *audit.Entry) { e.Outcome = "expired" }), again("r2", same), 1, "expired"},
+		"and has no end":  {lines, without(again("r2", same), func(e audit.Entry) bool { return ended(&e) }), 1, ""},
+	} {
+		log := append(slices.Clone(c.first), c.second...)
+		r := of(Options{}, log...)
+		if len(r.Handovers) != c.handovers || r.Handovers[0].Outcome != c.outcome {
+			t.Errorf("%s: %d handovers, %+v", name, len(r.Handovers), r.Handovers)
+			continue
+		}
+		l := NewLive(10)
+		follow(l, log...)
+		if s := l.Now(); len(s.Ended)+len(s.Going) != c.handovers && c.outcome != "" {
+			t.Errorf("%s: live tells of %d", name, len(s.Ended))
+		}
+		h := r.Handovers[0]
+		if c.handovers > 1 {
+			continue
+		}
+		figures := lines[len(lines)-1].Figures
+		switch name {
+		case "and ends worse":
+			figures = timedAgain
+		case "and has no end":
+			figures = nil
+		}
+		if h.sessions != 2 || h.Activated != 1 || !maps.Equal(h.Figures, figures) {
+			t.Errorf("%s: %+v", name, h)
+		}
+		if c.outcome == migrated && (h.Verdict != Right || len(r.Gains) != 1 || r.Gains[0].Migrated != 1 || r.Gains[0].TakenOver != 1 || r.Gains[0].Outage.Count != 0) {
+			t.Errorf("%s: %+v, %+v", name, h, r.Gains)
+		}
+		if c.outcome != migrated && h.Verdict == Right {
+			t.Errorf("%s: it is right", name)
 		}
 	}
 }

@@ -20,12 +20,18 @@ const (
 	restored   = "restored"
 	wrong      = "wrong"
 	superseded = "superseded"
+
+	activated = "activated"
+	already   = "was ACTIVE already"
+
+	notSent = "not sent" // no line says so in these words
 )
 
 // segment is what one session of one replica did of one handover: all of it, unless
 // another had to take it over.
 type segment struct {
 	session             *session
+	nth                 int // how often the session had been lost before
 	instance, requestID string
 	source, destination string
 	first, last         time.Time
@@ -41,19 +47,22 @@ type segment struct {
 	ports               map[string]*portState // nil once dropped
 	heardOf             int                   // ports
 	armed               int                   // ports, as last read; -1: not told
-	activated           int                   // ports, by earlybind
+	activates           []early               // one for each port that has any
 	lines               []audit.Entry         // nil once dropped
 	dropped             bool
 	selected            bool // it was asked for
 	tally               tally
 }
 
+// early is what became of an activate of the destination: the answer's outcome, or notSent;
+// empty where no answer of Neutron's tells.
+type early struct{ port, outcome string }
+
 // portState is what a segment's lines say of one port, as far as the rules need it.
 type portState struct {
 	goal, host string // as last decided
 	verified   bool   // since that goal was first decided
 	found      string // the outcome of its last verification
-	activated  bool   // an activate of the destination was answered
 	alarm      bool
 	commitHost string // of the last commit
 	waiting    bool   // that commit has no outcome yet
@@ -67,7 +76,7 @@ type portState struct {
 func newSegment(of *session, e audit.Entry) *segment {
 	h := e.Handover
 	return &segment{
-		session: of, instance: h.Instance, requestID: h.RequestID, source: h.Source, destination: h.Destination,
+		session: of, nth: of.lost, instance: h.Instance, requestID: h.RequestID, source: h.Source, destination: h.Destination,
 		first: e.Time, last: e.Time, ports: map[string]*portState{}, armed: -1,
 	}
 }
@@ -134,6 +143,7 @@ func (s *segment) take(e audit.Entry) {
 		}
 		if p := s.port(e.Port); e.Decided == "" && p.waiting {
 			p.waiting = false
+			s.activate(e.Port, notSent)
 			s.tally.judge(commitOutcome, true, e.Time, e.Port, "")
 		}
 	case audit.PortWritten:
@@ -161,6 +171,7 @@ func (s *segment) decided(e audit.Entry) {
 		s.tally.judge(commitPhase, allowed, e.Time, e.Port, "a commit was decided in phase %s", e.Phase)
 		p.commitHost, p.waiting, p.accounted, p.overtaken = e.Host, true, false, false
 		p.commits++
+		s.activate(e.Port, "")
 	case restore:
 		p.restoring = e.Host
 		p.overtaken = true
@@ -178,6 +189,10 @@ func (s *segment) written(e audit.Entry) {
 		// One request may have been under way.
 		s.tally.judge(holds, p.sinceHold <= 1, e.Time, e.Port, "%s on %s was written after a hold", e.Decided, e.Host)
 	}
+	answer := e.Outcome
+	if lost(e.Err) {
+		answer = ""
+	}
 	ofCommit := e.Decided == activate && (e.Host == p.commitHost || p.restoring == "" && e.Host == s.destination)
 	switch {
 	case ofCommit && p.waiting:
@@ -186,15 +201,11 @@ func (s *segment) written(e audit.Entry) {
 			s.tally.judge(commitOutcome, e.Outcome != "", e.Time, e.Port, "the activate of %s has none", e.Host)
 		}
 		s.tally.judge(writeDecided, true, e.Time, e.Port, "")
-		if e.Outcome != "failed" && !p.activated {
-			p.activated = true
-			s.activated++
-		}
+		s.activate(e.Port, answer)
 	case !s.begun && p.commits == 0 && p.restoring == "":
 		s.tally.unjudged[writeDecided]++ // the decision came before the log begins
-		if ofCommit && e.Outcome != "failed" && !p.activated {
-			p.activated = true
-			s.activated++
+		if ofCommit {
+			s.activate(e.Port, answer)
 		}
 	case ofCommit:
 		s.tally.judge(writeDecided, false, e.Time, e.Port, "an activate of %s that no commit had asked for", e.Host)
@@ -202,6 +213,48 @@ func (s *segment) written(e audit.Entry) {
 		asked := p.restoring != "" && (e.Decided != activate || e.Host == p.restoring)
 		s.tally.judge(writeDecided, asked, e.Time, e.Port, "%s on %s, and no restore was decided", e.Decided, e.Host)
 	}
+}
+
+// lost tells whether a request's error leaves open what became of it, in the words of
+// package binding.
+func lost(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "it may still take effect") || strings.Contains(err.Error(), "it may have taken effect"))
+}
+
+// activate notes what became of a port's activate; one that was done stays so.
+func (s *segment) activate(port, outcome string) {
+	i := slices.IndexFunc(s.activates, func(a early) bool { return a.port == port })
+	switch {
+	case i < 0:
+		s.activates = append(s.activates, early{port, outcome})
+	case s.activates[i].outcome != activated:
+		s.activates[i].outcome = outcome
+	}
+}
+
+// activatedIn counts the ports that the segments of one handover have activated, and tells
+// whether any activate was answered. Where the row was ACTIVE already Nova was first, unless
+// the answer to an activate of a session before was lost.
+func activatedIn(parts []*segment) (ports int, tried bool) {
+	last := map[string]string{}
+	for _, s := range parts {
+		for _, a := range s.activates {
+			before, ok := last[a.port]
+			switch {
+			case before == activated, a.outcome == already && ok && before == "":
+				last[a.port] = activated
+			case !ok || a.outcome != notSent:
+				last[a.port] = a.outcome
+			}
+		}
+	}
+	for _, outcome := range last {
+		if outcome == activated {
+			ports++
+		}
+		tried = tried || outcome == activated || outcome == already
+	}
+	return ports, tried
 }
 
 func (s *segment) alarm(e audit.Entry) {
