@@ -26,6 +26,8 @@ const (
 
 // Order pauses commits, or resumes them, in every cell.
 type Order struct {
+	// Show changes nothing: it tells what is paused.
+	Show   bool
 	Resume bool
 	Hosts  []string // none: all commits
 	By     string   // who gives it, and for what: for the logs
@@ -39,7 +41,9 @@ type Told struct {
 	Words []Word        // of those that obey, as they came
 	// Missing is how many sessions run, by the broker's count, and have not answered.
 	Missing int
-	Err     error // the order was not given; nothing else is known
+	// Given: the order stands, and Is is what holds, whatever Err says of the answers.
+	Given bool
+	Err   error
 }
 
 // Word is the word of a session that it obeys.
@@ -91,6 +95,15 @@ func (s Settings) give(ctx context.Context, o Order) (t Told) {
 		return Told{Err: err}
 	}
 	kept := retained{settings: s, name: q.paused, conn: conn, refused: func(error) {}}
+	if o.Show {
+		t.Err = inTurn(ctx, func() error {
+			is, err := kept.read(func(h wire.Halt) error { return send.keepHalt(ctx, h) })
+			t.Is = haltOf(is)
+			return err
+		})
+		t.Given = t.Err == nil
+		return t
+	}
 	var is wire.Halt
 	var sent time.Time
 	err = inTurn(ctx, func() error {
@@ -105,10 +118,13 @@ func (s Settings) give(ctx context.Context, o Order) (t Told) {
 	if err != nil {
 		return Told{Err: err}
 	}
-	t.Is = haltOf(is)
-	t.Missing, t.Err = s.hear(ctx, conn, q, words, is.Revision, func(w wire.Obeys) {
+	t.Is, t.Given = haltOf(is), true
+	t.Missing, err = s.hear(ctx, conn, q, words, is.Revision, func(w wire.Obeys) {
 		t.Words = append(t.Words, Word{Replica: w.Replica, Share: w.Share, After: time.Since(sent)})
 	})
+	if err != nil {
+		t.Err = fmt.Errorf("the order stands; who obeys is not known: %w", err)
+	}
 	return t
 }
 

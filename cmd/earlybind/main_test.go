@@ -53,6 +53,7 @@ func TestCommands(t *testing.T) {
 		{"rights compute1", done, "'earlybind-compute1'", ""},
 		{"pause compute1", wrongUsage, "", "a host is named with -host"},
 		{"pause -h", done, "", "restores do"},
+		{"pause -show -host compute1", wrongUsage, "", "-show takes no other option"},
 		{"resume -h", done, "", "until it is resumed by name"},
 		{"pause -host a*b", wrongUsage, "", "it must not hold"},
 		{"pause", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},

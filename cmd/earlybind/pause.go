@@ -22,6 +22,7 @@ earlybind.
 
   earlybind pause                                       activate nothing early
   earlybind pause -host compute7 -why "new NIC driver"  nothing that leaves compute7 or comes to it
+  earlybind pause -show                                 changes nothing: what is paused, by whom and why
   earlybind resume                                      takes back the first
   earlybind resume -host compute7                       takes back the second`
 
@@ -38,15 +39,19 @@ EARLYBIND_QUEUE_TYPE (docs/settings.md), and waits 2 s for the replicas to answe
 or one that runs has not answered; 2 wrong options or settings.`
 
 func pause(ctx context.Context, args []string, out, faults io.Writer) error {
-	return order(ctx, consumer.Order{}, flag.NewFlagSet("pause", flag.ContinueOnError), aboutPause, args, out, faults)
+	var o consumer.Order
+	f := flag.NewFlagSet("pause", flag.ContinueOnError)
+	f.BoolVar(&o.Show, "show", false, "change nothing: tell what is paused")
+	return order(ctx, &o, f, aboutPause, args, out, faults)
 }
 
 func resume(ctx context.Context, args []string, out, faults io.Writer) error {
-	return order(ctx, consumer.Order{Resume: true}, flag.NewFlagSet("resume", flag.ContinueOnError), aboutResume, args, out, faults)
+	return order(ctx, &consumer.Order{Resume: true}, flag.NewFlagSet("resume", flag.ContinueOnError), aboutResume, args, out, faults)
 }
 
-// order gives an order to the consumers of all cells, and tells who obeys.
-func order(ctx context.Context, o consumer.Order, f *flag.FlagSet, about string, args []string, out, faults io.Writer) error {
+// order gives an order to the consumers of all cells, and tells who obeys, or shows what is
+// paused.
+func order(ctx context.Context, o *consumer.Order, f *flag.FlagSet, about string, args []string, out, faults io.Writer) error {
 	f.Func("host", "only what leaves this `HOST`, or comes to it; may be given again", func(host string) error {
 		if err := wire.CheckHost(host); err != nil {
 			return fmt.Errorf("it %w", err)
@@ -64,12 +69,38 @@ func order(ctx context.Context, o consumer.Order, f *flag.FlagSet, about string,
 	if len(words) > 0 {
 		return misused(f, faults, "it takes options only: a host is named with -host")
 	}
+	if o.Show && (len(o.Hosts) > 0 || o.Why != "") {
+		return misused(f, faults, "-show takes no other option: it changes nothing")
+	}
 	settings, err := consumerSettings(faults)
 	if err != nil {
 		return err
 	}
 	o.By = operator()
-	return reportOrder(consumer.Give(ctx, settings, o), out)
+	told := consumer.Give(ctx, settings, *o)
+	if o.Show {
+		return reportPaused(told, out)
+	}
+	return reportOrder(told, out)
+}
+
+// reportPaused tells what is paused, and fails where that is not known.
+func reportPaused(told []consumer.Told, out io.Writer) error {
+	var wrong []string
+	for _, t := range told {
+		if t.Err != nil {
+			wrong = append(wrong, t.Cell+": "+strings.ReplaceAll(t.Err.Error(), "\n", "; "))
+			continue
+		}
+		fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
+		if t.Is.Any() && t.Is.Why != "" {
+			fmt.Fprintf(out, "  %s\n", t.Is.Why)
+		}
+	}
+	if len(wrong) > 0 {
+		return errors.New(strings.Join(wrong, "\n"))
+	}
+	return nil
 }
 
 // operator names who gives an order.
@@ -88,11 +119,13 @@ func operator() string {
 func reportOrder(told []consumer.Told, out io.Writer) error {
 	var wrong []string
 	for _, t := range told {
+		if t.Given {
+			fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
+		}
 		if t.Err != nil {
 			wrong = append(wrong, t.Cell+": "+strings.ReplaceAll(t.Err.Error(), "\n", "; "))
 			continue
 		}
-		fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
 		for _, w := range t.Words {
 			name := w.Replica
 			if w.Share != "" {

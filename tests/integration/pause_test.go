@@ -139,6 +139,7 @@ func testPause(t *testing.T, queueType string) {
 	standby := start()
 	standby.await("consumer.started", "outcome", "bound")
 	fails := committed(a)
+	o.says(0, "nothing is paused\n", "pause", "-show") // nothing was ever paused
 
 	began := time.Now()
 	out := o.says(0, "nothing is committed\n", "pause", "-why", "an upgrade")
@@ -148,6 +149,11 @@ func testPause(t *testing.T, queueType string) {
 		t.Logf("%s obeys %d ms after the program's start", r.name, took.Milliseconds())
 		if took > time.Second || !strings.Contains(out, r.name+" obeys") {
 			t.Errorf("%s obeys after %s", r.name, took)
+		}
+	}
+	for range 2 { // it changes nothing
+		if out := o.says(0, "nothing is committed\n  by ", "pause", "-show"); !strings.Contains(out, ": an upgrade\n") {
+			t.Errorf("%s", out)
 		}
 	}
 	from.says(fails.id, wire.Resumed, wire.Migrated)
@@ -270,6 +276,7 @@ func testPause(t *testing.T, queueType string) {
 		must(t, err)
 		late := start()
 		late.await("consumer.paused", "decided", "nothing is committed until it is known what is paused")
+		o.says(1, "the broker has lost what was paused", "pause", "-show")
 		o.says(1, "the broker has lost what was paused", "pause", "-host", "h1")
 		o.says(0, "nothing is paused", "resume")
 		late.await("consumer.resumed")
