@@ -25,13 +25,16 @@ func rabbitmqctl(arguments string) []Remedy {
 
 // sendNotifications has Nova send them.
 func sendNotifications() []Remedy {
-	const section = "[oslo_messaging_notifications]\ndriver = messagingv2\ntopics = notifications"
+	const section = "[oslo_messaging_notifications]\ndriver = messagingv2"
 	return []Remedy{
-		{Kolla, "in /etc/kolla/config/nova.conf, then kolla-ansible reconfigure -i INVENTORY --tags nova,nova-cell:\n" + section},
+		// Topics that are set there take the place of kolla's own (merge_configs), which Designate's
+		// sink may rest on: notifications_designate.
+		{Kolla, "in /etc/kolla/config/nova.conf, then kolla-ansible reconfigure -i INVENTORY --tags nova,nova-cell " +
+			"(no topics: they would replace kolla's own; where those lack \"notifications\", EARLYBIND_NOTIFICATION_TOPICS, docs/install.md):\n" + section},
 		{OSA, "in /etc/openstack_deploy/user_variables.yml, then openstack-ansible openstack.osa.nova --tags nova-config " +
 			"(it sets driver = messagingv2, topics = notifications):\nnova_oslomsg_notify_configure: true"},
 		{Helm, "in the values of chart nova (it is the chart's default):\nconf:\n  nova:\n    oslo_messaging_notifications:\n      driver: messagingv2"},
-		{Plain, "in nova.conf of compute hosts and conductors, then restart them:\n" + section},
+		{Plain, "in nova.conf of compute hosts and conductors, then restart them (where topics are set, add \"notifications\" to them; it is the default):\n" + section},
 	}
 }
 
@@ -95,7 +98,8 @@ func readLibvirt() []Remedy {
 	const uri = "EARLYBIND_LIBVIRT_URI='qemu+unix:///system?mode=legacy&socket=/run/libvirt/libvirt-sock-ro'"
 	const log = "the publisher's log says why (\"libvirt is away\"); "
 	return []Remedy{
-		{Kolla, log + uri + ", with /run/libvirt of the host mounted if the publisher is a container (docs/install.md)"},
+		{Kolla, log + uri + ", with /run/libvirt of the host mounted if the publisher is a container; if authentication fails, auth_unix_ro = \"none\" " +
+			"in a copy of the whole template in /etc/kolla/config/nova/libvirtd.conf.j2 (docs/install.md)"},
 		{OSA, log + "libvirtd runs on the host, and its read-only socket lets everybody read: " + uri},
 		{Helm, log + uri + ", with hostPath /run/libvirt; in the values of chart libvirt:\nconf:\n  libvirt:\n    auth_unix_ro: \"none\""},
 		{Plain, log + uri + "; if authentication fails, auth_unix_ro = \"none\" in libvirtd.conf"},

@@ -131,7 +131,10 @@ func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
 		return nil
 	}
 	const id = "rabbitmq.policy"
-	const means = "it takes from the journal what a restore must not lose, and what is paused; a consumer that starts then commits nothing (docs/brokers.md)"
+	means := map[string]string{
+		keyLife:   "it takes from the journal what a restore must not lose, and what is paused; a consumer that starts then commits nothing (docs/brokers.md)",
+		keyExpiry: "it deletes a queue that nobody reads, as what is paused is kept in: a consumer that starts then commits, paused or not (docs/brokers.md)",
+	}
 	made, _ := b.Made.Get()
 	lasting := slices.DeleteFunc(slices.Sorted(maps.Keys(made.Queues)), func(name string) bool { return !lasts(f, name) })
 	for _, name := range lasting {
@@ -140,7 +143,7 @@ func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
 		for _, key := range []string{keyLife, keyExpiry} {
 			if ms, limited := limits[key]; limited {
 				return one(Finding{ID: id, Level: Blocker,
-					Saw: fmt.Sprintf("policy %s gives queue %s %s = %.0f ms", q.Policy, name, key, ms), Means: means, Do: longLife(b.Vhost, f.Settings.Queue)})
+					Saw: fmt.Sprintf("policy %s gives queue %s %s = %.0f ms", q.Policy, name, key, ms), Means: means[key], Do: longLife(b.Vhost, f.Settings.Queue)})
 			}
 		}
 	}
@@ -149,7 +152,7 @@ func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
 	case ok && !kept:
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   fmt.Sprintf("a message that was put in a queue of earlybind's was gone within %s: a policy gives messages a short life", f.Listened),
-			Means: means, Do: longLife(b.Vhost, f.Settings.Queue)})
+			Means: means[keyLife], Do: longLife(b.Vhost, f.Settings.Queue)})
 	case len(lasting) > 0 && made.knowsPolicies(lasting):
 		return one(Finding{ID: id, Level: Fit, Saw: "no policy gives the messages or queues of earlybind a short life"})
 	case ok:

@@ -113,6 +113,13 @@ drwxr-xr-x root root /etc/earlybind
 		}
 		h.is("settings that were made", h.sh("grep ^EARLYBIND_HOST= /etc/earlybind/publisher.env"), "EARLYBIND_HOST=compute1")
 		h.is("stopped in order", h.sh("journalctl --sync; journalctl -u earlybind-consumer -u earlybind-publisher -o cat | grep -c 'Deactivated successfully'"), "2")
+
+		// A setting that the new version refuses stops the service and not the upgrade.
+		h.sh("echo EARLYBIND_POLICY=nonsense >>/etc/earlybind/consumer.env")
+		if said := h.sh("dpkg -i /dist/earlybind-consumer_*.deb 2>&1"); !strings.Contains(said, "earlybind-consumer did not start again") {
+			t.Errorf("%s", said)
+		}
+		h.sh("sed -i '$d' /etc/earlybind/consumer.env && systemctl restart earlybind-consumer")
 	})
 	t.Run("removing and purging", func(t *testing.T) {
 		h := host{t, h.name}
