@@ -80,7 +80,10 @@ func (j *journal) add(e wire.JournalEntry, now time.Duration, settle, back func(
 func (j *journal) leave(id string, now time.Duration, settle, back func()) (first bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, known := j.entries[id]
+	n, known := j.entries[id]
+	if known && n.settle != nil {
+		n.settle() // the same bytes are there twice: one of them will do, and only one is renewed
+	}
 	j.entries[id] = &note{JournalEntry: wire.JournalEntry{ID: id}, foreign: true, settle: settle, back: back, since: now}
 	return !known
 }

@@ -367,6 +367,19 @@ func TestAnEntryThatIsNotForThisReplicaIsLeftInTheQueue(t *testing.T) {
 	}
 }
 
+// Of an entry that is there twice one is kept: what is held and not renewed would end the
+// session after half an hour, again and again.
+func TestAnEntryThatIsLeftTwiceIsKeptOnce(t *testing.T) {
+	j, said := newJournal(nil), []string{}
+	say := func(what string) func() { return func() { said = append(said, what) } }
+	j.leave("x", 0, say("first settled"), say("first back"))
+	j.leave("x", time.Minute, say("second settled"), say("second back"))
+	j.renew(time.Minute + holdFor)
+	if !slices.Equal(said, []string{"first settled", "second back"}) {
+		t.Errorf("%q", said)
+	}
+}
+
 func TestAJournalThatTakesNothingIsToldOnceUntilItTakesSomethingAgain(t *testing.T) {
 	var out bytes.Buffer
 	c := New(defaults(), nil, true, audit.New(&out, 0, "r"), "r")
