@@ -17,7 +17,13 @@ var errGivenUp = errors.New("the share was given up")
 // replica's, how many shares that acts for.
 func (s *session) ticked(ctx context.Context, t wire.Tick) error {
 	if t.Replica == s.replica {
+		lapsed := s.active && !s.lease.held()
 		s.lease.renew(time.Duration(t.SentNS))
+		if lapsed && s.lease.held() {
+			// A queue that has lost its leader may have served another for a while, and told
+			// this session nothing of it.
+			s.registry.tools.ask("the queue serves this replica again")
+		}
 		return s.becomeActive(ctx)
 	}
 	s.rival, s.rivalHolds = t.Replica, t.Shares

@@ -333,3 +333,29 @@ func TestAPublisherThatRestartsInTheMiddle(t *testing.T) {
 		})
 	})
 }
+
+// A queue can serve another replica for a while, and this one again, on the same connection:
+// what the other one took in is asked for. A tick that is late by less tells of none.
+func TestASessionThatIsServedAgainAsksTheHosts(t *testing.T) {
+	for _, c := range []struct {
+		away time.Duration
+		asks int32
+	}{{leaseFor - time.Millisecond, 0}, {leaseFor, 1}} {
+		rollOut(t, handover.PolicyObserve, func(t *testing.T, s *site) {
+			own := func() {
+				t.Helper()
+				if err := s.session.ticked(t.Context(), wire.Tick{SentNS: int64(s.tools.clock())}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			own()
+			before := s.asked.Load() // its first lease
+			pass(c.away)
+			own()
+			own()
+			if got := s.asked.Load() - before; got != c.asks {
+				t.Errorf("away for %s: asked %d times", c.away, got)
+			}
+		})
+	}
+}
