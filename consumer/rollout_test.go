@@ -359,3 +359,16 @@ func TestASessionThatIsServedAgainAsksTheHosts(t *testing.T) {
 		})
 	}
 }
+
+// A bad message does not end the session of a broker that reads nothing: all that is held
+// would come again, and the bad one too.
+func TestWhatCannotBeParkedYetIsPutAside(t *testing.T) {
+	rollOut(t, handover.PolicyObserve, func(t *testing.T, s *site) {
+		s.session.sender = &sender{}
+		s.session.sender.blocked.Store(true)
+		s.deliver(t, "nova", "", []byte("poison"))
+		if err := s.session.parkAside(t.Context()); err != nil || len(s.session.aside) != 1 || s.settles != 0 {
+			t.Errorf("%v, %d aside, %d acknowledged", err, len(s.session.aside), s.settles)
+		}
+	})
+}

@@ -43,6 +43,8 @@ type session struct {
 	conn     *amqp.Connection // that messages come through
 	active   bool             // a tick of this session has come back: the queue serves us
 	gone     bool             // the queues were given back
+	// aside are messages that are to be parked when the broker reads again.
+	aside []unparked
 	// rival is a replica that waits for this share, as its last tick told, until that
 	// is looked at; rivalHolds how many it acts for.
 	rival      string
@@ -134,6 +136,9 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 		}
 		select {
 		case <-round.C:
+			if err := s.parkAside(work); err != nil {
+				return err
+			}
 		case <-toStop:
 			toStop, last = nil, time.After(finishRestores(drain))
 			s.stopping(finishRestores(drain))
@@ -374,9 +379,40 @@ func (s Settings) freshFor(e wire.HostEvent, queued time.Duration) time.Duration
 	return s.CommitWindow - time.Duration(e.AgeMS)*time.Millisecond - max(queued, 0)
 }
 
+// unparked is a message that could not be parked yet.
+type unparked struct {
+	amqp.Delivery
+	reason error
+}
+
+// parkAside parks what was put aside, once the broker reads again.
+func (s *session) parkAside(ctx context.Context) error {
+	waiting := s.aside
+	if s.sender.blocked.Load() {
+		return nil
+	}
+	s.aside = nil
+	for _, u := range waiting {
+		if err := s.park(ctx, u.Delivery, u.reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// park parks a message, or puts it aside while the broker reads nothing that is published. (That
+// can show while the broker's word is waited for: then the message may be parked twice.)
 func (s *session) park(ctx context.Context, d amqp.Delivery, reason error) error {
+	if s.sender.blocked.Load() {
+		s.aside = append(s.aside, unparked{d, reason})
+		return nil
+	}
 	why := reasonOf(reason)
-	if err := s.sender.park(ctx, d, why); err != nil {
+	switch err := s.sender.park(ctx, d, why); {
+	case err != nil && s.sender.blocked.Load():
+		s.aside = append(s.aside, unparked{d, reason})
+		return nil
+	case err != nil:
 		return fmt.Errorf("park a message: %w", err)
 	}
 	s.log.Record(audit.Line{

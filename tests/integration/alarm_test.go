@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/earlybind/earlybind/check"
 	"github.com/earlybind/earlybind/tests/lab"
 	"github.com/earlybind/earlybind/wire"
@@ -46,6 +48,7 @@ func TestRabbitMQMemoryAlarm(t *testing.T) {
 	}
 	nova.prepares(guest)
 	from, to := b.host(source), b.host(dest)
+	publish(t, b.channel("openstack"), wire.ExchangeEvents, "libvirt.x.states", amqp.Publishing{Body: []byte("poison")})
 	other := newBroker(t) // of the same RabbitMQ: the publisher's lists are not those of the hosts here
 	leave(other, "quorum")
 	states := other.channel("admin")
@@ -55,6 +58,7 @@ func TestRabbitMQMemoryAlarm(t *testing.T) {
 
 	lift := alarm(t)
 	r = startReplica(b, cloud.neutron, nil)
+	longer := time.After(12 * time.Second) // than the broker's word on a parked message is waited for
 	publisher := startPublisher(other)
 	r.await("consumer.blocked", "outcome", "blocked")
 	publisher.await("broker blocks publishing")
@@ -67,8 +71,13 @@ func TestRabbitMQMemoryAlarm(t *testing.T) {
 		t.Errorf("a check of a broker that answers nothing took %s", took)
 	}
 
+	<-longer
+	if lines := r.all("event", "message.parked"); len(lines) > 0 {
+		t.Errorf("parked in a broker that reads nothing: %v", lines)
+	}
 	lift()
 	r.await("consumer.blocked", "outcome", "unblocked")
+	r.await("message.parked")
 	r.await("consumer.active")
 	wantBoard(t, r.board, "this replica acts") // by a tick that was sent after the alarm
 	r.await("handover.armed", "instance", guest.id)
