@@ -99,7 +99,7 @@ func readLibvirt() []Remedy {
 	const log = "the publisher's log says why (\"libvirt is away\"); "
 	return []Remedy{
 		{Kolla, log + uri + ", with /run/libvirt of the host mounted if the publisher is a container; if authentication fails, auth_unix_ro = \"none\" " +
-			"in a copy of the whole template in /etc/kolla/config/nova/libvirtd.conf.j2 (docs/install.md)"},
+			"in kolla's whole libvirtd.conf, which is another file before 2026.1 (docs/install.md)"},
 		{OSA, log + "libvirtd runs on the host, and its read-only socket lets everybody read: " + uri},
 		{Helm, log + uri + ", with hostPath /run/libvirt; in the values of chart libvirt:\nconf:\n  libvirt:\n    auth_unix_ro: \"none\""},
 		{Plain, log + uri + "; if authentication fails, auth_unix_ro = \"none\" in libvirtd.conf"},

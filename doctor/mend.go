@@ -233,7 +233,9 @@ func (m *mending) may() bool {
 			m.stop = errors.New("stopped: " + why)
 		}
 	}
-	m.asked = m.Clock.Now()
+	if m.stop == nil {
+		m.asked = m.Clock.Now()
+	}
 	return m.stop == nil
 }
 

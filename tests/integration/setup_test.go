@@ -54,11 +54,10 @@ func freezing(t testing.TB, address string) (front string) {
 					if client && bytes.Contains(buffer[:n], queueDeclare) && frozen.CompareAndSwap(false, true) {
 						freeze.Store(true)
 						passing.Go(func() {
-							for {
+							for every := time.Tick(time.Second); ; <-every {
 								if _, err := in.Write(heartbeat); err != nil {
 									return
 								}
-								time.Sleep(time.Second)
 							}
 						})
 					}

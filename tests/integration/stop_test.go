@@ -70,81 +70,86 @@ func wantBoard(t testing.TB, board *health.Board, says string) {
 	})
 }
 
+// pair are two guests whose handovers are armed. Neutron has got the activates of one and
+// answers them when answer is called.
+type pair struct {
+	written, quiet guest
+	src, dst       *host
+	answer         func()
+}
+
+func twoGuests(b *broker, c cloud, acts *replica) pair {
+	b.Helper()
+	p := pair{written: c.guest(b), quiet: c.guest(b), src: b.host(source), dst: b.host(dest)}
+	nova := b.nova(false)
+	for _, g := range []guest{p.written, p.quiet} {
+		nova.prepares(g)
+		p.dst.says(g.id, wire.Started, wire.Migrated)
+		acts.await("handover.armed", "instance", g.id, "outcome", "armed")
+	}
+	var arrived <-chan struct{}
+	arrived, p.answer = c.holdActivates(b, len(p.written.ports))
+	p.src.says(p.written.id, wire.Suspended, wire.Migrated)
+	for range p.written.ports {
+		<-arrived
+	}
+	return p
+}
+
+// goOn wants a replica to go on with both, to the same end.
+func (p pair) goOn(by *replica) {
+	by.Helper()
+	for _, g := range []guest{p.written, p.quiet} {
+		p.dst.says(g.id, wire.Resumed, wire.Migrated)
+		p.src.says(g.id, wire.Stopped, wire.Migrated)
+		by.await("port.decided", "instance", g.id, "decided", "verify")
+	}
+}
+
 // A replica that is to stop while Neutron is slow to answer a write gives the
 // queue away at once, with the messages of the instances that it writes nothing
 // for; those of the write come when it is answered.
 func TestRabbitMQReplicaThatStopsHandsOverAtOnce(t *testing.T) {
 	b, c := newBroker(t), newFakeCloud(t)
-	nova := b.nova(false)
 	acts, standsBy := twoReplicas(b, c)
 	wantBoard(t, acts.board, "this replica acts")
 	wantBoard(t, standsBy.board, "this replica stands by")
 
-	written, quiet := c.guest(t), c.guest(t)
-	src, dst := b.host(source), b.host(dest)
-	for _, g := range []guest{written, quiet} {
-		nova.prepares(g)
-		dst.says(g.id, wire.Started, wire.Migrated)
-		acts.await("handover.armed", "instance", g.id, "outcome", "armed")
-	}
-	arrived, answer := c.holdActivates(t, 2)
-	src.says(written.id, wire.Suspended, wire.Migrated)
-	<-arrived
-	<-arrived
+	two := twoGuests(b, c, acts)
 
 	stopped := acts.ask()
 	standsBy.await("consumer.active")
 	standsBy.await("journal.read")
-	standsBy.await("handover.begun", "instance", quiet.id)
+	standsBy.await("handover.begun", "instance", two.quiet.id)
 	wantStopped(t, stopped, false)
-	if early := standsBy.all("event", "handover.begun", "instance", written.id); len(early) != 0 {
+	if early := standsBy.all("event", "handover.begun", "instance", two.written.id); len(early) != 0 {
 		t.Errorf("two replicas have the instance whose write is under way: %v", early)
 	}
-	answer()
+	two.answer()
 	<-stopped
 	acts.await("consumer.stopped")
-	standsBy.await("handover.begun", "instance", written.id)
-	// It goes on with both, to the same end.
-	for _, g := range []guest{written, quiet} {
-		dst.says(g.id, wire.Resumed, wire.Migrated)
-		src.says(g.id, wire.Stopped, wire.Migrated)
-		standsBy.await("port.decided", "instance", g.id, "decided", "verify")
-	}
+	standsBy.await("handover.begun", "instance", two.written.id)
+	two.goOn(standsBy)
 }
 
 // The same where a session ends because one of its two connections is lost: the one that the
 // queue is read through lives, and must not keep it while an answer of Neutron is waited for.
 func TestRabbitMQReplicaThatCannotSendHandsOverAtOnce(t *testing.T) {
 	b, c := newBroker(t), newFakeCloud(t)
-	nova := b.nova(false)
 	acts, standsBy := twoReplicas(b, c)
 	sender := b.connection("earlybind-consumer " + acts.name + " sender")
-	written, quiet := c.guest(t), c.guest(t)
-	src, dst := b.host(source), b.host(dest)
-	for _, g := range []guest{written, quiet} {
-		nova.prepares(g)
-		dst.says(g.id, wire.Started, wire.Migrated)
-		acts.await("handover.armed", "instance", g.id, "outcome", "armed")
-	}
-	arrived, answer := c.holdActivates(t, 2)
-	src.says(written.id, wire.Suspended, wire.Migrated)
-	<-arrived
-	<-arrived
+	two := twoGuests(b, c, acts)
 
 	b.closeNamed(sender)
 	standsBy.await("consumer.active")
-	standsBy.await("handover.begun", "instance", quiet.id)
+	standsBy.await("handover.begun", "instance", two.quiet.id)
 	if lost := acts.all("event", "consumer.lost"); len(lost) != 0 {
 		t.Errorf("its session had ended before: %v", lost)
 	}
-	answer()
+	two.answer()
 	acts.await("consumer.lost")
-	standsBy.await("handover.begun", "instance", written.id)
-	for _, g := range []guest{written, quiet} {
-		dst.says(g.id, wire.Resumed, wire.Migrated)
-		src.says(g.id, wire.Stopped, wire.Migrated)
-		standsBy.await("port.decided", "instance", g.id, "decided", "verify")
-	}
+	standsBy.await("handover.begun", "instance", two.written.id)
+	two.goOn(standsBy)
 }
 
 // A restore that is under way is finished by the replica that is to stop, as far
