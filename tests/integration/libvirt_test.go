@@ -114,6 +114,11 @@ func statesOf(t *testing.T, l *lab.Lab, host string) hostStates {
 	return hostStates{t, ch, deliveries}
 }
 
+// forcedEnd is how long libvirtd may take to end when it is told to: then it ends by force
+// (libvirt 11.3.0: "virNetDaemonRun: Make forcefull daemon shutdown" 30.0 s after SIGTERM, seen
+// once).
+const forcedEnd = 30 * time.Second
+
 // next gives the next states, after asking for them unless they are to come by
 // themselves because libvirt was away.
 func (s hostStates) next(reconnected bool) wire.HostStates {
@@ -126,6 +131,10 @@ func (s hostStates) next(reconnected bool) wire.HostStates {
 		must(s.t, err)
 		publish(s.t, s.ch, wire.ExchangeRequests, "states", amqp.Publishing{Body: body})
 	}
+	limit := patience
+	if reconnected {
+		limit += forcedEnd
+	}
 	for {
 		select {
 		case d := <-s.deliveries:
@@ -136,7 +145,7 @@ func (s hostStates) next(reconnected bool) wire.HostStates {
 			if states.Reconnected == reconnected {
 				return states
 			}
-		case <-time.After(patience):
+		case <-time.After(limit):
 			s.t.Fatalf("no states (reconnected: %v)", reconnected)
 		}
 	}
