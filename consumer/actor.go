@@ -1,12 +1,10 @@
 package consumer
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -30,11 +28,6 @@ const (
 	// rememberFor is how long an instance without a handover is remembered, so
 	// that late messages of its last one are known for what they are.
 	rememberFor = 10 * time.Minute
-	// inboxSize is small, since its room is taken for each armed handover; the actor waits
-	// for nothing but its log.
-	inboxSize = 32
-	// actorWithin bounds one round of an actor, which comes round every minute.
-	actorWithin = 3 * time.Minute
 )
 
 // message is an input with where it came from.
@@ -45,9 +38,6 @@ type message struct {
 	at     time.Time // on the host's clock, for people
 	again  bool      // delivered before: another session has acted on it, or this one
 	settle func()    // acknowledges; may be nil
-	// told is when it was delivered, on the clock; 0 of what the instance itself has
-	// found.
-	told time.Duration
 }
 
 type heldMessage struct {
@@ -55,15 +45,16 @@ type heldMessage struct {
 	since  time.Duration
 }
 
-// actor is one instance: it feeds the core and carries out its decisions.
+// actor is one instance: it feeds the core and carries out its decisions. It has no goroutine
+// of its own, since very many may be armed at once: who has something for it runs it, the
+// session with what was delivered, workers and arms with what they have found. It waits for
+// nothing but its log and the broker's connection; one that hangs stops the session's rounds,
+// which health watches.
 type actor struct {
 	instance string
 	tools    *tools
-	inbox    chan message
-	results  chan func() // what workers and arms have found, run by the actor
+	turn     sync.Mutex // of whoever runs it; holds all below but wg
 	core     *handover.Instance
-	// stir tells one who has no goroutine for each actor that something waits; may be nil.
-	stir func()
 
 	// of the handover that goes on
 	about    audit.Handover
@@ -79,10 +70,8 @@ type actor struct {
 	arming   bool          // a read is under way
 	armAgain bool          // and another is wanted after it
 
-	heardAt time.Duration // when the instance was last heard of
-	// restoring: a handover has failed, and what is to be brought back is not yet.
-	restoring atomic.Bool
-	idleAt    atomic.Int64   // since when there has been no handover, on the clock; 0 while there is one
+	heardAt   time.Duration  // when the instance was last heard of
+	idleSince time.Duration  // when it last took something, if no handover goes on
 	wg        sync.WaitGroup // workers and arms
 }
 
@@ -90,44 +79,24 @@ func newActor(instance string, t *tools) *actor {
 	return &actor{
 		instance: instance,
 		tools:    t,
-		inbox:    make(chan message, inboxSize),
-		results:  make(chan func(), inboxSize),
 		heardAt:  t.clock(),
 		core:     handover.NewInstance(t.settings),
 	}
 }
 
-// run takes inputs until the context ends, or until it has had nothing to do
-// for long and closes.
-func (a *actor) run(ctx context.Context) {
-	defer a.wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	minute := time.NewTicker(time.Minute)
-	defer minute.Stop()
-	loop := a.tools.health.Loop("instance "+a.instance, actorWithin)
-	defer loop.Rest()
-	for {
-		loop.Beat()
-		select {
-		case <-ctx.Done():
-			return
-		case m, ok := <-a.inbox:
-			if !ok {
-				return
-			}
-			a.take(ctx, m)
-		case result := <-a.results:
-			result()
-		case <-minute.C:
-			a.tidy(ctx)
-		}
+// hear has it take a message, unless the session has ended.
+func (a *actor) hear(ctx context.Context, m message) {
+	delivered := a.tools.clock()
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	if ctx.Err() == nil {
+		a.told = delivered
+		a.take(ctx, m)
 	}
 }
 
 func (a *actor) take(ctx context.Context, m message) {
 	earlier := len(a.held)
-	a.told = cmp.Or(m.told, a.tools.clock())
 	if m.settle != nil {
 		a.held = append(a.held, heldMessage{m.settle, a.tools.clock()})
 		if len(a.held) > maxHeld {
@@ -165,23 +134,19 @@ func (a *actor) take(ctx context.Context, m message) {
 	for _, d := range decisions {
 		a.carryOut(ctx, d)
 	}
-	h := a.core.Current()
-	a.restoring.Store(h != nil && h.Phase() == handover.Failed)
-	if h != nil {
-		a.idleAt.Store(0)
-		return
+	if a.core.Current() == nil {
+		a.settleHeld(0)
+		a.idleSince = a.tools.clock()
 	}
-	a.settleHeld(0)
-	a.idleAt.CompareAndSwap(0, int64(a.tools.clock()))
 }
 
-// idle tells for how long there has been no handover.
-func (a *actor) idle() time.Duration {
-	since := a.idleAt.Load()
-	if since == 0 {
-		return 0
-	}
-	return a.tools.clock() - time.Duration(since)
+// busy tells whether a handover goes on, restoring whether it has failed and what is to be
+// brought back is not yet.
+func (a *actor) busy() (busy, restoring bool) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	h := a.core.Current()
+	return h != nil, h != nil && h.Phase() == handover.Failed
 }
 
 func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
@@ -320,24 +285,14 @@ func cutOff(p port.Port) string {
 	return ""
 }
 
-// post has the actor run what a worker or an arm has found, unless the handover
-// that it belongs to has ended meanwhile.
+// post takes in what a worker or an arm has found, unless the handover that it belongs to
+// has ended meanwhile.
 func (a *actor) post(ofHandover context.Context, result func()) {
-	current := func() {
-		if ofHandover.Err() == nil {
-			result()
-		}
-	}
-	select {
-	case a.results <- current:
-		a.stirs()
-	case <-ofHandover.Done():
-	}
-}
-
-func (a *actor) stirs() {
-	if a.stir != nil {
-		a.stir()
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	if ofHandover.Err() == nil {
+		a.told = a.tools.clock()
+		result()
 	}
 }
 
@@ -403,10 +358,18 @@ func (a *actor) settleHeld(longer time.Duration) {
 	a.held = kept
 }
 
-// tidy lets go of what has been kept for too long.
-func (a *actor) tidy(ctx context.Context) {
+// tidy lets go of what has been kept for too long, and tells whether the instance itself is to
+// be forgotten.
+func (a *actor) tidy(ctx context.Context) (forget bool) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
 	a.settleHeld(holdFor)
-	if a.core.Current() != nil && a.tools.clock()-a.heardAt > expireAfter {
+	now := a.tools.clock()
+	if a.core.Current() == nil {
+		return now-a.idleSince > rememberFor
+	}
+	if now-a.heardAt > expireAfter {
 		a.take(ctx, message{input: handover.Expired{}})
 	}
+	return false
 }

@@ -3,8 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -25,8 +23,6 @@ type Offline struct {
 	registry *registry
 	stop     context.CancelFunc
 	record   func(audit.Line)
-	// stirred are the instances that something waits for.
-	stirred map[string]*actor
 }
 
 // NewOffline makes a consumer that acts on neutron. record is told of every line of the
@@ -35,7 +31,7 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 	journal := newJournal(func(context.Context, wire.JournalEntry) error { return nil })
 	journal.complete()
 	ctx, stop := context.WithCancel(context.Background())
-	o := &Offline{settings: s, stop: stop, record: record, stirred: map[string]*actor{}}
+	o := &Offline{settings: s, stop: stop, record: record}
 	o.registry = newRegistry(ctx, &tools{
 		neutron: neutron,
 		audit:   record,
@@ -54,9 +50,7 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 		unknownWatch: unknownWatch,
 		upWithin:     s.UpWithin,
 	})
-	o.registry.run = func(a *actor) { // what Settle has to do
-		a.stir = func() { o.stirred[a.instance] = a }
-	}
+	o.registry.ordered = true
 	o.registry.searching = nil // a search waits here until the end: there is nothing to find
 	return o
 }
@@ -88,47 +82,9 @@ func (o *Offline) Tell(read any, queued time.Duration) {
 	o.registry.take(read, fresh, false, func() {})
 }
 
-// Settle has every instance take what waits for it, and tells whether anything did. It
-// is to be called before time moves on.
-func (o *Offline) Settle() bool {
-	worked := false
-	for len(o.stirred) > 0 {
-		for _, a := range inOrder(o.stirred) {
-			delete(o.stirred, a.instance)
-			for a.takeWaiting(o.registry.ctx) {
-				worked = true
-			}
-		}
-	}
-	return worked
-}
-
-// takeWaiting takes one thing that waits, what was found before what was said; false if
-// nothing does.
-func (a *actor) takeWaiting(ctx context.Context) bool {
-	select {
-	case result := <-a.results:
-		result()
-		return true
-	default:
-	}
-	select {
-	case m := <-a.inbox:
-		a.take(ctx, m)
-		return true
-	default:
-		return false
-	}
-}
-
 // Tidy is to be called every minute: it ends handovers that have been silent for long,
 // and forgets instances that have had none for long.
-func (o *Offline) Tidy() {
-	for _, a := range inOrder(o.registry.actors) {
-		a.tidy(o.registry.ctx)
-	}
-	o.registry.sweep()
-}
+func (o *Offline) Tidy() { o.registry.sweep() }
 
 // Idle tells that no handover goes on.
 func (o *Offline) Idle() bool { return o.Handovers() == 0 }
@@ -137,7 +93,7 @@ func (o *Offline) Idle() bool { return o.Handovers() == 0 }
 func (o *Offline) Handovers() int {
 	count := 0
 	for _, a := range o.registry.actors {
-		if a.core.Current() != nil {
+		if busy, _ := a.busy(); busy {
 			count++
 		}
 	}
@@ -146,12 +102,3 @@ func (o *Offline) Handovers() int {
 
 // Stop ends what goes on: the tasks return at their next wait.
 func (o *Offline) Stop() { o.stop() }
-
-// inOrder gives actors in a fixed order, so that every run is the same.
-func inOrder(actors map[string]*actor) []*actor {
-	var ordered []*actor
-	for _, instance := range slices.Sorted(maps.Keys(actors)) {
-		ordered = append(ordered, actors[instance])
-	}
-	return ordered
-}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,11 +46,12 @@ type registry struct {
 	// through leftOvers.
 	searched  map[string]bool
 	leftOvers chan found
-	// run has a new actor take its inputs.
-	run func(*actor)
 	// ended is told, at the session's end, of each instance whose actor settles
 	// nothing any more. May be nil.
 	ended func(instance string)
+	// ordered: what is told all actors is told them in a fixed order, so that every run of
+	// the same things is the same.
+	ordered bool
 	// asking: the hosts are about to be asked, for what was taken over.
 	asking atomic.Bool
 	wg     sync.WaitGroup
@@ -69,21 +73,26 @@ type guests struct {
 }
 
 func newRegistry(ctx context.Context, t *tools) *registry {
-	r := &registry{
+	return &registry{
 		ctx: ctx, tools: t, actors: map[string]*actor{}, latest: map[string]wire.Order{}, muted: map[string]bool{},
 		running: map[string]guests{}, searching: make(chan struct{}, searchesAtOnce),
 		reviewing: make(chan struct{}, looksAtOnce),
 		searched:  map[string]bool{}, leftOvers: make(chan found),
 	}
-	r.run = func(a *actor) {
-		r.wg.Go(func() {
-			a.run(ctx)
-			if r.ended != nil && ctx.Err() != nil {
-				r.ended(a.instance)
-			}
-		})
+}
+
+// all gives the actors.
+func (r *registry) all() iter.Seq[*actor] {
+	if !r.ordered {
+		return maps.Values(r.actors)
 	}
-	return r
+	return func(yield func(*actor) bool) {
+		for _, instance := range slices.Sorted(maps.Keys(r.actors)) {
+			if !yield(r.actors[instance]) {
+				return
+			}
+		}
+	}
 }
 
 // take takes in what was read off a message. freshFor tells for how long a host
@@ -112,7 +121,7 @@ func (r *registry) mute(host string) {
 		return
 	}
 	r.muted[host] = true
-	for _, a := range r.actors {
+	for a := range r.all() {
 		r.tell(a, message{input: handover.Muted{Host: host, Now: r.tools.clock()}})
 	}
 }
@@ -216,8 +225,8 @@ func (r *registry) states(s wire.HostStates) {
 		}
 		say(a, signsOfList(sign, ok, s.Reconnected)...)
 	}
-	for instance, a := range r.actors {
-		if !listed[instance] {
+	for a := range r.all() {
+		if !listed[a.instance] {
 			say(a, signsOfList(handover.SignAbsent, true, s.Reconnected)...)
 		}
 	}
@@ -408,15 +417,7 @@ func (r *registry) leftOver(f found) {
 	r.tell(a, message{input: f.input, saw: "rows left wrong", host: f.input.Host})
 }
 
-func (r *registry) tell(a *actor, m message) {
-	m.told = r.tools.clock()
-	a.idleAt.Store(0) // so that sweep does not forget it before it has taken this
-	select {
-	case a.inbox <- m:
-		a.stirs()
-	case <-r.ctx.Done():
-	}
-}
+func (r *registry) tell(a *actor, m message) { a.hear(r.ctx, m) }
 
 // since gives what the first message of an instance begins after: the hosts' last
 // lists. An old event of an earlier migration, which comes after them to a replica
@@ -434,14 +435,13 @@ func (r *registry) start(instance string, since map[string]wire.Order) *actor {
 	a := newActor(instance, r.tools)
 	a.core.Follows(since)
 	r.actors[instance] = a
-	r.run(a)
 	return a
 }
 
 // restoring tells whether an instance's ports are being restored.
 func (r *registry) restoring() bool {
 	for _, a := range r.actors {
-		if a.restoring.Load() {
+		if _, restoring := a.busy(); restoring {
 			return true
 		}
 	}
@@ -451,22 +451,32 @@ func (r *registry) restoring() bool {
 // busy tells whether a handover goes on.
 func (r *registry) busy() bool {
 	for _, a := range r.actors {
-		if a.idleAt.Load() == 0 {
+		if busy, _ := a.busy(); busy {
 			return true
 		}
 	}
 	return false
 }
 
-// sweep forgets instances that have had no handover for long.
+// sweep is to be called every minute: it ends handovers that have been silent for long, and
+// forgets instances that have had none for long.
 func (r *registry) sweep() {
-	for instance, a := range r.actors {
-		if a.idle() > rememberFor {
-			close(a.inbox)
-			delete(r.actors, instance)
+	for a := range r.all() {
+		if forget := a.tidy(r.ctx); forget {
+			delete(r.actors, a.instance)
 		}
 	}
 }
 
-// wait returns when every actor has ended; the session's context must have.
-func (r *registry) wait() { r.wg.Wait() }
+// wait returns when every write has been answered; the session's context must have ended.
+func (r *registry) wait() {
+	for _, a := range r.actors {
+		r.wg.Go(func() {
+			a.wg.Wait()
+			if r.ended != nil {
+				r.ended(a.instance)
+			}
+		})
+	}
+	r.wg.Wait()
+}

@@ -248,7 +248,6 @@ func (s *session) tools(ctx context.Context) *tools {
 		settings: s.core,
 		breaker:  s.breaker,
 		halt:     s.halts.now,
-		health:   s.health,
 		journal:  s.journal,
 		doubt:    s.doubts.add,
 		upWithin: s.settings.UpWithin,

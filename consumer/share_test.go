@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -180,7 +181,7 @@ func TestAShareWithAHandoverIsNotGivenUp(t *testing.T) {
 		if s.session.givesUp() {
 			t.Error("given up in the middle of a handover")
 		}
-		s.r.actors[guest].idleAt.Store(1)
+		s.r.actors[guest].core = handover.NewInstance(s.tools.settings)
 		if s.session.givesUp() {
 			t.Error("given up for a tick that was looked at before")
 		}

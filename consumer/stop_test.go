@@ -142,39 +142,6 @@ func TestAnInstanceIsGivenUpWhenItsWritesAreAnswered(t *testing.T) {
 	})
 }
 
-func TestAnActorThatDoesNotComeRoundIsStuck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newKit(newNeutron(prepared("p1")))
-		k.tools.health = health.NewBoard()
-		ctx, cancel := context.WithCancel(t.Context())
-		s := &stage{kit: k, r: newRegistry(ctx, k.tools)}
-		hang := make(chan struct{})
-		k.tools.ask = func(string) { <-hang }
-		live := func() bool { return k.tools.health.Verdict().Live() }
-
-		s.toThePause()
-		pass(5 * actorWithin)
-		if !live() {
-			t.Errorf("stuck while it waits: %s", k.tools.health.Verdict())
-		}
-		s.nova("req", wire.NovaRollback, false) // has the hosts asked
-		pass(2 * actorWithin)
-		if live() {
-			t.Error("not stuck while its question is not taken")
-		}
-		close(hang)
-		pass(0)
-		if !live() {
-			t.Error("stuck although it goes on")
-		}
-		cancel()
-		s.r.wait()
-		if v := k.tools.health.Verdict(); !v.Live() {
-			t.Errorf("stuck after its end: %s", v)
-		}
-	})
-}
-
 func TestTheBoardSaysHowTheSessionStands(t *testing.T) {
 	now := time.Hour
 	board := health.NewBoard()

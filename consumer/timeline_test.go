@@ -3,7 +3,6 @@ package consumer
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -60,28 +59,25 @@ func TestADriverIsRememberedFromWhenItWasShown(t *testing.T) {
 	}
 }
 
-// An instance that is slow to take what it was told is slow to react.
+// An instance that is slow to take in what was delivered, here for its log, is slow to react.
 func TestTheReactionBeginsWithTheDelivery(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
-		s.r.run = func(*actor) {} // the test does
-		work := func() {
-			for synctest.Wait(); s.r.actors[guest].takeWaiting(t.Context()); synctest.Wait() {
-			}
-		}
 		s.nova("req", wire.NovaPre, false)
 		s.host(dst, wire.Started, wire.Migrated)
-		work()
+		pass(time.Second)
+		record := s.tools.audit
+		s.tools.audit = func(l audit.Line) {
+			if l.Event == audit.EvidenceSeen && l.Host == src {
+				time.Sleep(70 * time.Millisecond)
+			}
+			record(l)
+		}
 		s.host(src, wire.Suspended, wire.Migrated)
-		pass(70 * time.Millisecond)
-		work()
 		s.host(src, wire.Stopped, wire.Migrated) // a verification is no reaction
 		pass(time.Second)
-		work()
 		if f := s.r.actors[guest].timeline.figures(); f["reaction_ms"] != 70 || f["pause_to_activate_ms"] != 0 {
 			t.Errorf("%v", f)
 		}
-		s.r.actors[guest].closeHandover()
-		s.r.actors[guest].wg.Wait()
 	})
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/clock"
-	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/internal/turn"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
@@ -86,7 +85,6 @@ type tools struct {
 	ask      func(why string)
 	settings handover.Settings
 	breaker  *breaker
-	health   *health.Board
 }
 
 // insist asks Neutron until it answers, and tells each failure by the line; false
@@ -207,11 +205,11 @@ func (w *worker) commit(ctx context.Context) {
 	case err != nil:
 		line.Outcome = "failed"
 	}
+	w.suspect(err, line.Took)
+	w.report(line)
 	if line.Outcome != "failed" {
 		w.committed(sent, answered)
 	}
-	w.suspect(err, line.Took)
-	w.report(line)
 	if ctx.Err() != nil {
 		return // the handover has ended meanwhile
 	}

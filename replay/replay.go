@@ -148,7 +148,7 @@ func (r *run) tidy() {
 // until goes on until all is delivered, Nova is done and no handover goes on.
 func (r *run) until(ctx context.Context) error {
 	for {
-		for r.offline.Settle() || r.clock.Step() {
+		for r.clock.Step() {
 		}
 		next, ok := r.clock.Next()
 		if !ok || len(r.messages) == 0 && r.cloud.playing == 0 && r.offline.Idle() {

@@ -93,7 +93,7 @@ func (c *cloud) run(ctx context.Context) error {
 	c.tidy()
 	end := c.options.Duration + longest
 	for steps := 0; c.left > 0 && c.clock.Now() < end; steps++ {
-		for c.offline.Settle() || c.clock.Step() {
+		for c.clock.Step() {
 			if steps++; steps%4096 == 0 && ctx.Err() != nil {
 				break
 			}
