@@ -58,11 +58,10 @@ type actor struct {
 
 	// of the handover that goes on
 	about    audit.Handover
-	ctx      context.Context //nolint:containedctx // ends with the handover
+	ctx      context.Context //nolint:containedctx // ends with the handover; there while an arm or a worker needs it
 	stop     context.CancelFunc
 	workers  map[string]*worker
 	leaving  map[string]*worker // of handovers before, each port's last; a request may be under way
-	drivers  map[string]string  // of its ports
 	held     []heldMessage
 	timeline timeline
 	told     time.Duration // when what is being taken in was delivered, or found
@@ -71,7 +70,7 @@ type actor struct {
 	armAgain bool          // and another is wanted after it
 
 	heardAt   time.Duration  // when the instance was last heard of
-	idleSince time.Duration  // when it last took something, if no handover goes on
+	idleSince time.Duration  // when it last was told of a migration, or one ended, if none goes on
 	wg        sync.WaitGroup // workers and arms
 }
 
@@ -80,7 +79,9 @@ func newActor(instance string, t *tools) *actor {
 		instance: instance,
 		tools:    t,
 		heardAt:  t.clock(),
-		core:     handover.NewInstance(t.settings),
+
+		idleSince: t.clock(),
+		core:      handover.NewInstance(t.settings),
 	}
 }
 
@@ -136,7 +137,9 @@ func (a *actor) take(ctx context.Context, m message) {
 	}
 	if a.core.Current() == nil {
 		a.settleHeld(0)
-		a.idleSince = a.tools.clock()
+		if before != nil || tellsOfMigration(m.input) {
+			a.idleSince = a.tools.clock()
+		}
 	}
 }
 
@@ -152,9 +155,7 @@ func (a *actor) busy() (busy, restoring bool) {
 func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 	switch d := d.(type) {
 	case handover.Begin:
-		a.ctx, a.stop = context.WithCancel(ctx)
 		a.arming, a.armAgain = false, false
-		a.workers, a.drivers = map[string]*worker{}, map[string]string{}
 		a.timeline = timeline{began: a.tools.clock()}
 		a.refresh()
 		a.record(audit.Line{Event: audit.HandoverBegun, Why: d.Why})
@@ -217,11 +218,11 @@ func tellsOfMigration(in handover.Input) bool {
 
 func (a *actor) record(l audit.Line) {
 	l.Handover = a.about
-	if l.Port != "" {
-		l.Driver = a.drivers[l.Port]
-	}
-	if h := a.core.Current(); h != nil && l.Event != audit.HandoverEnded {
-		l.Phase = h.Phase().String()
+	if h := a.core.Current(); h != nil {
+		l.Driver = h.Driver(l.Port)
+		if l.Event != audit.HandoverEnded {
+			l.Phase = h.Phase().String()
+		}
 	}
 	a.tools.audit(l)
 }
@@ -234,7 +235,7 @@ func (a *actor) arm(ctx context.Context) {
 		return
 	}
 	a.arming = true
-	ofHandover, about := a.ctx, a.about
+	ofHandover, about := a.scope(ctx), a.about
 	a.tools.time.Go(&a.wg, func() {
 		began := a.tools.clock()
 		var ports []port.Port
@@ -252,7 +253,6 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 	a.timeline.shown(ports)
 	saw := ""
 	for _, p := range ports {
-		a.drivers[p.ID] = p.Driver
 		if why := cutOff(p); why != "" && writes(a.tools.settings) && !a.tools.journal.holds(p.ID) {
 			// Of another session, or of a handover that this one has cut off: who ends
 			// this one may know nothing of it.
@@ -267,6 +267,24 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 		a.armAgain = false
 		a.arm(ctx)
 	}
+	if !a.arming && len(a.workers) == 0 {
+		a.leaveScope()
+	}
+}
+
+// scope gives a context that ends with the handover.
+func (a *actor) scope(ctx context.Context) context.Context {
+	if a.ctx == nil {
+		a.ctx, a.stop = context.WithCancel(ctx)
+	}
+	return a.ctx
+}
+
+func (a *actor) leaveScope() {
+	if a.stop != nil {
+		a.stop()
+	}
+	a.ctx, a.stop = nil, nil
 }
 
 // cutOff says why a port must be looked at until it is right, whatever becomes of this
@@ -301,7 +319,7 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 	if w, ok := a.workers[id]; ok {
 		return w
 	}
-	ofHandover, about, driver := a.ctx, a.about, a.drivers[id]
+	ofHandover, about, driver := a.scope(ctx), a.about, a.core.Current().Driver(id)
 	w := &worker{
 		instance: a.instance,
 		port:     id,
@@ -326,6 +344,9 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 	if a.adopted {
 		w.unknown = a.tools.clock() + a.tools.unknownWatch
 	}
+	if a.workers == nil {
+		a.workers = map[string]*worker{}
+	}
 	a.workers[id] = w
 	a.tools.time.Go(&a.wg, func() { w.run(ofHandover) })
 	return w
@@ -334,13 +355,12 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 // closeHandover ends the workers; the answer to a request that is under way is waited for
 // by them, and by those who have their ports after them.
 func (a *actor) closeHandover() {
-	if a.stop != nil {
-		a.stop()
-	}
+	a.leaveScope()
 	if a.leaving == nil {
-		a.leaving = map[string]*worker{}
+		a.leaving = a.workers
+	} else {
+		maps.Copy(a.leaving, a.workers)
 	}
-	maps.Copy(a.leaving, a.workers)
 	a.workers = nil
 }
 

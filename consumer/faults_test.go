@@ -68,7 +68,7 @@ func TestACommitThatFailsIsSentOnce(t *testing.T) {
 			work(t, prepared("p1"), func(t *testing.T, d *desk) {
 				d.neutron.answer = on("activate", func(context.Context) (bool, error) { return c.fault.Apply, fault })
 				d.aim(handover.GoalCommit, dst, false)
-				synctest.Wait()
+				pass(2 * readAfter)
 
 				written, verified := d.last(t, audit.PortWritten), d.last(t, audit.PortVerified)
 				if written.Outcome != "failed" || !errors.Is(written.Err, fault) {

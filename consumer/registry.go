@@ -33,6 +33,7 @@ type registry struct {
 	tools  *tools
 	actors map[string]*actor
 	latest map[string]wire.Order // per host, of its lists of domains
+	known  map[string]wire.Order // a copy of latest, which actors share; nil when it is not one any more
 	muted  map[string]bool       // hosts whose publisher speaks another version
 	// running holds, per host, the instances that its last list said run there; an
 	// older one than listLasts proves nothing any more.
@@ -201,7 +202,7 @@ func (r *registry) states(s wire.HostStates) {
 	if last, ok := r.latest[s.Host]; ok && !last.Before(s.Order) {
 		return
 	}
-	r.latest[s.Host] = s.Order
+	r.latest[s.Host], r.known = s.Order, nil
 	r.understood(s.Host)
 	listed := map[string]bool{}
 	say := func(a *actor, signs ...handover.Sign) {
@@ -428,7 +429,10 @@ func (r *registry) since(again bool) map[string]wire.Order {
 	if again {
 		return nil
 	}
-	return r.latest
+	if r.known == nil {
+		r.known = maps.Clone(r.latest)
+	}
+	return r.known
 }
 
 func (r *registry) start(instance string, since map[string]wire.Order) *actor {
@@ -464,6 +468,7 @@ func (r *registry) sweep() {
 	for a := range r.all() {
 		if forget := a.tidy(r.ctx); forget {
 			delete(r.actors, a.instance)
+			r.wg.Go(a.wg.Wait)
 		}
 	}
 }

@@ -14,8 +14,9 @@ import (
 // restore brings the port back to ACTIVE and bound on the host where its guest is.
 func (w *worker) restore(ctx context.Context) {
 	began := w.tools.clock()
-	host := w.aim.Goal.Host
-	patience, cancel := w.tools.time.WithTimeout(binding.OnlyIf(ctx, func() bool { return w.stands(ctx) }), restorePatience)
+	aim := w.aim
+	host := aim.Goal.Host
+	patience, cancel := w.tools.time.WithTimeout(binding.OnlyIf(ctx, func() bool { return w.stands(ctx, aim) }), restorePatience)
 	defer cancel()
 	stopped := false
 	stop := func() bool {

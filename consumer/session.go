@@ -427,16 +427,14 @@ func (s *session) park(ctx context.Context, d amqp.Delivery, reason error) error
 // broker has let go of has one; if the acknowledgement is then lost with the session, the
 // message comes again and has a second. What was in the message is not kept.
 func (s *session) settler(d amqp.Delivery) func(outcome string) {
-	saw := ""
-	if s.log.Traces() {
-		saw = identityOf(d)
+	channel, tag := d.Acknowledger, d.DeliveryTag
+	if !s.log.Traces() {
+		return func(string) { _ = channel.Ack(tag, false) } // fails only with the session
 	}
-	d.Body, d.Headers = nil, nil
+	saw := identityOf(d)
 	return func(outcome string) {
-		if saw != "" {
-			s.log.Record(audit.Line{Event: audit.MessageSettled, Saw: saw, Outcome: outcome})
-		}
-		_ = d.Ack(false) // fails only with the session
+		s.log.Record(audit.Line{Event: audit.MessageSettled, Saw: saw, Outcome: outcome})
+		_ = channel.Ack(tag, false)
 	}
 }
 

@@ -43,12 +43,12 @@ func newShelf(room int) *shelf {
 func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (settle func()) {
 	s.mu.Lock()
 	s.came++
-	kept := item{instance, s.came, d.DeliveryTag, d.Acknowledger, acknowledge}
+	kept := &item{instance, s.came, d.DeliveryTag, d.Acknowledger, acknowledge}
 	if s.held[instance] == nil {
 		s.held[instance] = map[uint64]*list.Element{}
 	}
 	s.held[instance][kept.number] = s.all.PushBack(kept)
-	full, oldest := s.all.Len() > s.room, s.all.Front().Value.(item)
+	full, oldest := s.all.Len() > s.room, s.all.Front().Value.(*item)
 	s.mu.Unlock()
 	if full {
 		s.settle(oldest)
@@ -57,7 +57,7 @@ func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (sett
 }
 
 // settle acknowledges a message, unless that was done before.
-func (s *shelf) settle(m item) {
+func (s *shelf) settle(m *item) {
 	s.mu.Lock()
 	at, held := s.held[m.instance][m.number]
 	if held {
@@ -90,7 +90,7 @@ func (s *shelf) giveBack(instance string) {
 	}
 	s.mu.Unlock()
 	for _, number := range slices.Sorted(maps.Keys(left)) { // the oldest first
-		m := left[number].Value.(item)
+		m := left[number].Value.(*item)
 		_ = m.channel.Nack(m.tag, false, true) // fails only with the session
 	}
 }

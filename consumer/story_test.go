@@ -52,10 +52,10 @@ func (l *lab) says(step wire.NovaStep, ended bool) {
 	l.r.nova(e, false, l.settle(""))
 }
 
-// onceActivated waits until the destination's row is ACTIVE and was read.
+// onceActivated waits until the destination's row is ACTIVE.
 func (l *lab) onceActivated(t *testing.T) {
 	t.Helper()
-	for t.Context().Err() == nil && len(l.of(audit.PortVerified)) == 0 {
+	for t.Context().Err() == nil && len(l.of(audit.PortWritten)) == 0 {
 	}
 }
 

@@ -40,6 +40,10 @@ const (
 	tellEvery = 5 * time.Second
 	// look is the pause between two looks at a port that is waited for.
 	look = time.Second
+	// readAfter is about how long after an activate the port is read: an instance's others,
+	// and Nova's own calls, come first. Neutron's API workers are few (two in the lab, and a
+	// read is two requests of 50 ms).
+	readAfter = time.Second
 )
 
 // worker brings one port to its goals, one after the other: never two requests
@@ -144,33 +148,33 @@ func (w *worker) run(ctx context.Context) {
 // replaced tells whether a new aim waits; one that only says that Nova is done
 // is taken in place.
 func (w *worker) replaced() bool {
-	next, same, waits := w.mail.takeIf(func(next handover.Aim) bool { return !w.isOther(next) })
+	next, same, waits := w.mail.takeIf(func(next handover.Aim) bool { return !isOther(next, w.aim) })
 	if same {
 		w.aim = next
 	}
 	return waits
 }
 
-func (w *worker) isOther(a handover.Aim) bool {
-	return a.Goal.Kind != w.aim.Goal.Kind || a.Goal.Host != w.aim.Goal.Host
+func isOther(a, than handover.Aim) bool {
+	return a.Goal.Kind != than.Goal.Kind || a.Goal.Host != than.Goal.Host
 }
 
-// stands tells whether the aim at work may still be written for: its handover goes on,
-// no other aim waits, and this replica holds the lease. It is asked right before a request is
-// sent, and
-// again before it is sent anew with a new token.
-func (w *worker) stands(ctx context.Context) bool {
-	return ctx.Err() == nil && !w.mail.holds(w.isOther) && w.tools.may()
+// stands tells whether an aim may still be written for: its handover goes on, no other aim
+// waits, and this replica holds the lease. It is asked right before a request is sent, by the
+// goroutine that makes its connection, and again before it is sent anew with a new token.
+func (w *worker) stands(ctx context.Context, aim handover.Aim) bool {
+	return ctx.Err() == nil && !w.mail.holds(func(next handover.Aim) bool { return isOther(next, aim) }) && w.tools.may()
 }
 
 func (w *worker) commit(ctx context.Context) {
-	host := w.aim.Goal.Host
-	paused := func() string { return w.tools.halt().Refuse(w.aim.Other, host) }
+	aim := w.aim
+	host := aim.Goal.Host
+	paused := func() string { return w.tools.halt().Refuse(aim.Other, host) }
 	line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: host, Decided: "activate"}
 	switch {
 	case w.replaced():
 		return
-	case w.tools.clock() > w.aim.Deadline:
+	case w.tools.clock() > aim.Deadline:
 		line.Event, line.Decided, line.Why = audit.PortObserved, "", "the deadline passed before the request was sent"
 		w.report(line)
 		return
@@ -188,7 +192,7 @@ func (w *worker) commit(ctx context.Context) {
 	// Its answer is waited for even when the session ends meanwhile: Neutron
 	// finishes a request whose client has gone away.
 	call, cancel := w.tools.time.WithTimeout(turn.As(context.WithoutCancel(ctx), turn.Committing), requestTimeout)
-	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= w.aim.Deadline && w.stands(ctx) && paused() == "" })
+	call = binding.OnlyIf(call, func() bool { return w.tools.clock() <= aim.Deadline && w.stands(ctx, aim) && paused() == "" })
 	err := w.tools.neutron.Activate(call, w.port, host)
 	cancel()
 	answered := w.tools.clock()
@@ -213,7 +217,11 @@ func (w *worker) commit(ctx context.Context) {
 	if ctx.Err() != nil {
 		return // the handover has ended meanwhile
 	}
-	// A 200 can lie and a 500 can come after the row has become ACTIVE.
+	// A 200 can lie and a 500 can come after the row has become ACTIVE. Nothing waits for the
+	// read but the log, and Neutron may have other activates to answer.
+	if !w.pause(ctx, w.tools.time.Spread(readAfter)) || w.replaced() {
+		return
+	}
 	p, err := w.read(ctx)
 	verified := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Err: err}
 	if err == nil {

@@ -80,6 +80,10 @@ func TestCommitActivatesAndReadsAgain(t *testing.T) {
 	work(t, prepared("p1"), func(t *testing.T, d *desk) {
 		d.aim(handover.GoalCommit, dst, false)
 		synctest.Wait()
+		if got := d.neutron.called(); !slices.Equal(got, []string{"activate p1 compute2"}) {
+			t.Errorf("at once: %q", got)
+		}
+		pass(2 * readAfter)
 		if got := d.neutron.called(); !slices.Equal(got, []string{"activate p1 compute2", "read p1"}) {
 			t.Errorf("calls %q", got)
 		}
@@ -132,7 +136,7 @@ func TestCommitThatFailedWithA500IsReadAgain(t *testing.T) {
 		work(t, prepared("p1"), func(t *testing.T, d *desk) {
 			d.neutron.answer = on("activate", func(context.Context) (bool, error) { return applied, internal })
 			d.aim(handover.GoalCommit, dst, false)
-			synctest.Wait()
+			pass(2 * readAfter)
 			written, verified := d.last(t, audit.PortWritten), d.last(t, audit.PortVerified)
 			if written.Outcome != "failed" || written.Err == nil || (verified.Outcome == "rows right") != applied {
 				t.Errorf("applied %t: %+v\n%+v", applied, written, verified)

@@ -137,7 +137,7 @@ func (h *Handover) commit(s Settings, bars Bars, paused Halt, phase Phase, now t
 		}
 		if reason != "" {
 			if !h.observed[p.ID] {
-				h.observed[p.ID] = true
+				put(&h.observed, p.ID, true)
 				out = append(out, Observe{Port: p.ID, Why: reason})
 			}
 			continue
@@ -145,7 +145,9 @@ func (h *Handover) commit(s Settings, bars Bars, paused Halt, phase Phase, now t
 		tries, onTrial := h.try(bars, p)
 		out = append(out, tries...)
 		goal := Goal{Kind: GoalCommit, Host: h.Destination}
-		h.goals[p.ID], h.commits[p.ID], h.moved[p.ID] = goal, commitment{driver: p.Driver}, true
+		put(&h.goals, p.ID, goal)
+		put(&h.commits, p.ID, commitment{driver: p.Driver})
+		put(&h.moved, p.ID, true)
 		out = append(out, Aim{Port: p.ID, Goal: goal, Other: h.Source, Deadline: h.deadline, Why: "guest is " + phase.String() + "; " + why + onTrial})
 	}
 	return out
@@ -170,7 +172,7 @@ func (h *Handover) doubts(phase Phase) string {
 // moment is still to come.
 func (h *Handover) halt(paused Halt, p port.Port) string {
 	if why := paused.Refuse(h.Source, h.Destination); why != "" && h.keptBack[p.ID] == "" {
-		h.keptBack[p.ID] = why
+		put(&h.keptBack, p.ID, why)
 	}
 	return h.keptBack[p.ID]
 }
@@ -195,7 +197,7 @@ func (h *Handover) try(bars Bars, p port.Port) (tries []Decision, why string) {
 		}
 		why += "; on trial for commits " + c.String()
 		if !h.trials[c] {
-			h.trials[c] = true
+			put(&h.trials, c, true)
 			tries = append(tries, Try{Circuit: c})
 		}
 	}
@@ -210,7 +212,7 @@ func (h *Handover) explain(s Settings) []Decision {
 		if _, aimed := h.goals[p.ID]; aimed || h.observed[p.ID] {
 			continue
 		}
-		h.observed[p.ID] = true
+		put(&h.observed, p.ID, true)
 		policy, why := policyFor(s, p, h.Source, h.Destination, h.replug[p.ID])
 		if policy != PolicyObserve {
 			why = h.whyMissed(p)
@@ -289,13 +291,13 @@ func (h *Handover) aim(p port.Port, g Goal, why string) []Decision {
 	if h.goals[p.ID] == g || g.Host == "" && g.Kind != GoalHold {
 		return nil // has it, or nobody has said yet which host that is
 	}
-	h.goals[p.ID] = g
+	put(&h.goals, p.ID, g)
 	other := h.Destination
 	if g.Host == h.Destination {
 		other = h.Source
 	}
 	if g.Kind == GoalRestore {
-		h.moved[p.ID] = true
+		put(&h.moved, p.ID, true)
 		// Nobody has named it: the rows do. For a commit that is not enough.
 		other = cmp.Or(other, announcedBy(p, g.Host))
 	}

@@ -38,10 +38,10 @@ type Handover struct {
 	reported, fresh bool
 	// floor is where each host's stream stood when the handover began: what is
 	// not above it belongs to an earlier migration.
-	floor map[string]wire.Order
+	floor streams
 	// rolled is where each host's stream stood when Nova was first heard to roll back: what
 	// is above it says how things stand since.
-	rolled map[string]wire.Order
+	rolled streams
 	// unplaced are the signs of hosts that are neither source nor destination,
 	// while one of the two is unknown.
 	unplaced []HostSign
@@ -97,8 +97,8 @@ func (h *Handover) home() string {
 func (h *Handover) stayed() bool {
 	came := h.arrived.known && !h.arrived.Before(h.incoming.Order) || h.incoming.known && !h.incoming.Before(h.gone.Order)
 	return h.rollback && !came &&
-		h.running.known && h.rolled[h.Source].Before(h.running.Order) &&
-		h.gone.known && h.rolled[h.Destination].Before(h.gone.Order)
+		h.running.known && h.rolled.precede(h.Source, h.running.Order) &&
+		h.gone.known && h.rolled.precede(h.Destination, h.gone.Order)
 }
 
 // learn adds a host's sign to the evidence. The caller has settled which host
@@ -134,7 +134,7 @@ func (h *Handover) learnFromSource(s HostSign) {
 		h.paused.set(s.Order)
 		h.freshen(s)
 		for _, id := range s.Replug {
-			h.replug[id] = true
+			put(&h.replug, id, true)
 		}
 	case SignPostCopy:
 		h.postCopy = true
@@ -211,6 +211,16 @@ func (h *Handover) take(r Rows) {
 			return
 		}
 	}
+}
+
+// Driver is that of a port's ACTIVE row, as last read; empty where it does not show.
+func (h *Handover) Driver(id string) string {
+	for _, p := range h.ports {
+		if p.ID == id {
+			return p.Driver
+		}
+	}
+	return ""
 }
 
 // publishersKnown tells whether both hosts have spoken by a publisher.

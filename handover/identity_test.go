@@ -326,8 +326,8 @@ func TestTheEndIsForgottenButForItsRequest(t *testing.T) {
 			t.Fatalf("round %d does not end", i)
 		}
 	}
-	if len(d.ended) != rememberedRequests || len(d.latest) != 2 {
-		t.Errorf("remembers %d requests and %d hosts", len(d.ended), len(d.latest))
+	if len(d.ended) != rememberedRequests || len(d.latest.since) != 2 {
+		t.Errorf("remembers %d requests and %d hosts", len(d.ended), len(d.latest.since))
 	}
 	if got := d.tell(start("req-"+string(rune('A'+29)), wire.NovaPre)); len(got) != 0 {
 		t.Errorf("a late twin of the last decides %+v", got)

@@ -1,7 +1,6 @@
 package handover
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -35,20 +34,21 @@ type Instance struct {
 	bars     Bars
 	paused   Halt
 	current  *Handover
-	ended    []string // request ids
-	restored string   // the destination of the handover that ended last, if the guest stayed on its source
-	doubted  NovaSign // the last pre that the hosts contradict; none: no request id
-	latest   map[string]wire.Order
+	ended    []string  // request ids
+	restored string    // the destination of the handover that ended last, if the guest stayed on its source
+	doubted  *NovaSign // the last pre that the hosts contradict; it has a request id
+	latest   streams
 }
 
 // NewInstance starts with nothing known.
 func NewInstance(s Settings) *Instance {
-	return &Instance{settings: s, latest: map[string]wire.Order{}}
+	return &Instance{settings: s}
 }
 
 // Follows tells, before the first input, how far the hosts' streams have come: what
-// is not above is of earlier migrations. One that has been there as long knows it.
-func (i *Instance) Follows(latest map[string]wire.Order) { maps.Copy(i.latest, latest) }
+// is not above is of earlier migrations. One that has been there as long knows it. The map
+// is kept, and not to be changed any more.
+func (i *Instance) Follows(latest map[string]wire.Order) { i.latest = streams{first: latest} }
 
 // Current is the handover that goes on, nil if none does.
 func (i *Instance) Current() *Handover { return i.current }
@@ -81,7 +81,7 @@ func (i *Instance) Step(in Input) []Decision {
 		}
 	case PortDone:
 		if i.current != nil && i.current.goals[in.Port] == in.Goal {
-			i.current.done[in.Port] = in
+			put(&i.current.done, in.Port, in)
 		}
 	case Muted:
 		if i.current != nil {
@@ -104,7 +104,8 @@ func (i *Instance) Step(in Input) []Decision {
 }
 
 func (i *Instance) hostSign(s HostSign) []Decision {
-	if last, ok := i.latest[s.Host]; ok && !last.Before(s.Order) {
+	news := i.latest.precede(s.Host, s.Order)
+	if !news {
 		// Not rising: it may add to the evidence, but is not news.
 		s.FreshFor = 0
 	}
@@ -115,9 +116,8 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	case i.opens(s):
 		out = i.begin("", "host "+s.Host+": "+s.Sign.String())
 	}
-	news := i.latest[s.Host].Before(s.Order)
 	if news {
-		i.latest[s.Host] = s.Order
+		i.latest.set(s.Host, s.Order)
 	}
 	h := i.current
 	if h == nil {
@@ -129,7 +129,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		}
 		return out
 	}
-	if floor, ok := h.floor[s.Host]; ok && !floor.Before(s.Order) {
+	if !h.floor.precede(s.Host, s.Order) {
 		return out // of an earlier migration
 	}
 	switch {
@@ -144,7 +144,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	h.arm = h.arm || s.Sign == SignStarted || s.Sign == SignPaused
 	h.reported = h.reported || !s.Listed
 	h.fresh = h.fresh || !s.Listed && s.FreshFor > 0
-	h.heard[s.Host] = true // now: what is placed later says nothing of a publisher that was muted since
+	put(&h.heard, s.Host, true) // now: what is placed later says nothing of a publisher that was muted since
 	h.learn(s)
 	return out
 }
@@ -180,7 +180,7 @@ func (i *Instance) migrating() *Handover {
 // by migration somewhere, or is paused by one, and no handover goes on that this
 // could belong to.
 func (i *Instance) opens(s HostSign) bool {
-	if last, ok := i.latest[s.Host]; ok && !last.Before(s.Order) {
+	if !i.latest.precede(s.Host, s.Order) {
 		return false
 	}
 	h := i.migrating()
@@ -257,7 +257,7 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 	before := h.rollback
 	h.learnFromNova(n)
 	if h.rollback && !before {
-		h.rolled = maps.Clone(i.latest)
+		h.rolled = i.latest.now()
 	}
 	return out
 }
@@ -277,7 +277,7 @@ func (i *Instance) contradicted(n NovaSign) bool {
 
 // doubt keeps a pre until the hosts agree with it, and has them asked once.
 func (i *Instance) doubt(n NovaSign) []Decision {
-	i.doubted = n
+	i.doubted = &n
 	if i.current.questioned {
 		return nil
 	}
@@ -288,14 +288,13 @@ func (i *Instance) doubt(n NovaSign) []Decision {
 // confirms tells whether a sign is of the migration that was doubted: its guest comes in.
 // On the destination of the one that goes on it is that one's, or a further attempt's.
 func (i *Instance) confirms(s HostSign) bool {
-	last := i.latest[s.Host]
-	return i.doubted.RequestID != "" && s.Sign == SignStarted && s.Host == i.doubted.PublisherHost && s.Host != i.current.Destination && last.Before(s.Order)
+	return i.doubted != nil && s.Sign == SignStarted && s.Host == i.doubted.PublisherHost && s.Host != i.current.Destination && i.latest.precede(s.Host, s.Order)
 }
 
 // believe begins the migration that was doubted.
 func (i *Instance) believe() []Decision {
-	n := i.doubted
-	i.doubted = NovaSign{}
+	n := *i.doubted
+	i.doubted = nil
 	out := i.begin(n.RequestID, "Nova: "+n.Step.String()+", and the hosts agree")
 	i.current.Source, i.current.Destination = n.PayloadHost, n.PublisherHost
 	i.current.learnFromNova(n)
@@ -324,25 +323,8 @@ func (i *Instance) begin(requestID, why string) []Decision {
 	if i.current != nil {
 		out = i.end(OutcomeSuperseded)
 	}
-	floor := make(map[string]wire.Order, len(i.latest))
-	for host, order := range i.latest {
-		floor[host] = order
-	}
 	i.restored = ""
-	i.current = &Handover{
-		RequestID: requestID,
-		goals:     map[string]Goal{},
-		done:      map[string]PortDone{},
-		observed:  map[string]bool{},
-		keptBack:  map[string]string{},
-		commits:   map[string]commitment{},
-		moved:     map[string]bool{},
-		trials:    map[Circuit]bool{},
-		heard:     map[string]bool{},
-		floor:     floor,
-		arm:       true,
-		evidence:  evidence{replug: map[string]bool{}},
-	}
+	i.current = &Handover{RequestID: requestID, floor: i.latest.now(), arm: true}
 	return append(out, Begin{Why: why})
 }
 
@@ -364,6 +346,6 @@ func (i *Instance) end(o Outcome) []Decision {
 	if o == OutcomeRestored {
 		i.restored = i.current.Destination
 	}
-	i.current, i.doubted = nil, NovaSign{}
+	i.current, i.doubted = nil, nil
 	return append(out, End{Outcome: o})
 }

@@ -39,12 +39,16 @@ func (c realClock) Now() time.Duration { return time.Since(c.began) }
 func (c realClock) Go(tasks *sync.WaitGroup, f func()) { tasks.Go(f) }
 
 func (c realClock) Wait(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+	var over <-chan time.Time
+	if d < Forever {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		over = timer.C
+	}
 	select {
 	case <-ctx.Done():
 		return false
-	case <-timer.C:
+	case <-over:
 	case <-wake:
 	}
 	return true

@@ -131,7 +131,7 @@ func (a API) WithRows(ctx context.Context, p binding.Port) (port.Port, error) {
 
 // Activate makes the row on host the ACTIVE one.
 func (a API) Activate(ctx context.Context, id, host string) error {
-	_, err := ask(ctx, a, func() (*binding.Binding, error) { return binding.Activate(ctx, a.client, id, host).Extract() })
+	_, err := ask(ctx, a, func() (struct{}, error) { return struct{}{}, binding.Activate(ctx, a.client, id, host).Err })
 	return err
 }
 
