@@ -114,7 +114,7 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 		"lab-destination-libvirtd-killed": "compute1", "lab-destination-frozen": "compute1",
 		"lab-source-libvirtd-killed": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
 		"lab-network-cut-long": "compute1", "lab-network-cut-left-paused": sourceIfTold, "lab-network-cut": sourceIfTold,
-		"lab-paused-guest": "compute2",
+		"lab-paused-guest": "compute2", "lab-force-completed": "compute2", "lab-post-copy": "compute2",
 	} {
 		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
 			stories := replayed(t, name, Options{Policy: policy})
