@@ -110,7 +110,7 @@ func NewProvider(ctx context.Context, opts ClientOpts) (*gophercloud.ProviderCli
 		CheckRedirect: checkRedirect,
 	}
 	if err := openstack.Authenticate(ctx, provider, auth); err != nil {
-		return nil, endpoint, setupFailed(OpAuthenticate, err)
+		return nil, endpoint, fmt.Errorf("%s: %w", account(opts.Cloud, auth), setupFailed(OpAuthenticate, err))
 	}
 	return provider, endpoint, nil
 }
@@ -211,8 +211,14 @@ func Check(r *http.Request) error {
 // file has.
 func credentials(opts ClientOpts) (gophercloud.AuthOptions, gophercloud.EndpointOpts, *tls.Config, error) {
 	var options []clouds.ParseOption
+	origin := "the OS_* variables"
 	if opts.Cloud != "" {
-		options = append(options, clouds.WithCloudName(opts.Cloud))
+		found, err := findClouds()
+		if err != nil {
+			return gophercloud.AuthOptions{}, gophercloud.EndpointOpts{}, nil, err
+		}
+		origin = fmt.Sprintf("entry %q of %s", opts.Cloud, found.path)
+		options = append(options, found.options(opts.Cloud)...)
 	} else {
 		yaml, err := cloudFromEnv()
 		if err != nil {
@@ -248,15 +254,32 @@ func credentials(opts ClientOpts) (gophercloud.AuthOptions, gophercloud.Endpoint
 		options = append(options, clouds.WithEndpointType(opts.Interface))
 	}
 
-	auth, endpoint, tlsConfig, err := clouds.Parse(options...)
+	auth, endpoint, tlsConfig, err := parse(options)
 	if err != nil {
-		return auth, endpoint, nil, withoutQuotes(err)
+		return auth, endpoint, nil, fmt.Errorf("%s: %w", origin, withoutQuotes(err))
 	}
 	if err := checkAuthURL(auth.IdentityEndpoint); err != nil {
-		return auth, endpoint, nil, err
+		return auth, endpoint, nil, fmt.Errorf("%s: %w", origin, err)
 	}
 	auth.AllowReauth = true
 	return auth, endpoint, tlsConfig, nil
+}
+
+// account tells as whom somebody authenticates, and where; not by what.
+func account(entry string, a gophercloud.AuthOptions) string {
+	var words []string
+	for _, w := range []struct{ what, value string }{
+		{"entry", entry},
+		{"application credential", cmp.Or(a.ApplicationCredentialName, a.ApplicationCredentialID)},
+		{"user", cmp.Or(a.Username, a.UserID)},
+		{"project", cmp.Or(a.TenantName, a.TenantID)},
+		{"auth URL", a.IdentityEndpoint},
+	} {
+		if w.value != "" {
+			words = append(words, fmt.Sprintf("%s %q", w.what, w.value))
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 const envCloud = "environment"

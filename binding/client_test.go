@@ -277,6 +277,10 @@ func TestNewClientErrors(t *testing.T) {
 		"no such region":  {opts: binding.ClientOpts{Region: "Nowhere"}, want: `region "Nowhere", interface "public"`},
 		"neutron away":    {opts: binding.ClientOpts{Region: "Broken"}, want: `region "Broken", interface "public": find neutron: 404`},
 		"no such cloud":   {yaml: "clouds: {}", want: `cloud "lab" not found`},
+		"which file":      {yaml: "clouds: {}", want: `entry "lab" of /`},
+		"no auth":         {yaml: "clouds:\n  lab:\n    region_name: RegionOne", want: `/clouds.yaml: it has no auth`},
+		"empty entry":     {yaml: "clouds:\n  lab:", want: `/clouds.yaml: it has no auth`},
+		"no URL":          {yaml: "clouds:\n  lab:\n    auth:\n      username: u", want: `/clouds.yaml: the auth URL is not an http or https URL`},
 		"yaml quotes":     {yaml: "clouds:\n  lab:\n    auth: " + password, want: "line 3"},
 		"yaml syntax":     {yaml: "clouds:\n\tlab: " + password, want: "line 2"},
 	} {
@@ -292,7 +296,7 @@ func TestNewClientErrors(t *testing.T) {
 				t.Setenv("OS_CLIENT_CONFIG_FILE", file(t, "clouds.yaml", c.yaml))
 			}
 			client, err := binding.NewClient(t.Context(), c.opts)
-			if err == nil || client != nil || !strings.Contains(err.Error(), c.want) {
+			if err == nil || client != nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("error: %v, want: %s", err, c.want)
 			}
 			for e := err; e != nil; e = errors.Unwrap(e) {
@@ -303,6 +307,101 @@ func TestNewClientErrors(t *testing.T) {
 			if c.refuse == 503 != binding.IsTransient(err) {
 				t.Errorf("transient: %v", binding.IsTransient(err))
 			}
+		})
+	}
+}
+
+// Somebody with several entries and files has to know which of them was refused.
+func TestARefusalNamesWhoWasRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"entry":     {map[string]string{"OS_CLOUD": "lab"}, `entry "lab", user "earlybind", project "service", auth URL %q: authenticate: 401 Unauthorized (req-keystone)`},
+		"variables": {nil, `user "earlybind", project "service", auth URL %q: authenticate: 401 Unauthorized (req-keystone)`},
+		"application credential": {
+			map[string]string{"OS_USERNAME": "", "OS_PROJECT_NAME": "", "OS_PASSWORD": "", "OS_APPLICATION_CREDENTIAL_ID": "id", "OS_APPLICATION_CREDENTIAL_SECRET": secret},
+			`application credential "id", auth URL %q: authenticate: 401 Unauthorized (req-keystone)`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud(t)
+			cloud.refuse = 401
+			t.Setenv("OS_CLIENT_CONFIG_FILE", file(t, "clouds.yaml", cloudsYAML(cloud, `password: "in yaml"`)))
+			env(t, cloud, c.env)
+			_, err := binding.NewClient(t.Context(), binding.ClientOpts{})
+			if want := fmt.Sprintf(c.want, cloud.URL+"/v3"); err == nil || err.Error() != want {
+				t.Errorf("error: %v, want: %s", err, want)
+			}
+		})
+	}
+}
+
+// What is there and cannot be read is not missing: the program's user may not, mostly. Here it
+// is a directory, or stands below a file, since root may read everything.
+func TestAFileThatCannotBeReadIsNamed(t *testing.T) {
+	const mayNot = "the program's user must be able to read it"
+	directory := func(t *testing.T, path string) {
+		t.Helper()
+		th.AssertNoErr(t, os.MkdirAll(path, 0o700))
+	}
+	for name, c := range map[string]struct {
+		prepare func(t *testing.T, clouds string)
+		named   string // in the directory of clouds.yaml
+		want    string
+	}{
+		"clouds.yaml": {directory, "clouds.yaml", mayNot},
+		"secure.yaml": {func(t *testing.T, clouds string) {
+			t.Helper()
+			th.AssertNoErr(t, os.WriteFile(clouds, []byte("clouds: {}"), 0o600))
+			directory(t, filepath.Join(filepath.Dir(clouds), "secure.yaml"))
+		}, "secure.yaml", mayNot},
+		"directory": {func(t *testing.T, clouds string) {
+			t.Helper()
+			th.AssertNoErr(t, os.Remove(filepath.Dir(clouds)))
+			th.AssertNoErr(t, os.WriteFile(filepath.Dir(clouds), nil, 0o600))
+		}, "clouds.yaml", mayNot},
+		"nothing": {func(*testing.T, string) {}, "clouds.yaml", "there is no"},
+	} {
+		for _, searched := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, searched for: %t", name, searched), func(t *testing.T) {
+				newCloud(t)
+				t.Setenv("OS_CLOUD", "lab")
+				config := t.TempDir()
+				dir := filepath.Join(config, "openstack")
+				directory(t, dir)
+				if searched {
+					t.Setenv("XDG_CONFIG_HOME", config)
+				} else {
+					t.Setenv("OS_CLIENT_CONFIG_FILE", filepath.Join(dir, "clouds.yaml"))
+				}
+				c.prepare(t, filepath.Join(dir, "clouds.yaml"))
+				_, err := binding.NewClient(t.Context(), binding.ClientOpts{})
+				if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, c.named)) || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("error: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// As openstacksdk has it: below $XDG_CONFIG_HOME or $HOME/.config, and the secret in a file beside.
+func TestCloudsYAMLIsSearchedFor(t *testing.T) {
+	for _, variable := range []string{"HOME", "XDG_CONFIG_HOME"} {
+		t.Run(variable, func(t *testing.T) {
+			cloud := newCloud(t)
+			config := t.TempDir()
+			t.Setenv(variable, config)
+			if variable == "HOME" {
+				config = filepath.Join(config, ".config")
+			}
+			dir := filepath.Join(config, "openstack")
+			th.AssertNoErr(t, os.MkdirAll(dir, 0o700))
+			th.AssertNoErr(t, os.WriteFile(filepath.Join(dir, "clouds.yaml"), []byte(cloudsYAML(cloud, "")), 0o600))
+			th.AssertNoErr(t, os.WriteFile(filepath.Join(dir, "secure.yaml"), []byte("clouds: {lab: {auth: {password: beside}}}"), 0o600))
+			_, err := binding.NewClient(t.Context(), binding.ClientOpts{Cloud: "lab"})
+			th.AssertNoErr(t, err)
+			cloud.wantAuth(t, passwordAuth("beside"))
 		})
 	}
 }

@@ -85,7 +85,7 @@ var (
 
 // Error is what every call of this package fails with.
 type Error struct {
-	// Op is one of the Op constants.
+	// Op is one of the Op constants; of [Brief] the request.
 	Op string
 
 	// PortID and Host as they were asked for; Host is empty where there is none.
@@ -379,6 +379,33 @@ func neutronError(body []byte) (kind, message string) {
 	}
 	_ = json.Unmarshal(answer.NeutronError, &message)
 	return "", message
+}
+
+// Brief tells in a line what another call than this package's, or another service, has
+// answered: an [*Error] with its message as Nova gives it, and never the page of a proxy.
+// What is no answer it leaves as it is.
+func Brief(err error) error {
+	var reauth *gophercloud.ErrUnableToReauthenticate
+	if errors.As(err, &reauth) {
+		return (&Error{Op: OpAuthenticate}).reauthFailed(reauth)
+	}
+	var code gophercloud.ErrUnexpectedResponseCode
+	if !errors.As(err, &code) {
+		return err
+	}
+	return &Error{Op: code.Method + " " + code.URL, Status: code.Actual, Message: novaMessage(code.Body), RequestID: requestID(code.ResponseHeader)}
+}
+
+// novaMessage reads {"forbidden": {"code": 403, "message": ...}}; empty if it is none such.
+func novaMessage(body []byte) string {
+	var answer map[string]struct{ Message string }
+	if json.Unmarshal(body, &answer) != nil || len(answer) != 1 {
+		return ""
+	}
+	for _, fault := range answer {
+		return strings.Join(strings.Fields(fault.Message), " ")
+	}
+	return ""
 }
 
 // retryAfter reads seconds, or a date, which it compares with the server's own.

@@ -222,3 +222,35 @@ func TestOtherErrorsAreNeither(t *testing.T) {
 		}
 	}
 }
+
+func TestBriefTellsTheMessageAndNoPage(t *testing.T) {
+	answer := func(status int, body string) error {
+		return gophercloud.ErrUnexpectedResponseCode{
+			Method: "GET", URL: "http://nova/os-services", Actual: status, Body: []byte(body),
+			ResponseHeader: http.Header{"X-Openstack-Request-Id": {"req-1"}},
+		}
+	}
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"nothing":        {nil, ""},
+		"no answer":      {errors.New("connection refused"), "connection refused"},
+		"page":           {answer(503, "<html>\nall of it</html>"), "GET http://nova/os-services: 503 Service Unavailable (req-1)"},
+		"Nova's":         {answer(403, `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`), "GET http://nova/os-services: 403 Policy doesn't allow it. (req-1)"},
+		"of two lines":   {answer(500, `{"computeFault": {"code": 500, "message": "Unexpected API Error.\n<class 'E'>"}}`), "GET http://nova/os-services: 500 Unexpected API Error. <class 'E'> (req-1)"},
+		"of another API": {answer(406, `{"errors": [{"status": 406, "title": "not acceptable"}]}`), "GET http://nova/os-services: 406 Not Acceptable (req-1)"},
+		"no new token": {
+			&gophercloud.ErrUnableToReauthenticate{ErrOriginal: answer(401, "<html>"), ErrReauth: answer(400, "the request, "+secret)},
+			"authenticate: 401 the token was refused, and keystone answered 400 (req-1) (req-1)",
+		},
+	} {
+		got := ""
+		if err := binding.Brief(c.err); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package check
 
 import (
+	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -187,7 +189,7 @@ func TestRules(t *testing.T) {
 		{"a host is down", func(f *Facts) { f.Nova.Hosts = Saw([]ComputeHost{{here, true}, {there, false}}) }, "nova.hosts", Note, there},
 		{"two names for a host", func(f *Facts) { f.Nova.Hosts = Saw([]ComputeHost{{here, true}, {"compute2.example", true}}) }, "hosts.names", Note, "compute2.example"},
 
-		{"a host without a publisher", b(func(b *BrokerFacts) { delete(b.Answers, there) }), "publishers.missing", Note, "earlybind rights compute2"},
+		{"a host without a publisher", b(func(b *BrokerFacts) { delete(b.Answers, there) }), "publishers.missing", Note, "earlybind rights -hosts-only -vhost nova compute2"},
 		{"a publisher that does not answer", b(func(b *BrokerFacts) { delete(b.Answers, there); b.Silent = []string{there} }), "libvirt", Note, "libvirt-sock-ro"},
 		{"none answers", b(func(b *BrokerFacts) { b.Answers = nil; b.Silent = []string{here, there} }), "libvirt", Blocker, "auth_unix_ro"},
 		{"another speaks for a host", b(func(b *BrokerFacts) { b.Refused = []Answer{{Host: there, Refused: `from user "nova"`}} }), "publishers.identity", Blocker, "earlybind-compute2"},
@@ -287,6 +289,54 @@ func TestRules(t *testing.T) {
 		}
 		if !strings.Contains(said, c.says) {
 			t.Errorf("%s: %q is not in\n%s", c.name, c.says, said)
+		}
+	}
+}
+
+// A command is run as it stands: it names every host, and what a stranger calls itself is a word.
+func TestTheCommandForRightsIsOne(t *testing.T) {
+	command := func(f Facts, id string) string {
+		t.Helper()
+		for _, found := range Judge(f) {
+			if found.ID == id {
+				lines := strings.Split(found.Do[0].Text, "\n")
+				return lines[len(lines)-1]
+			}
+		}
+		t.Errorf("no finding %s", id)
+		return ""
+	}
+	f := fit()
+	var hosts []ComputeHost
+	var names []string
+	for i := range 12 {
+		name := fmt.Sprintf("compute%02d.example", i)
+		hosts, names = append(hosts, ComputeHost{name, true}), append(names, name)
+	}
+	f.Nova.Hosts, f.Neutron.Ports, f.Brokers[0].Answers = Saw(hosts), nil, nil
+	if got, want := command(f, "publishers.missing"), "earlybind rights -hosts-only -vhost nova "+strings.Join(names, " "); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+
+	f = fit()
+	f.Settings.HostUserPrefix = "compute-"
+	f.Brokers = append(f.Brokers, f.Brokers[0])
+	f.Brokers[1].Vhost, f.Brokers[1].Refused = "cell2", []Answer{{Host: "it's;reboot", Refused: "from nobody"}, {Host: here, Refused: "from nobody"}}
+	if got, want := command(f, "publishers.identity"), `earlybind rights -hosts-only -vhost VHOST -prefix compute- compute1 'it'\''s;reboot'`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// Whoever follows README and whoever follows a finding set the same policy, with a priority: which of
+// two of the same is in force, RabbitMQ does not say.
+func TestTheBoundOfNovasQueuesIsREADMEs(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range boundDefaultQueues("VHOST") {
+		if r.Tool == Plain && !strings.Contains(strings.Join(strings.Fields(string(readme)), " "), r.Text) {
+			t.Errorf("README lacks %s", r.Text)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -137,7 +136,7 @@ func (n neutronAPI) ReadsRows(ctx context.Context, portID string) (bool, error) 
 func (n neutronAPI) Agents(ctx context.Context) ([]Agent, error) {
 	pages, err := agents.List(n.client, agents.ListOpts{}).AllPages(ctx)
 	if err != nil {
-		return nil, brief(err)
+		return nil, binding.Brief(err)
 	}
 	found, err := agents.ExtractAgents(pages)
 	if err != nil {
@@ -148,13 +147,4 @@ func (n neutronAPI) Agents(ctx context.Context) ([]Agent, error) {
 		all = append(all, Agent{Host: a.Host, Type: a.AgentType, Alive: a.Alive})
 	}
 	return all, nil
-}
-
-// brief tells an answer's status, and not the page that came with it.
-func brief(err error) error {
-	var code gophercloud.ErrUnexpectedResponseCode
-	if errors.As(err, &code) {
-		return fmt.Errorf("%s %s: %d %s", code.Method, code.URL, code.Actual, http.StatusText(code.Actual))
-	}
-	return err
 }

@@ -7,6 +7,8 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/apiversions"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/services"
+
+	"github.com/earlybind/earlybind/binding"
 )
 
 // Nova is what is asked of it.
@@ -26,7 +28,7 @@ type novaAPI struct{ client *gophercloud.ServiceClient }
 func (n novaAPI) Version(ctx context.Context) (string, error) {
 	pages, err := apiversions.List(n.client).AllPages(ctx)
 	if err != nil {
-		return "", brief(err)
+		return "", binding.Brief(err)
 	}
 	versions, err := apiversions.ExtractAPIVersions(pages)
 	if err != nil {
@@ -43,7 +45,7 @@ func (n novaAPI) Version(ctx context.Context) (string, error) {
 func (n novaAPI) Hosts(ctx context.Context) ([]ComputeHost, error) {
 	pages, err := services.List(n.client, services.ListOpts{Binary: "nova-compute"}).AllPages(ctx)
 	if err != nil {
-		return nil, brief(err)
+		return nil, binding.Brief(err)
 	}
 	found, err := services.ExtractServices(pages)
 	if err != nil {

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -21,6 +22,39 @@ func rabbitmqctl(arguments string) []Remedy {
 		{Helm, "kubectl -n openstack exec rabbitmq-rabbitmq-0 -- rabbitmqctl " + arguments},
 		{Plain, "rabbitmqctl " + arguments},
 	}
+}
+
+// printsRights is the command that prints how the users of these hosts' publishers are made: of all
+// of them, since it is run as it stands.
+func printsRights(f Facts, hosts []string) string {
+	command := "earlybind rights -hosts-only -vhost " + word(f.vhost())
+	if prefix := f.Settings.HostUserPrefix; prefix != "earlybind-" {
+		command += " -prefix " + word(prefix)
+	}
+	for _, host := range hosts {
+		command += " " + word(host)
+	}
+	return command
+}
+
+// vhost is that of all cells; VHOST, if they differ: whose a host is, it is not known.
+func (f Facts) vhost() string {
+	for _, b := range f.Brokers[1:] {
+		if b.Vhost != f.Brokers[0].Vhost {
+			return "VHOST"
+		}
+	}
+	return f.Brokers[0].Vhost
+}
+
+var plainWord = regexp.MustCompile(`^[\w./:@-]+$`)
+
+// word is a name as a shell takes it: a host can be called anything by whoever may send messages.
+func word(name string) string {
+	if plainWord.MatchString(name) {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
 // sendNotifications has Nova send them.
@@ -49,9 +83,10 @@ func rightBroker() []Remedy {
 	}
 }
 
-// boundDefaultQueues bounds the queues that Nova makes for its notifications and nobody reads.
+// boundDefaultQueues bounds the queues that Nova makes for its notifications and nobody reads. Of
+// two policies of one priority RabbitMQ does not say which is in force.
 func boundDefaultQueues(vhost string) []Remedy {
-	set := fmt.Sprintf(`set_policy -p %s --apply-to queues nova-notifications '^(versioned_)?notifications\.' '{"message-ttl":600000,"max-length":10000}'`, vhost)
+	set := fmt.Sprintf(`set_policy -p %s --priority 1 --apply-to queues nova-notifications '^(versioned_)?notifications\.' '{"message-ttl":600000,"max-length":10000}'`, vhost)
 	all := rabbitmqctl(set)
 	for i := range all {
 		if all[i].Tool == Helm {

@@ -34,7 +34,8 @@ func publishers(f Facts) []Finding {
 		all = append(all, Finding{ID: id + ".missing", Level: Note, Hosts: missing,
 			Saw:   fmt.Sprintf("no publisher of %d of %s answers: %s", len(missing), of(len(hosts), "host"), few(missing)),
 			Means: "a live migration from or to a host without a publisher is only observed",
-			Do:    anywhere("install earlybind-publisher there (docs/install.md), with EARLYBIND_HOST as Nova calls the host; earlybind rights " + few(missing) + " makes their RabbitMQ users"),
+			Do: anywhere("install earlybind-publisher there (docs/install.md), with EARLYBIND_HOST as Nova calls the host; what makes their RabbitMQ users is printed by\n" +
+				printsRights(f, missing)),
 		})
 	}
 	if len(answers) > 0 {
@@ -107,8 +108,8 @@ func (f Facts) refused() []Finding {
 		all = append(all, Finding{ID: "publishers.identity", Level: Blocker, Hosts: hosts,
 			Saw:   strangers[0].Refused + more(len(strangers)-1),
 			Means: "a host is believed only as its own RabbitMQ user: what else says it is its publisher is dropped, and migrations from and to it are only observed",
-			Do: anywhere(fmt.Sprintf("EARLYBIND_AMQP_USER=%s%s of its publisher, and so on; earlybind rights %s makes these users. If no publisher of yours sends it, "+
-				"somebody speaks in that host's name (docs/security.md)", f.Settings.HostUserPrefix, hosts[0], few(hosts))),
+			Do: anywhere(fmt.Sprintf("EARLYBIND_AMQP_USER=%s%s of its publisher, and so on. If no publisher of yours sends it, somebody speaks in that host's name "+
+				"(docs/security.md). What makes these users is printed by\n%s", f.Settings.HostUserPrefix, hosts[0], printsRights(f, hosts))),
 		})
 	}
 	if len(versions) > 0 {

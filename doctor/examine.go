@@ -50,7 +50,7 @@ type Cloud struct {
 	// Hosts are looked at beside those that Nova names: such as were removed.
 	Hosts []string
 	// Ports are looked at closely whatever the lists say. A port without any row is in no
-	// host's list.
+	// host's list. One that Neutron does not know is an error.
 	Ports []string
 	// Clock has a mending wait.
 	Clock clock.Clock
@@ -89,7 +89,8 @@ type suspect struct {
 }
 
 // Examine looks at every port that has a row on any host. An error is that of a list that
-// could not be read: a part of a cloud is not reported as the whole.
+// could not be read, or of a port that was named and is not there: a part of a cloud is not
+// reported as the whole.
 func (c Cloud) Examine(ctx context.Context) (Report, error) {
 	hosts, gap, err := c.Nova.Hosts(ctx)
 	if err != nil {
@@ -129,8 +130,11 @@ func (c Cloud) Examine(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	for _, found := range cases {
-		if found != nil && found.Verdict != Right && found.Verdict != NotOurs {
+	for i, found := range cases {
+		switch {
+		case found == nil && slices.Contains(c.Ports, suspects[i].id):
+			return Report{}, fmt.Errorf("port %s: Neutron knows no such port, or this user may not see it", suspects[i].id)
+		case found != nil && found.Verdict != Right && found.Verdict != NotOurs:
 			r.Cases = append(r.Cases, *found)
 		}
 	}
@@ -190,7 +194,7 @@ func (c Cloud) guests(ctx context.Context, hosts []string) (Guests, error) {
 	return guests, nil
 }
 
-// look reads all of one port; nil if it has gone meanwhile.
+// look reads all of one port; nil if it is not there.
 func (c Cloud) look(ctx context.Context, s suspect, guests Guests, gap string) (*Case, error) {
 	p, err := c.Neutron.Read(ctx, s.id)
 	if errors.Is(err, port.ErrGone) {

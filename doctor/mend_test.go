@@ -17,6 +17,7 @@ import (
 	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/neutron"
 	"github.com/earlybind/earlybind/port"
+	"github.com/earlybind/earlybind/rollback"
 	simulated "github.com/earlybind/earlybind/simulated/neutron"
 )
 
@@ -432,6 +433,25 @@ func TestAPortWithoutRowsIsLookedAtByName(t *testing.T) {
 		w.Ports = []string{w.port()}
 		if r := w.examine(); len(r.Cases) != 1 || r.Cases[0].Verdict != NoRow {
 			t.Errorf("%+v", r.Cases)
+		}
+	})
+}
+
+// Who names a port wants to hear of it: a slip of the pen is not a port that is right. One that only
+// the journal names may have been deleted since.
+func TestAPortByNameThatNeutronDoesNotKnowIsAFault(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		const unknown = "0b6f0f0e-0c43-4f35-8f0d-b60f7f0f6a22"
+		w.port(activeRow(here))
+		if err := w.Notes.WriteDown(t.Context(), unknown, here, rollback.Held{}); err != nil {
+			t.Fatal(err)
+		}
+		if r := w.examine(); len(r.Cases) > 0 {
+			t.Errorf("%+v", r.Cases)
+		}
+		w.Ports = []string{unknown}
+		if _, err := w.Examine(t.Context()); err == nil || err.Error() != "port "+unknown+": Neutron knows no such port, or this user may not see it" {
+			t.Errorf("%v", err)
 		}
 	})
 }

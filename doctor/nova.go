@@ -11,6 +11,8 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/migrations"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/pagination"
+
+	"github.com/earlybind/earlybind/binding"
 )
 
 // microversion is the first in which Nova shows what it cannot say, because a cell is
@@ -35,7 +37,7 @@ func (n novaAPI) Hosts(ctx context.Context) (hosts []string, gap string, err err
 	}
 	resp, err := n.client.Get(ctx, n.client.ServiceURL("os-services")+"?binary=nova-compute", &body, nil)
 	if _, _, err := gophercloud.ParseResponse(resp, err); err != nil {
-		return nil, "", err
+		return nil, "", binding.Brief(err)
 	}
 	for _, s := range body.Services {
 		if s.Binary != "nova-compute" {
@@ -67,7 +69,7 @@ func (n novaAPI) OnHost(ctx context.Context, host string) ([]string, error) {
 		}
 		return true, nil
 	})
-	return instances, err
+	return instances, binding.Brief(err)
 }
 
 // serversOn lists the servers of all projects on one host.
@@ -97,7 +99,7 @@ func (n novaAPI) Server(ctx context.Context, id string) (Server, error) {
 	query := url.Values{"all_tenants": {"1"}, "uuid": {id}}
 	resp, err := n.client.Get(ctx, n.client.ServiceURL("servers", "detail")+"?"+query.Encode(), &body, nil)
 	if _, _, err := gophercloud.ParseResponse(resp, err); err != nil {
-		return Server{}, err
+		return Server{}, binding.Brief(err)
 	}
 	if len(body.Servers) == 0 {
 		return Server{}, fmt.Errorf("%w: %s", ErrNoInstance, id)
@@ -116,7 +118,7 @@ func (n novaAPI) Server(ctx context.Context, id string) (Server, error) {
 func (n novaAPI) Migrations(ctx context.Context, id string) ([]Migration, error) {
 	pages, err := migrations.List(n.client, migrations.ListOpts{InstanceID: &id}).AllPages(ctx)
 	if err != nil {
-		return nil, err
+		return nil, binding.Brief(err)
 	}
 	found, err := migrations.ExtractMigrations(pages)
 	if err != nil {

@@ -48,3 +48,35 @@ func TestEveryMigrationIsReadWhateverItsEnd(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// Nova's own message names the rule that is missing; a page of a proxy's says nothing more than its status.
+func TestAnAnswerThatIsAFaultIsToldInALine(t *testing.T) {
+	const page = "<html>\n<head><title>502 Bad Gateway</title></head>\n<body>the proxy's whole page</body>\n</html>\n"
+	const refusal = `{"forbidden": {"code": 403, "message": "Policy doesn't allow os_compute_api:servers:detail to be performed."}}`
+	for _, c := range []struct {
+		status     int
+		body, want string
+	}{
+		{http.StatusBadGateway, page, ": 502 Bad Gateway (req-1)"},
+		{http.StatusForbidden, refusal, ": 403 Policy doesn't allow os_compute_api:servers:detail to be performed. (req-1)"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Openstack-Request-Id", "req-1")
+			w.WriteHeader(c.status)
+			fmt.Fprint(w, c.body)
+		}))
+		n := NewNova(&gophercloud.ServiceClient{ProviderClient: &gophercloud.ProviderClient{}, Endpoint: server.URL + "/", Type: "compute"})
+		for path, ask := range map[string]func() error{
+			"/os-services":    func() error { _, _, err := n.Hosts(t.Context()); return err },
+			"/servers/detail": func() error { _, err := n.OnHost(t.Context(), here); return err },
+			"/servers/detail?all_tenants=1&uuid=" + instance: func() error { _, err := n.Server(t.Context(), instance); return err },
+			"/os-migrations?instance_uuid=" + instance:       func() error { _, err := n.Migrations(t.Context(), instance); return err },
+		} {
+			err := ask()
+			if err == nil || !strings.HasPrefix(err.Error(), "GET "+server.URL+path) || !strings.HasSuffix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		server.Close()
+	}
+}

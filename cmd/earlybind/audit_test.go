@@ -84,7 +84,7 @@ func TestAudit(t *testing.T) {
 		{"audit -until 2026-11-24 " + lost, notRight, "Handovers: 1", ""},
 		{"audit -instance " + guest + " " + right, done, "SUSPENDED/MIGRATED", ""},
 		{"audit -port 00000000-0000-4000-8000-000000000001 " + right, done, "activate compute2: activated", ""},
-		{"audit -instance nobody " + right, failed, "", "no line is about instance nobody (the log has 12 lines"},
+		{"audit -instance nobody " + right, failed, "", "no line is about instance nobody (the log has 11 lines"},
 		{"audit -request req-1 " + right, failed, "", "no line is about request req-1"},
 		{"audit -html " + page + " " + right, done, "Handovers: 1", ""},
 		{"audit -html /nowhere/page.html " + right, failed, "", "/nowhere/page.html: no such file"},

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack"
@@ -34,10 +35,10 @@ written to the undo journal before. What has a migration of any type, a task or 
 -ask reads the consumer's settings of RabbitMQ from the environment (docs/settings.md). Where a publisher's list and Nova
 disagree about an instance nothing of it is mended; where Nova has it in ERROR the list says where its guest is.
 
-Neutron is read with OS_CLOUD, -cloud or the OS_* variables, Nova with -nova-cloud if that is given. Neutron's user
-must be one that may see and write port bindings (docs/settings.md), Nova's one that sees all projects' servers
-(docs/doctor.md). Exit status: 0 nothing found, or all of it mended; 1 could not be done; 2 wrong options or settings;
-3 something is not right.`
+Neutron is read with -cloud, as the consumer with EARLYBIND_CLOUD, OS_CLOUD or the OS_* variables, Nova with -nova-cloud
+if that is given. Neutron's user must be one that may see and write port bindings (docs/settings.md), Nova's one that sees
+all projects' servers (docs/doctor.md). Exit status: 0 nothing found, or all of it mended; 1 could not be done, as of a
+-port that Neutron does not know; 2 wrong options or settings; 3 something is not right.`
 
 func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("doctor", flag.ContinueOnError)
@@ -54,7 +55,7 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	leaving := f.String("before-migrate", "", "report only what is about instances on this `HOST`")
 	fix := f.Bool("fix", false, "carry out the plans")
 	journal := f.String("journal", "earlybind-doctor.jsonl", "with -fix: the undo journal, a `FILE` that is added to")
-	cloud := f.String("cloud", "", "entry of clouds.yaml for Neutron")
+	cloud := f.String("cloud", "", "entry of clouds.yaml for Neutron; EARLYBIND_CLOUD, OS_CLOUD or the OS_* variables if empty")
 	asJSON := f.Bool("json", false, "print the report as JSON; what -fix does meanwhile goes to standard error")
 	novaCloud := f.String("nova-cloud", "", "entry of clouds.yaml for Nova; the same as Neutron's if empty")
 	ask := f.Bool("ask", false, "ask the hosts' publishers where the guests are, over RabbitMQ")
@@ -70,8 +71,9 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 		if settings, err = consumerSettings(faults); err != nil {
 			return err
 		}
-		*cloud = cmp.Or(*cloud, settings.Cloud)
 	}
+	// The cloud is the consumer's, whose other settings are not needed where no publisher is asked.
+	*cloud = cmp.Or(*cloud, os.Getenv("EARLYBIND_CLOUD"))
 
 	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: *cloud, Version: version})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,6 +41,23 @@ func (compute) Server(context.Context, string) (doctor.Server, error) {
 }
 
 func (compute) Migrations(context.Context, string) ([]doctor.Migration, error) { return nil, nil }
+
+// It works on the cloud that the consumer does, also where it asks no publisher.
+func TestADoctorsCloudIsTheConsumers(t *testing.T) {
+	clouds := filepath.Join(t.TempDir(), "clouds.yaml")
+	if err := os.WriteFile(clouds, []byte("clouds: {}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OS_CLIENT_CONFIG_FILE", clouds)
+	t.Setenv("OS_CLOUD", "openrc")
+	t.Setenv("EARLYBIND_CLOUD", "consumers")
+	for args, want := range map[string]string{"doctor": "consumers", "doctor -cloud mine": "mine"} {
+		var faults bytes.Buffer
+		if code := run(t.Context(), strings.Fields(args), io.Discard, &faults); code != failed || !strings.Contains(faults.String(), `entry "`+want+`"`) {
+			t.Errorf("%s: %d %s", args, code, &faults)
+		}
+	}
+}
 
 // A host that Nova does not name has nothing in its way, and nothing at all.
 func TestADrainOfAHostThatNovaDoesNotNameIsAFault(t *testing.T) {

@@ -61,6 +61,7 @@ func order(ctx context.Context, o *consumer.Order, f *flag.FlagSet, about string
 		}
 		return nil
 	})
+	by := f.String("by", "", "the `NAME` of who gives the order, which the consumers' logs show; default SUDO_USER, or the user that runs this")
 	f.StringVar(&o.Why, "why", "", "a `REASON`, which the consumers' logs show")
 	words, err := parseFiles(f, about+aboutOrders, "", args, faults)
 	if err != nil {
@@ -69,14 +70,14 @@ func order(ctx context.Context, o *consumer.Order, f *flag.FlagSet, about string
 	if len(words) > 0 {
 		return misused(f, faults, "it takes options only: a host is named with -host")
 	}
-	if o.Show && (len(o.Hosts) > 0 || o.Why != "") {
+	if o.Show && (len(o.Hosts) > 0 || o.Why != "" || *by != "") {
 		return misused(f, faults, "-show takes no other option: it changes nothing")
 	}
 	settings, err := consumerSettings(faults)
 	if err != nil {
 		return err
 	}
-	o.By = operator()
+	o.By = operator(*by)
 	told := consumer.Give(ctx, settings, *o)
 	if o.Show {
 		return reportPaused(told, out)
@@ -103,11 +104,11 @@ func reportPaused(told []consumer.Told, out io.Writer) error {
 	return nil
 }
 
-// operator names who gives an order.
-func operator() string {
-	name, host := "", ""
+// operator names who gives an order: by -by, or who has become another user by sudo.
+func operator(by string) string {
+	name, host := cmp.Or(by, os.Getenv("SUDO_USER")), ""
 	if u, err := user.Current(); err == nil {
-		name = u.Username
+		name = cmp.Or(name, u.Username)
 	}
 	if h, err := os.Hostname(); err == nil {
 		host = h

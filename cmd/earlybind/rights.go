@@ -18,9 +18,11 @@ one of its own for each compute host, whose messages are believed for that host 
 (EARLYBIND_HOST of its publisher). Nothing is connected to, and nothing changed.
 
   earlybind rights compute1 compute2                            look at them
-  earlybind rights -vhost nova compute3 >rights.sh              for sudo sh rights.sh: each add_user asks for a password
+  earlybind rights -vhost nova compute1 >rights.sh              for sudo sh rights.sh: each add_user asks for a password
+  earlybind rights -hosts-only compute3                         of a host that comes later: the consumers' user is there
   openstack compute service list --service nova-compute -f value -c Host | xargs earlybind rights
 
+Without a terminal each add_user reads its password from standard input: docs/faq.md has a loop that takes them from files.
 The options are the consumer's settings of the same names (docs/settings.md). Exit status: 0, or 2 for wrong options.`
 
 // rights are what a user of RabbitMQ may do in a vhost: patterns of names of exchanges and
@@ -64,6 +66,7 @@ func printRights(_ context.Context, args []string, out, faults io.Writer) error 
 	user := f.String("user", "earlybind", "the consumers' `USER` (EARLYBIND_AMQP_USER)")
 	prefix := f.String("prefix", "earlybind-", "what stands before a host's name in its `USER` (EARLYBIND_HOST_USER_PREFIX)")
 	queue := f.String("queue", "earlybind", "the consumers' `QUEUE` (EARLYBIND_QUEUE)")
+	hostsOnly := f.Bool("hosts-only", false, "leave out the consumers' user")
 	exchange := f.String("nova-exchange", "nova", "Nova's control_exchange, an `EXCHANGE` (EARLYBIND_NOVA_EXCHANGE)")
 	hosts, err := parseFiles(f, aboutRights, "HOST...", args, faults)
 	if err != nil {
@@ -75,12 +78,15 @@ func printRights(_ context.Context, args []string, out, faults io.Writer) error 
 			wrong = append(wrong, errors.New(name+" must not be empty"))
 		}
 	}
-	users := []rights{rightsOfConsumers(*user, *queue, *exchange)}
 	for _, host := range hosts {
 		if err := wire.CheckHost(host); err != nil {
 			wrong = append(wrong, fmt.Errorf("HOST %q %w", host, err))
+		} else if strings.Contains(host, ",") {
+			wrong = append(wrong, fmt.Errorf("HOST %q must not hold a comma: several are separated by spaces", host))
 		}
-		users = append(users, rightsOfHost(*prefix, host))
+	}
+	if *hostsOnly && len(hosts) == 0 {
+		wrong = append(wrong, errors.New("-hosts-only needs at least one HOST"))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return misused(f, faults, err.Error())
@@ -88,8 +94,11 @@ func printRights(_ context.Context, args []string, out, faults io.Writer) error 
 	if len(hosts) == 0 {
 		fmt.Fprintln(faults, "no HOST was named: this is the consumers' user alone")
 	}
-	for _, r := range users {
-		fmt.Fprint(out, r.commands(*vhost))
+	if !*hostsOnly {
+		fmt.Fprintf(out, "# the consumers\n%s", rightsOfConsumers(*user, *queue, *exchange).commands(*vhost))
+	}
+	for _, host := range hosts {
+		fmt.Fprintf(out, "# the publisher on %s\n%s", host, rightsOfHost(*prefix, host).commands(*vhost))
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -66,5 +68,32 @@ func TestCommandsAreSafeInAShell(t *testing.T) {
 	got := rights{"it's", "^a$", "b", "c"}.commands("/")
 	if want := `rabbitmqctl add_user 'it'\''s'`; !strings.Contains(got, want) {
 		t.Errorf("%s lacks %s", got, want)
+	}
+}
+
+// A host that comes later needs its own user and not the consumers' again, which are there. What is
+// printed is a script, and says of whom each part is.
+func TestRightsOfHostsAlone(t *testing.T) {
+	for args, want := range map[string][]string{
+		"rights compute1 compute2":             {"# the consumers", "# the publisher on compute1", "# the publisher on compute2"},
+		"rights -hosts-only compute3":          {"# the publisher on compute3"},
+		"rights compute3 -hosts-only -user me": {"# the publisher on compute3"},
+	} {
+		var out, faults bytes.Buffer
+		if code := run(t.Context(), strings.Fields(args), &out, &faults); code != done || faults.Len() > 0 {
+			t.Errorf("%s: %d %s", args, code, &faults)
+		}
+		var comments []string
+		for i, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+			if command := []string{"# ", "rabbitmqctl add_user ", "rabbitmqctl set_permissions "}[i%3]; !strings.HasPrefix(line, command) {
+				t.Errorf("%s: line %d is no %s: %s", args, i+1, command, line)
+			}
+			if i%3 == 0 {
+				comments = append(comments, line)
+			}
+		}
+		if !slices.Equal(comments, want) {
+			t.Errorf("%s: %q, want %q", args, comments, want)
+		}
 	}
 }
