@@ -128,10 +128,11 @@ func (a *actor) take(ctx context.Context, m message) {
 		a.held = a.held[earlier:]
 	}
 	a.refresh()
+	a.timeline.note(m.input, a.core.Current(), a.tools.clock())
+	a.sendOff(ctx, decisions)
 	if m.saw != "" && (before != nil || a.core.Current() != nil) && a.concerns(m.input) {
 		a.record(audit.Line{Event: audit.EvidenceSeen, Saw: m.saw, Host: m.host, At: m.at})
 	}
-	a.timeline.note(m.input, a.core.Current(), a.tools.clock())
 	for _, d := range decisions {
 		a.carryOut(ctx, d)
 	}
@@ -139,6 +140,17 @@ func (a *actor) take(ctx context.Context, m message) {
 		a.settleHeld(0)
 		if before != nil || tellsOfMigration(m.input) {
 			a.idleSince = a.tools.clock()
+		}
+	}
+}
+
+// sendOff has the ports' workers send what is to be activated; its lines are written while the
+// requests are on their way. (A worker's own lines wait for them: see report.)
+func (a *actor) sendOff(ctx context.Context, decisions []handover.Decision) {
+	for _, d := range decisions {
+		if aim, ok := d.(handover.Aim); ok && aim.Goal.Kind == handover.GoalCommit {
+			first(&a.timeline.cause, a.told)
+			a.worker(ctx, aim.Port).mail.put(aim)
 		}
 	}
 }
@@ -162,11 +174,10 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 	case handover.Arm:
 		a.arm(ctx)
 	case handover.Aim:
-		if d.Goal.Kind == handover.GoalCommit {
-			first(&a.timeline.cause, a.told)
-		}
 		a.record(audit.Line{Event: audit.PortDecided, Port: d.Port, Host: d.Goal.Host, Decided: d.Goal.Kind.String(), Why: d.Why})
-		a.worker(ctx, d.Port).mail.put(d)
+		if d.Goal.Kind != handover.GoalCommit { // which was sent off
+			a.worker(ctx, d.Port).mail.put(d)
+		}
 	case handover.Observe:
 		a.record(audit.Line{Event: audit.PortObserved, Port: d.Port, Decided: "observe", Why: d.Why})
 	case handover.AskHosts:
@@ -329,6 +340,8 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 		ended:    make(chan struct{}),
 		report: func(l audit.Line) {
 			l.Handover, l.Driver = about, driver
+			a.turn.Lock() // what was decided is written before what came of it
+			defer a.turn.Unlock()
 			a.tools.audit(l)
 		},
 	}

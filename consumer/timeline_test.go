@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -59,18 +60,17 @@ func TestADriverIsRememberedFromWhenItWasShown(t *testing.T) {
 	}
 }
 
-// An instance that is slow to take in what was delivered, here for its log, is slow to react.
+// An instance that is slow to take in what was delivered is slow to react.
 func TestTheReactionBeginsWithTheDelivery(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		s.nova("req", wire.NovaPre, false)
 		s.host(dst, wire.Started, wire.Migrated)
 		pass(time.Second)
-		record := s.tools.audit
-		s.tools.audit = func(l audit.Line) {
-			if l.Event == audit.EvidenceSeen && l.Host == src {
-				time.Sleep(70 * time.Millisecond)
-			}
-			record(l)
+		halt := s.tools.halt
+		s.tools.halt = func() handover.Halt {
+			time.Sleep(70 * time.Millisecond)
+			s.tools.halt = halt
+			return halt()
 		}
 		s.host(src, wire.Suspended, wire.Migrated)
 		s.host(src, wire.Stopped, wire.Migrated) // a verification is no reaction

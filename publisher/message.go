@@ -3,7 +3,6 @@ package publisher
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/earlybind/earlybind/publisher/metrics"
@@ -45,7 +44,7 @@ type parcel struct {
 // pack encodes a message; its age is the time from at to now.
 func (m *message) pack(host string, now time.Time) (parcel, error) {
 	age := now.Sub(m.at).Milliseconds()
-	p := parcel{id: newID()}
+	p := parcel{id: rand.Text()}
 	var payload any
 	if m.states != nil {
 		s := *m.states
@@ -74,12 +73,4 @@ func readRequest(body []byte) (wire.StatesRequest, error) {
 		return wire.StatesRequest{}, errors.New("not a request for states")
 	}
 	return wire.ParseStatesRequest(n)
-}
-
-// newID is a random UUID.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails since Go 1.24
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -15,8 +15,9 @@ import (
 
 const (
 	// window is how many messages may be on their way to the broker without
-	// its confirmation.
-	window = 256
+	// its confirmation: more than a drained host sends at once, since a quorum queue confirms
+	// in batches, some ms late.
+	window = 1024
 	// confirmBound is how long the broker may confirm nothing while messages
 	// wait for it; then the session is thrown away.
 	confirmBound = 30 * time.Second

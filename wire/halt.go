@@ -27,7 +27,7 @@ type Halt struct {
 // ParseHalt reads the payload of what is paused.
 func ParseHalt(n Notification) (Halt, error) {
 	var h Halt
-	if err := parseOwn(n, &h); err != nil {
+	if err := parseOwn(n, &h, &h.Schema); err != nil {
 		return Halt{}, err
 	}
 	if err := h.check(); err != nil {
@@ -80,6 +80,6 @@ type Obeys struct {
 // ParseObeys reads the payload of a session's word.
 func ParseObeys(n Notification) (Obeys, error) {
 	var o Obeys
-	err := parseOwn(n, &o)
+	err := parseOwn(n, &o, &o.Schema)
 	return o, err
 }

@@ -180,7 +180,7 @@ func IsHostMessage(eventType string) bool {
 // wraps [ErrUnknownSchema] where the version is the reason.
 func ParseHostEvent(n Notification) (HostEvent, error) {
 	var e HostEvent
-	if err := parseOwn(n, &e); err != nil {
+	if err := parseOwn(n, &e, &e.Schema); err != nil {
 		return HostEvent{}, err
 	}
 	if e.Host == "" || e.Instance == "" || e.Event == "" {
@@ -195,7 +195,7 @@ func ParseHostEvent(n Notification) (HostEvent, error) {
 // ParseHostStates reads the payload of a libvirt.host.states notification.
 func ParseHostStates(n Notification) (HostStates, error) {
 	var s HostStates
-	if err := parseOwn(n, &s); err != nil {
+	if err := parseOwn(n, &s, &s.Schema); err != nil {
 		return HostStates{}, err
 	}
 	if s.Host == "" {
@@ -207,24 +207,29 @@ func ParseHostStates(n Notification) (HostStates, error) {
 // ParseStatesRequest reads the payload of a request for states.
 func ParseStatesRequest(n Notification) (StatesRequest, error) {
 	var r StatesRequest
-	err := parseOwn(n, &r)
+	err := parseOwn(n, &r, &r.Schema)
 	return r, err
 }
 
-// parseOwn reads a payload of earlybind's own. The version is read first, alone:
-// another version's fields may be of other types.
-func parseOwn(n Notification, into any) error {
-	var version struct {
-		Schema int `json:"schema"`
+// parseOwn reads a payload of earlybind's own, with its version in schema. One that cannot be
+// read may be of another version, whose fields are of other types: the version is then read alone.
+// What was read into is of no use after an error.
+func parseOwn(n Notification, into any, schema *int) error {
+	fault := json.Unmarshal(n.Payload, into)
+	if fault != nil {
+		var version struct {
+			Schema int `json:"schema"`
+		}
+		if err := json.Unmarshal(n.Payload, &version); err != nil {
+			return fmt.Errorf("payload of %s: %s", n.EventType, jsonFault(err))
+		}
+		*schema = version.Schema
 	}
-	if err := json.Unmarshal(n.Payload, &version); err != nil {
-		return fmt.Errorf("payload of %s: %s", n.EventType, jsonFault(err))
-	}
-	if version.Schema != SchemaVersion {
-		return fmt.Errorf("%s sends %w %d, this program knows %d", n.PublisherID, ErrUnknownSchema, version.Schema, SchemaVersion)
-	}
-	if err := json.Unmarshal(n.Payload, into); err != nil {
-		return fmt.Errorf("payload of %s: %s", n.EventType, jsonFault(err))
+	switch {
+	case *schema != SchemaVersion:
+		return fmt.Errorf("%s sends %w %d, this program knows %d", n.PublisherID, ErrUnknownSchema, *schema, SchemaVersion)
+	case fault != nil:
+		return fmt.Errorf("payload of %s: %s", n.EventType, jsonFault(fault))
 	}
 	return nil
 }
@@ -262,6 +267,6 @@ func TickKey(queue string) string { return "consumer.tick." + queue }
 // ParseTick reads the payload of a tick.
 func ParseTick(n Notification) (Tick, error) {
 	var t Tick
-	err := parseOwn(n, &t)
+	err := parseOwn(n, &t, &t.Schema)
 	return t, err
 }

@@ -38,7 +38,7 @@ type JournalEntry struct {
 // ParseJournalEntry reads the payload of an entry.
 func ParseJournalEntry(n Notification) (JournalEntry, error) {
 	var e JournalEntry
-	if err := parseOwn(n, &e); err != nil {
+	if err := parseOwn(n, &e, &e.Schema); err != nil {
 		return JournalEntry{}, err
 	}
 	exact := struct {
