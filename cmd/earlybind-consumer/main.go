@@ -3,8 +3,8 @@
 // by environment variables with the prefix EARLYBIND_ (see package consumer) and,
 // for Neutron, by clouds.yaml or the OS_* variables.
 //
-// Exit codes: 0 stopped by a signal, 1 could not begin, 2 wrong settings, 3 stopped
-// before it had finished.
+// Exit codes: 0 stopped by a signal, 1 could not begin, 3 stopped before it had
+// finished, 78 wrong settings.
 package main
 
 import (
@@ -32,10 +32,26 @@ import (
 // version is set when a release is linked.
 var version = "dev"
 
+// about is what -h prints.
+func about() program.About {
+	return program.About{
+		Name: "earlybind-consumer", Version: version,
+		Does: "Activates the destination's port bindings of live migrations early, and restores the source's when one fails. As\n" +
+			"shipped (EARLYBIND_POLICY=observe) it changes no port, and reports what it would have gained.",
+		Sample: []string{
+			"EARLYBIND_AMQP_URLS=amqp://rabbit1:5672/,amqp://rabbit2:5672/",
+			"EARLYBIND_AMQP_USER=earlybind",
+			"EARLYBIND_AMQP_PASSWORD_FILE=/etc/earlybind/consumer.password",
+			"OS_CLIENT_CONFIG_FILE=/etc/earlybind/consumer.clouds.yaml",
+			"OS_CLOUD=earlybind",
+		},
+	}
+}
+
 func main() {
 	var settings consumer.Settings
 	registry := prom.NewRegistry(version)
-	os.Exit(program.Run("earlybind-consumer", version, &settings, registry, func(ctx context.Context, drain time.Duration, board *health.Board) error {
+	os.Exit(program.Run(about(), &settings, registry, func(ctx context.Context, drain time.Duration, board *health.Board) error {
 		return run(ctx, settings, drain, board, metrics.NewConsumer(registry, handover.Drivers(settings.PolicyDrivers)))
 	}))
 }

@@ -20,6 +20,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/earlybind/earlybind/binding/bindingtest"
+	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/internal/program"
 )
 
 // asProgram names the variable that makes the test binary the program itself.
@@ -218,4 +221,24 @@ func TestStopsWhileTheBrokerIsFrozen(t *testing.T) {
 	p.wantHealth(t, "/live", http.StatusOK, "live")
 	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "broker: not connected yet")
 	p.stops(t)
+}
+
+// What -h shows of settings is enough to begin with, and has none that there is not.
+func TestSampleOfSettings(t *testing.T) {
+	shown := map[string]bool{}
+	for _, line := range about().Sample {
+		name, _, _ := strings.Cut(line, "=")
+		shown[name] = true
+	}
+	for _, v := range config.Variables("EARLYBIND", &program.Settings{}, &consumer.Settings{}) {
+		if v.Required && !shown[v.Name] && !shown[v.Name+"_FILE"] {
+			t.Errorf("%s is required, and not shown", v.Name)
+		}
+		delete(shown, v.Name)
+	}
+	for name := range shown {
+		if strings.HasPrefix(name, "EARLYBIND_") {
+			t.Errorf("%s is no setting", name)
+		}
+	}
 }

@@ -2,8 +2,8 @@
 // host's libvirt on RabbitMQ. It is configured by environment variables with the
 // prefix EARLYBIND_; see package publisher.
 //
-// Exit codes: 0 stopped by a signal, 1 could not begin, 2 wrong settings, 3 stopped
-// before it had finished.
+// Exit codes: 0 stopped by a signal, 1 could not begin, 3 stopped before it had
+// finished, 78 wrong settings.
 package main
 
 import (
@@ -23,10 +23,25 @@ import (
 // version is set when a release is linked.
 var version = "dev"
 
+// about is what -h prints.
+func about() program.About {
+	return program.About{
+		Name: "earlybind-publisher", Version: version,
+		Does: "Tells the lifecycle events of this host's guests to earlybind's consumers. EARLYBIND_HOST is Nova's host here, as\n" +
+			"openstack compute service list shows it, and the RabbitMQ user is the host's own.",
+		Sample: []string{
+			"EARLYBIND_HOST=compute1",
+			"EARLYBIND_AMQP_URLS=amqp://rabbit1:5672/,amqp://rabbit2:5672/",
+			"EARLYBIND_AMQP_USER=earlybind-compute1",
+			"EARLYBIND_AMQP_PASSWORD_FILE=/etc/earlybind/publisher.password",
+		},
+	}
+}
+
 func main() {
 	var settings publisher.Settings
 	registry := prom.NewRegistry(version)
-	os.Exit(program.Run("earlybind-publisher", version, &settings, registry, func(ctx context.Context, drain time.Duration, board *health.Board) error {
+	os.Exit(program.Run(about(), &settings, registry, func(ctx context.Context, drain time.Duration, board *health.Board) error {
 		return run(ctx, settings, drain, board, metrics.NewPublisher(registry))
 	}))
 }

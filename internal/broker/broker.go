@@ -51,13 +51,11 @@ type Settings struct {
 	AMQPServerName string
 }
 
-// Validate names every fault at once.
+// Validate names every fault at once, those of the files too: a broker would be tried for ever with one that cannot be
+// read.
 func (s Settings) Validate() error {
-	faults := []error{s.AMQPUrls.Check("EARLYBIND_AMQP_URLS")}
-	if (s.AMQPCertFile == "") != (s.AMQPKeyFile == "") {
-		faults = append(faults, errors.New("EARLYBIND_AMQP_CERT_FILE and EARLYBIND_AMQP_KEY_FILE go together"))
-	}
-	return errors.Join(faults...)
+	_, err := s.TLS()
+	return errors.Join(s.AMQPUrls.Check("EARLYBIND_AMQP_URLS"), err)
 }
 
 // Dial opens one connection under the given name, which shows in RabbitMQ's
@@ -119,25 +117,30 @@ func Backoff() *backoff.ExponentialBackOff {
 }
 
 // TLS is how a server of the broker is met: by the files that the settings name, else by the
-// system's authorities.
+// system's authorities. The error names every fault.
 func (s Settings) TLS() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.AMQPServerName}
+	var faults []error
 	if s.AMQPCaFile != "" {
-		pem, err := os.ReadFile(s.AMQPCaFile)
-		if err != nil {
-			return nil, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: %w", err)
-		}
 		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: no certificate in %s", s.AMQPCaFile)
+		if pem, err := os.ReadFile(s.AMQPCaFile); err != nil {
+			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: %w", err))
+		} else if !c.RootCAs.AppendCertsFromPEM(pem) {
+			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: no certificate in %s", s.AMQPCaFile))
 		}
 	}
-	if s.AMQPCertFile != "" {
+	switch {
+	case (s.AMQPCertFile == "") != (s.AMQPKeyFile == ""):
+		faults = append(faults, errors.New("EARLYBIND_AMQP_CERT_FILE and EARLYBIND_AMQP_KEY_FILE go together"))
+	case s.AMQPCertFile != "":
 		pair, err := tls.LoadX509KeyPair(s.AMQPCertFile, s.AMQPKeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("EARLYBIND_AMQP_CERT_FILE: %w", err)
+			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_CERT_FILE, EARLYBIND_AMQP_KEY_FILE: %w", err))
 		}
 		c.Certificates = []tls.Certificate{pair}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
 	}
 	return c, nil
 }

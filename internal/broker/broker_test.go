@@ -62,23 +62,25 @@ func TestSettings(t *testing.T) {
 
 // The variables are those that docs/settings.md and the errors name.
 func TestSettingsFromTheEnvironment(t *testing.T) {
+	certFile, keyFile, _ := pair(t, "broker")
+	caFile, _, _ := pair(t, "authority")
 	for name, value := range map[string]string{
 		"URLS": "amqps://a,amqps://b", "USER": "earlybind", "PASSWORD": password,
-		"CA_FILE": "ca", "CERT_FILE": "cert", "KEY_FILE": "key", "SERVER_NAME": "rabbit",
+		"CA_FILE": caFile, "CERT_FILE": certFile, "KEY_FILE": keyFile, "SERVER_NAME": "rabbit",
 	} {
 		t.Setenv("EARLYBIND_AMQP_"+name, value)
 	}
 	var got Settings
-	want := Settings{[]string{"amqps://a", "amqps://b"}, "earlybind", password, "ca", "cert", "key", "rabbit"}
+	want := Settings{[]string{"amqps://a", "amqps://b"}, "earlybind", password, caFile, certFile, keyFile, "rabbit"}
 	if err := config.Load("EARLYBIND", &got); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
 func TestEveryFaultIsNamedAtOnce(t *testing.T) {
-	s := Settings{AMQPUrls: []string{"amqp://a", "x", "amqp://u:p@b"}, AMQPCertFile: "c"}
+	s := Settings{AMQPUrls: []string{"amqp://a", "x", "amqp://u:p@b"}, AMQPCaFile: "/no/ca", AMQPCertFile: "c"}
 	err := s.Validate()
-	for _, want := range []string{"entry 2", "entry 3", "EARLYBIND_AMQP_KEY_FILE"} {
+	for _, want := range []string{"entry 2", "entry 3", "EARLYBIND_AMQP_CA_FILE: open /no/ca", "EARLYBIND_AMQP_KEY_FILE"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named: %v", want, err)
 		}
@@ -238,6 +240,9 @@ func TestTLSFiles(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), c.fault) || strings.Contains(err.Error(), password) {
 			t.Errorf("%s: %v", name, err)
+		}
+		if told := s.Validate(); told == nil || told.Error() != err.Error() {
+			t.Errorf("%s: validated: %v", name, told)
 		}
 		if _, err := Dial(t.Context(), s, "test"); err == nil || !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s: dialled: %v", name, err)

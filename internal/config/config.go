@@ -156,18 +156,22 @@ func (l *loader) fillSecret(v reflect.Value, field reflect.StructField, name str
 	file, inFile := os.LookupEnv(name + fromFile)
 	switch {
 	case set && inFile:
-		l.add(fmt.Errorf("%s and %s_FILE are both set", name, name))
+		l.add(fmt.Errorf("%s and %s%s are both set", name, name, fromFile))
 		return
 	case inFile:
 		raw, err := os.ReadFile(file)
 		if err != nil {
-			l.add(fmt.Errorf("%s_FILE: %w", name, err))
+			l.add(fmt.Errorf("%s%s: %w", name, fromFile, err))
 			return
 		}
 		value = strings.TrimRight(string(raw), "\r\n")
 	}
 	if value == "" && field.Tag.Get("required") == "true" {
-		l.add(fmt.Errorf("%s or %s_FILE is required", name, name))
+		if inFile {
+			l.add(fmt.Errorf("%s%s: %s is empty", name, fromFile, file))
+		} else {
+			l.add(fmt.Errorf("%s or %s%s is required", name, name, fromFile))
+		}
 		return
 	}
 	v.SetString(value)

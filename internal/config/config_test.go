@@ -96,6 +96,18 @@ func TestRequiredRefusesAnEmptyValue(t *testing.T) {
 	}
 }
 
+func TestAnEmptyFileOfASecretIsNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("T_HOST", "compute1")
+	t.Setenv("T_PASSWORD_FILE", file)
+	if err := Load("T", &settings{}); err == nil || err.Error() != "T_PASSWORD_FILE: "+file+" is empty" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestSecretAndItsFileTogetherAreRefused(t *testing.T) {
 	t.Setenv("T_HOST", "compute1")
 	t.Setenv("T_PASSWORD", "x")

@@ -28,7 +28,8 @@ const asProgram = "PROGRAM_TEST_STOPS"
 
 func TestMain(m *testing.M) {
 	if how := os.Getenv(asProgram); how != "" {
-		os.Exit(Run("test-program", "dev", &struct{}{}, prom.NewRegistry("1.2.3"), func(ctx context.Context, _ time.Duration, board *health.Board) error {
+		about := About{Name: "test-program", Version: "dev", Does: "Waits to be stopped.", Sample: []string{"THIS=that", "HERE=there"}}
+		os.Exit(Run(about, &struct{}{}, prom.NewRegistry("1.2.3"), func(ctx context.Context, _ time.Duration, board *health.Board) error {
 			board.Has("work", "at work")
 			fmt.Println("began")
 			<-ctx.Done()
@@ -51,8 +52,13 @@ type process struct {
 
 func start(t *testing.T, how string, environment ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0]), faults: &strings.Builder{}}
-	p.Env = append(append(os.Environ(), asProgram+"="+how), environment...)
+	return startWith(t, nil, append(environment, asProgram+"="+how)...)
+}
+
+func startWith(t *testing.T, args []string, environment ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...), faults: &strings.Builder{}}
+	p.Env = append(os.Environ(), environment...)
 	p.Stderr = p.faults
 	out, err := p.StdoutPipe()
 	if err != nil {
@@ -133,6 +139,68 @@ func TestWrongSettingsAreNamedTogether(t *testing.T) {
 	for _, want := range []string{"EARLYBIND_DRAIN must be at least 1s and at most 10m0s", "EARLYBIND_HEALTH must be host:port", "EARLYBIND_HAELTH is not a setting"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not in %q", want, said)
+		}
+	}
+}
+
+// Who starts a program by hand is told what it needs, and what it ends with.
+func TestHelp(t *testing.T) {
+	for _, arg := range []string{"-h", "--help"} {
+		p := startWith(t, []string{arg}, asProgram+"=at once", "EARLYBIND_HAELTH=x")
+		said, err := io.ReadAll(p.out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code, faults := p.ends(t); code != stopped || faults != "" {
+			t.Errorf("%s: ended with %d: %s", arg, code, faults)
+		}
+		for _, want := range []string{
+			"usage: test-program [-h | -version]\n", "Waits to be stopped.\n", "\n\n  THIS=that\n  HERE=there\n\n", "docs/settings.md", "test-program(8)",
+			fmt.Sprintf("%d wrong settings or arguments", wrongSettings),
+		} {
+			if !strings.Contains(string(said), want) {
+				t.Errorf("%s: %q is not in %q", arg, want, said)
+			}
+		}
+	}
+}
+
+func TestWrongArguments(t *testing.T) {
+	for arg, want := range map[string]string{
+		"-verison": "test-program: flag provided but not defined: -verison\n",
+		"start":    "test-program: it takes no arguments\n",
+	} {
+		p := startWith(t, []string{arg}, asProgram+"=at once")
+		if code, said := p.ends(t); code != wrongSettings || !strings.HasPrefix(said, want) || !strings.Contains(said, "test-program -h") {
+			t.Errorf("%s: ended with %d: %s", arg, code, said)
+		}
+	}
+}
+
+// systemd starts again whatever ends by itself, but for wrong settings. Go's own end is none of them: by a panic, and by
+// SIGABRT, which systemd's watchdog sends to a program that hangs.
+func TestWhatHangsIsStartedAgainAndWrongSettingsAreNot(t *testing.T) {
+	p := start(t, "never")
+	p.says(t, "began")
+	p.signal(t, syscall.SIGABRT)
+	crashed, said := p.ends(t)
+	if crashed <= stopped || !strings.Contains(said, "SIGABRT: abort") {
+		t.Fatalf("ended with %d: %s", crashed, said)
+	}
+	for _, program := range []string{"consumer", "publisher"} {
+		unit, err := os.ReadFile("../../deploy/packages/systemd/earlybind-" + program + ".service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"\nRestart=on-failure\n", fmt.Sprintf("\nRestartPreventExitStatus=%d\n", wrongSettings)} {
+			if !strings.Contains(string(unit), want) {
+				t.Errorf("%s: its unit has no %q", program, want)
+			}
+		}
+	}
+	for _, ours := range []int{stopped, couldNotBegin, wrongSettings, cutShort} {
+		if ours == crashed {
+			t.Errorf("%d is how a program ends that crashes", ours)
 		}
 	}
 }

@@ -109,6 +109,18 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	}
 }
 
+// A command that is broken across lines is two where it is pasted into a shell: inline code is on one line, and what is too
+// long for that is a block.
+func TestNoCodeIsBrokenAcrossLines(t *testing.T) {
+	for page, text := range pages(t) {
+		for line := range strings.Lines(fenced.ReplaceAllString(text, "")) {
+			if block := strings.HasPrefix(line, "    "); !block && strings.Count(line, "`")%2 == 1 {
+				t.Errorf("%s: code ends, or begins, on another line: %s", page, line)
+			}
+		}
+	}
+}
+
 // A test that a page names as proof is there: one that is renamed, or dropped, takes its
 // statement with it.
 func TestEveryTestThatIsNamedIsThere(t *testing.T) {

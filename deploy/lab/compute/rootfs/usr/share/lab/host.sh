@@ -57,7 +57,7 @@ ask() {
 		scope: {project: {name: "service", domain: {id: "default"}}}}}' |
 		curl -sf -m 10 -o /dev/null -D - -H 'Content-Type: application/json' -d @- http://controller:5000/v3/auth/tokens |
 		sed -n 's/^x-subject-token: \([^\r]*\).*/\1/Ip')
-	curl -sf -m 10 -H "X-Auth-Token: $token" "$1"
+	curl -sf -m 10 -H @<(printf 'X-Auth-Token: %s\n' "$token") "$1"
 }
 
 agent_is_alive() {
