@@ -169,7 +169,8 @@ func idlePublisher(ctx context.Context, r *rabbit, o options, rep *report) error
 	}
 	rep.judge("memory", "publisher, idle", "MiB", rss/1024, 0, atMost(25, ""))
 	pids := []int{pid, bare.cmd.Process.Pid}
-	var before, perSecond [2]float64
+	var before [2]map[string]float64
+	var perSecond [2]float64
 	for i, p := range pids {
 		if before[i], err = wakeUps(p); err != nil {
 			return err
@@ -178,11 +179,11 @@ func idlePublisher(ctx context.Context, r *rabbit, o options, rep *report) error
 	began := time.Now()
 	pause(ctx, o.watch)
 	for i, p := range pids {
-		n, err := wakeUps(p)
+		now, err := wakeUps(p)
 		if err != nil {
 			return err
 		}
-		perSecond[i] = (n - before[i]) / time.Since(began).Seconds()
+		perSecond[i] = between(before[i], now) / time.Since(began).Seconds()
 	}
 	rep.judge("memory", "publisher, idle, wake-ups of its threads", "1/s", perSecond[0], perSecond[1], atMost(1.1, "heartbeats of a bare connection"))
 	return nil

@@ -98,19 +98,26 @@ func resident(pid int) (float64, error) {
 	return strconv.ParseFloat(text, 64)
 }
 
-// wakeUps counts how often the threads of a process were put on a CPU.
-func wakeUps(pid int) (float64, error) {
+// wakeUps counts, by thread, how often a process's were put on a CPU.
+func wakeUps(pid int) (map[string]float64, error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	if err != nil || len(tasks) == 0 {
-		return 0, errors.Join(err, fmt.Errorf("process %d has ended", pid))
+		return nil, errors.Join(err, fmt.Errorf("process %d has ended", pid))
 	}
-	sum := 0.0
+	counts := map[string]float64{}
 	for _, task := range tasks {
-		n, err := strconv.ParseFloat(after(task, "voluntary_ctxt_switches"), 64)
-		if err != nil {
-			continue // a thread that has ended
+		if n, err := strconv.ParseFloat(after(task, "voluntary_ctxt_switches"), 64); err == nil { // else the thread has ended
+			counts[task] = n
 		}
-		sum += n
 	}
-	return sum, nil
+	return counts, nil
+}
+
+// between sums up what was counted since: a thread that has ended takes its count with it.
+func between(before, now map[string]float64) float64 {
+	sum := 0.0
+	for task, n := range now {
+		sum += n - before[task]
+	}
+	return sum
 }
