@@ -95,6 +95,7 @@ const (
 	FaultSchema   Kind = "schema"   // refused: a version that this program does not know
 	FaultEnvelope Kind = "envelope" // parked: no oslo.messaging notification
 	FaultPayload  Kind = "payload"  // parked: a notification whose payload is not what it should be
+	FaultReturned Kind = "returned" // parked: it has come back so often that the broker would drop it
 )
 
 // Handover names the handover that a line belongs to.

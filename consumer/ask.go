@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"strings"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -16,6 +17,44 @@ import (
 func StatesRequest(id, user, why string) (amqp.Publishing, error) {
 	m, err := notification(id, user, wire.EventStatesRequest, wire.StatesRequest{Schema: wire.SchemaVersion, Reason: why})
 	return expiring(m, askExpiry), err
+}
+
+// asking asks the hosts for their domains: once a second at most, since each time all of them
+// answer, and not while the broker reads nothing, where a question would only fill the
+// connection. What is asked for meanwhile is one question, which waits for [asking.again].
+type asking struct {
+	publish func(why string)
+	blocked func() bool
+	clock   func() time.Duration
+
+	mu    sync.Mutex
+	waits bool
+	why   string        // the last one that waits
+	next  time.Duration // not before
+}
+
+func (a *asking) ask(why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waits, a.why = true, why
+	a.send()
+}
+
+// again asks what waits, if it may be asked now.
+func (a *asking) again() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.send()
+}
+
+// send is called with a.mu held.
+func (a *asking) send() {
+	now := a.clock()
+	if !a.waits || now < a.next || a.blocked() {
+		return
+	}
+	a.waits, a.next = false, now+tickEvery
+	a.publish(a.why)
 }
 
 // Answer is what came as a publisher's word on its domains, as a consumer takes it.

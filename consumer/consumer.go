@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/consumer/metrics"
 	"github.com/earlybind/earlybind/handover"
@@ -23,6 +25,7 @@ type Consumer struct {
 	core     handover.Settings
 	neutron  Neutron
 	log      audit.Log
+	dial     func(ctx context.Context, s broker.Settings, name string) (*amqp.Connection, error)
 	replica  string
 	clock    func() time.Duration
 	breaker  *breaker
@@ -53,6 +56,7 @@ func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) 
 		},
 		neutron: neutron,
 		log:     log,
+		dial:    broker.Dial,
 		replica: replica,
 		clock:   clock,
 		breaker: newBreaker(s.BreakerFailures, s.BreakerPause, clock),
@@ -82,8 +86,12 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 	var err error
 	defer func() { c.giveUp(err) }()
 	for {
-		if err = c.serve(ctx, drain, wait.Reset); ctx.Err() != nil {
+		var began time.Time // of the session; zero if it was not set up
+		if err = c.serve(ctx, drain, func() { began = time.Now() }); ctx.Err() != nil {
 			return nil
+		}
+		if !began.IsZero() && time.Since(began) > settledSession {
+			wait.Reset()
 		}
 		if errors.Is(err, errGivenUp) {
 			wait.Reset()

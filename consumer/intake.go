@@ -19,6 +19,8 @@ func kindOf(err error) audit.Kind {
 		return audit.FaultSchema
 	case errors.Is(err, wire.ErrNotNotification):
 		return audit.FaultEnvelope
+	case errors.Is(err, errWorn):
+		return audit.FaultReturned
 	default:
 		return audit.FaultPayload
 	}

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,6 +120,13 @@ func (j *journal) drop(id string) {
 		return
 	}
 	n.settle()
+}
+
+// full tells whether it is to take nothing more, but what replaces an entry.
+func (j *journal) full() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.entries) >= journalMax
 }
 
 // complete tells that all that was in the queue has been delivered, and gives
@@ -263,6 +271,9 @@ func (j instanceJournal) WriteDown(ctx context.Context, port, host string, held 
 		VNICType: held.VNICType, Profile: held.Profile, Why: "the row is deleted to be made anew",
 		Replaces: j.ids(port, host),
 	}
+	if len(e.Replaces) == 0 && j.full() {
+		return errNotKept
+	}
 	if err := j.keep(ctx, e); err != nil {
 		return err
 	}
@@ -296,10 +307,16 @@ type doubts struct {
 	entries []wire.JournalEntry
 }
 
+// add has an entry written, unless one of the same waits.
 func (d *doubts) add(e wire.JournalEntry) {
 	e.Schema, e.ID = wire.SchemaVersion, rand.Text()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if slices.ContainsFunc(d.entries, func(waits wire.JournalEntry) bool {
+		return waits.Instance == e.Instance && waits.Port == e.Port && waits.Host == e.Host && waits.Late == e.Late
+	}) {
+		return
+	}
 	d.entries = append(d.entries, e)
 }
 
@@ -312,16 +329,29 @@ func (d *doubts) take() []wire.JournalEntry {
 	return waiting
 }
 
-// flush hands over what is waiting; an entry that could not be written waits on.
+// first gives the one that has waited longest.
+func (d *doubts) first() (e wire.JournalEntry, waits bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.entries) == 0 {
+		return wire.JournalEntry{}, false
+	}
+	return d.entries[0], true
+}
+
+// flush hands over what is waiting; an entry waits until it is written.
 func (d *doubts) flush(write func(wire.JournalEntry) error) error {
-	waiting := d.take()
-	for i, e := range waiting {
+	for e, waits := d.first(); waits; e, waits = d.first() {
 		if err := write(e); err != nil {
-			d.mu.Lock()
-			d.entries = append(d.entries, waiting[i:]...)
-			d.mu.Unlock()
 			return err
 		}
+		d.drop(e.ID)
 	}
 	return nil
+}
+
+func (d *doubts) drop(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = slices.DeleteFunc(d.entries, func(e wire.JournalEntry) bool { return e.ID == id })
 }

@@ -8,15 +8,16 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/wire"
 )
 
 // openJournal begins to read the journal. An entry is held for as long as its port
-// is not right, and one that is not delivered is not known: so the prefetch is all
-// that the queue takes. (Without one a quorum queue delivers 2000.)
+// is not right, and one that is not delivered is not known, nor is the mark behind it: so
+// the prefetch is more than there ever are. (Without one a quorum queue delivers 2000.)
 func (s *session) openJournal(ctx context.Context) error {
 	var err error
-	if s.journalled, err = openFeed(s.conn, s.queues().journal, s.replica+" journal", journalMax); err != nil {
+	if s.journalled, err = openFeed(s.conn, s.queues().journal, s.replica+" journal", journalPrefetch); err != nil {
 		return err
 	}
 	s.marked = s.clock()
@@ -109,4 +110,26 @@ func (s *session) leaveInJournal(d amqp.Delivery, why error, settle, back func()
 	if s.journal.leave(hash(d.Body), s.clock(), settle, back) {
 		s.log.Record(audit.Line{Event: audit.JournalRead, Saw: "sha256 " + hash(d.Body), Outcome: "an entry is left where it is", Err: why})
 	}
+}
+
+// writeDoubts writes what is doubted to the journal: beside the ticks, which would have to wait
+// for the broker's word on each entry.
+func (s *session) writeDoubts(ctx context.Context, loop *health.Loop) error {
+	err := s.doubts.flush(func(e wire.JournalEntry) error {
+		loop.Beat()
+		return s.writeDoubt(ctx, e)
+	})
+	if err == nil || errors.Is(err, errNotKept) || s.sender.blocked.Load() { // room, or a broker that reads again, is waited for
+		return nil
+	}
+	return fmt.Errorf("write to the journal: %w", err)
+}
+
+func (s *session) writeDoubt(ctx context.Context, e wire.JournalEntry) error {
+	err := errNotKept
+	if !s.journal.full() {
+		err = s.sender.journal(ctx, e)
+	}
+	s.hearJournal(err)
+	return err
 }

@@ -3,8 +3,10 @@ package consumer
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +192,52 @@ func TestDoubtsWaitForABrokerThatIsAway(t *testing.T) {
 	}
 	if err := d.flush(write); err != nil || !slices.Equal(written, []string{"p1", "refused", "p2"}) {
 		t.Errorf("%v, written %v", err, written)
+	}
+}
+
+// An instance that is armed again and again is doubted each time.
+func TestADoubtThatWaitsIsNotAddedAgain(t *testing.T) {
+	var d doubts
+	entries := []wire.JournalEntry{{Instance: guest, Port: "p1"}, {Instance: "other", Port: "p1"}, {Instance: guest, Port: "p2"}, {Instance: guest, Port: "p1", Host: src}, {Instance: guest, Port: "p1", Late: true}}
+	for range 3 {
+		for _, e := range entries {
+			e.Why = rand.Text()
+			d.add(e)
+		}
+	}
+	written := 0
+	write := func(e wire.JournalEntry) error {
+		if written == 0 {
+			d.add(e) // it still waits
+		}
+		written++
+		return nil
+	}
+	if err := d.flush(write); err != nil || written != len(entries) {
+		t.Errorf("%d written, want %d; %v", written, len(entries), err)
+	}
+	d.add(entries[0])
+	if left := d.take(); len(left) != 1 {
+		t.Errorf("after it was written: %+v", left)
+	}
+}
+
+func TestAFullJournalTakesWhatReplacesAnEntryAlone(t *testing.T) {
+	kept := 0
+	j := newJournal(func(context.Context, wire.JournalEntry) error { kept++; return nil })
+	var settled []string
+	for i := range journalMax {
+		j.add(slip(&settled, strconv.Itoa(i), "p"+strconv.Itoa(i), src))
+	}
+	if err := j.of(guest).WriteDown(t.Context(), "p", src, rollback.Held{}); !errors.Is(err, errNotKept) || kept != 0 {
+		t.Errorf("%v, %d kept", err, kept)
+	}
+	if err := j.of(guest).WriteDown(t.Context(), "p1", src, rollback.Held{}); err != nil || kept != 1 {
+		t.Errorf("what replaces one: %v, %d kept", err, kept)
+	}
+	j.settler("p2", 0)()
+	if err := j.of(guest).WriteDown(t.Context(), "p", src, rollback.Held{}); err != nil {
+		t.Errorf("when there is room: %v", err)
 	}
 }
 

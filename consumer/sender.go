@@ -30,9 +30,9 @@ const (
 	askExpiry = time.Minute
 )
 
-// errNotKept marks the broker's word that it does not keep a message: the
-// journal is full.
-var errNotKept = errors.New("the broker refused to keep the message")
+// errNotKept marks a message that is not kept, by the broker's word or by the
+// journal's bound: the journal is full.
+var errNotKept = errors.New("the message is not kept")
 
 // sender publishes for one session, on a connection of its own: a broker that
 // blocks publishers stops reading the whole connection, acknowledgements too.

@@ -12,7 +12,6 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/earlybind/earlybind/audit"
-	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/wire"
@@ -27,6 +26,10 @@ const (
 	// roundWithin bounds one round of the session's loop, which may wait for the
 	// broker's word on a parked message and at its end for writes to be answered.
 	roundWithin = time.Minute
+	// settledSession is how long a session must have lived for the delays between sessions to
+	// start from the shortest again: each that ends counts against the delivery limit of all
+	// that it was given.
+	settledSession = time.Minute
 )
 
 // session is one connection's worth of work. Everything that it starts ends
@@ -34,12 +37,13 @@ const (
 type session struct {
 	*Consumer
 	sender   *sender
+	asking   *asking
 	lease    *lease
 	registry *registry
 	shelf    *shelf
 	journal  *journal
 	loop     *health.Loop
-	ticking  sync.WaitGroup
+	writing  sync.WaitGroup   // what is sent each second
 	conn     *amqp.Connection // that messages come through
 	active   bool             // a tick of this session has come back: the queue serves us
 	gone     bool             // the queues were given back
@@ -58,7 +62,7 @@ type session struct {
 }
 
 // serve runs one session until it breaks, and tells why, or until asked ends, and
-// is drained. up is called once it consumes.
+// is drained. up is called once it is set up.
 func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(asked))
 	defer cancel(nil)
@@ -69,12 +73,12 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	if !c.part.only() {
 		name += " share " + c.part.String()
 	}
-	in, err := broker.Dial(asked, c.settings.Settings, name)
+	in, err := c.dial(asked, c.settings.Settings, name)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer closeConnection(in)
-	out, err := broker.Dial(asked, c.settings.Settings, name+" sender")
+	out, err := c.dial(asked, c.settings.Settings, name+" sender")
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -103,16 +107,19 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	c.serving.Store(s)
 	defer c.serving.Store(nil)
 	work, stop := context.WithCancel(ctx)
+	s.asking = &asking{publish: func(why string) { s.askHosts(work, why) }, blocked: s.sender.blocked.Load, clock: c.clock}
 	s.breaker.abandon()
 	s.halts.doubt("it was not read yet")
 	s.registry = newRegistry(work, s.tools(work))
 	s.registry.ended = s.shelf.giveBack
 	defer s.noLongerActs()
 	defer s.registry.wait()
+	defer s.leaveJournal()
 	defer stop()
 	defer func() { _ = s.letGo() }() // fails only with the connection
 	go c.settings.bindNova(work, in, c.queues(), s.lease.held, s.novaBound())
-	s.ticking.Go(func() { s.tick(work, cancel) })
+	s.writing.Go(func() { s.eachSecond(work, cancel, "ticker", s.tick) })
+	s.writing.Go(func() { s.eachSecond(work, cancel, "doubts", s.writeDoubts) })
 	kept := retained{settings: s.settings, name: c.queues().paused, conn: out, refused: s.refuse}
 	go s.heed(work, opened.orders, kept, cancel)
 
@@ -135,7 +142,8 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 			return s.release(stop)
 		}
 		select {
-		case <-round.C:
+		case <-round.C: // the broker may read again
+		case <-s.mayPark():
 			if err := s.parkAside(work); err != nil {
 				return err
 			}
@@ -253,25 +261,28 @@ func (s *session) tools(ctx context.Context) *tools {
 		upWithin: s.settings.UpWithin,
 
 		unknownWatch: unknownWatch,
-		ask: func(why string) {
-			if err := s.sender.askStates(ctx, why); err != nil {
-				s.log.Record(audit.Line{Event: audit.HostsAsked, Why: why, Outcome: "failed", Err: err})
-			}
-		},
+		ask:          s.asking.ask,
 	}
 }
 
-// tick sends a tick a second and ends the session when it cannot: without
-// ticks the lease lapses, while the queue goes on serving this replica.
-func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
+// askHosts asks every publisher for its domains.
+func (s *session) askHosts(ctx context.Context, why string) {
+	if err := s.sender.askStates(ctx, why); err != nil {
+		s.log.Record(audit.Line{Event: audit.HostsAsked, Why: why, Outcome: "failed", Err: err})
+	}
+}
+
+// eachSecond sends something each second, unless the broker reads nothing, and ends the session
+// when that fails.
+func (s *session) eachSecond(ctx context.Context, broken context.CancelCauseFunc, name string, send func(context.Context, *health.Loop) error) {
 	every := time.NewTicker(tickEvery)
 	defer every.Stop()
-	loop := s.health.Loop("ticker"+s.name, tickWithin)
+	loop := s.health.Loop(name+s.name, tickWithin)
 	defer loop.Rest()
 	for {
 		loop.Beat()
 		if !s.sender.blocked.Load() {
-			if err := s.send(ctx, loop); err != nil {
+			if err := send(ctx, loop); err != nil {
 				broken(err)
 				return
 			}
@@ -284,21 +295,14 @@ func (s *session) tick(ctx context.Context, broken context.CancelCauseFunc) {
 	}
 }
 
-// send sends a tick, and writes what is doubted to the journal.
-func (s *session) send(ctx context.Context, loop *health.Loop) error {
+// tick sends a tick, and the question to the hosts that waits. Without ticks the lease lapses,
+// while the queue goes on serving this replica.
+func (s *session) tick(ctx context.Context, _ *health.Loop) error {
 	if err := s.sender.tick(ctx, s.clock(), s.balance.held()); err != nil {
 		return fmt.Errorf("send a tick: %w", err)
 	}
-	err := s.doubts.flush(func(e wire.JournalEntry) error {
-		loop.Beat()
-		err := s.sender.journal(ctx, e)
-		s.hearJournal(err)
-		return err
-	})
-	if err == nil || errors.Is(err, errNotKept) || s.sender.blocked.Load() { // room, or a broker that reads again, is waited for
-		return nil
-	}
-	return fmt.Errorf("write to the journal: %w", err)
+	s.asking.again()
+	return nil
 }
 
 // novaBound says once, and again on change, how the binding to Nova's exchange
@@ -336,13 +340,18 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 	}
 	switch m := read.(type) {
 	case wire.Tick:
-		if err := s.ticked(ctx, m); err != nil {
-			return err
+		if d.RoutingKey == wire.TickKey(s.queues().events) { // an earlier version bound the queue to all of them
+			if err := s.ticked(ctx, m); err != nil {
+				return err
+			}
 		}
 	case wire.NovaEvent:
 		if !s.part.has(m.Instance) {
 			settle()
 			return nil
+		}
+		if err := worn(d); err != nil {
+			return s.park(ctx, d, err)
 		}
 		settle = s.shelf.hold(m.Instance, d, settle)
 	case wire.HostEvent:
@@ -351,12 +360,27 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 			settle()
 			return nil
 		}
+		if err := worn(d); err != nil {
+			return s.park(ctx, d, err)
+		}
 		settle = s.shelf.hold(m.Instance, d, settle)
 	case wire.HostStates:
 		m.Domains = slices.DeleteFunc(m.Domains, func(d wire.DomainState) bool { return !s.part.has(d.Instance) })
 		read = m
 	}
 	s.registry.take(read, func(e wire.HostEvent) time.Duration { return s.freshFor(e, d.Redelivered) }, d.Redelivered, settle)
+	return nil
+}
+
+// errWorn marks a message that comes again and again.
+var errWorn = errors.New("delivered too often")
+
+// worn tells of a message that RabbitMQ will soon drop: one session after the other has ended
+// before it was settled.
+func worn(d amqp.Delivery) error {
+	if count, _ := d.Headers["x-delivery-count"].(int64); count >= deliveryLimit-deliveriesLeft {
+		return fmt.Errorf("%w: it has come back %d times, and is dropped after %d", errWorn, count, deliveryLimit)
+	}
 	return nil
 }
 
@@ -384,19 +408,28 @@ type unparked struct {
 	reason error
 }
 
-// parkAside parks what was put aside, once the broker reads again.
-func (s *session) parkAside(ctx context.Context) error {
-	waiting := s.aside
-	if s.sender.blocked.Load() {
+// always is ready.
+var always = func() <-chan struct{} {
+	ready := make(chan struct{})
+	close(ready)
+	return ready
+}()
+
+// mayPark is ready while there is something aside and the broker reads.
+func (s *session) mayPark() <-chan struct{} {
+	if len(s.aside) == 0 || s.sender.blocked.Load() {
 		return nil
 	}
-	s.aside = nil
-	for _, u := range waiting {
-		if err := s.park(ctx, u.Delivery, u.reason); err != nil {
-			return err
-		}
-	}
-	return nil
+	return always
+}
+
+// parkAside parks the first message that was put aside: one in a turn of the loop, since there
+// may be thousands, and the tick that renews the lease does not wait for all of them.
+func (s *session) parkAside(ctx context.Context) error {
+	first := s.aside[0]
+	s.aside[0] = unparked{} // the array does not keep its body
+	s.aside = s.aside[1:]
+	return s.park(ctx, first.Delivery, first.reason)
 }
 
 // park parks a message, or puts it aside while the broker reads nothing that is published. (That

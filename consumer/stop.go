@@ -42,25 +42,33 @@ func (s *session) letGo() error {
 	return errors.Join(s.notifications.giveBack(), s.events.giveBack())
 }
 
+// leaveJournal gives the journal to another replica, which makes no restore before it has read
+// it. What this one has written down is in it, and nothing is begun any more.
+func (s *session) leaveJournal() {
+	if s.journalled.channel == nil {
+		return
+	}
+	hangs := time.AfterFunc(closeWithin, func() { closeConnection(s.conn) })
+	defer hangs.Stop()
+	_ = s.journalled.channel.Close() // fails only with the connection
+}
+
 // release gives the queue to another replica, with the messages of every instance
 // that nothing is under way for, and returns when the writes that are under way
 // have been answered; each instance's messages go back when its own have. Nothing
 // new is sent meanwhile.
 //
-// The journal goes too: another replica makes no restore before it has read it.
-// stop ends what the session has started.
+// The journal goes too. stop ends what the session has started.
 func (s *session) release(stop context.CancelFunc) error {
 	began := s.clock()
 	if err := s.letGo(); err != nil {
 		return err
 	}
 	stop()
-	if ch := s.journalled.channel; ch != nil {
-		_ = ch.Close()
-	}
+	s.leaveJournal()
 	s.registry.wait()
-	s.ticking.Wait() // it writes doubts too
-	err := s.doubts.flush(func(e wire.JournalEntry) error { return s.sender.journal(context.Background(), e) })
+	s.writing.Wait()
+	err := s.doubts.flush(func(e wire.JournalEntry) error { return s.writeDoubt(context.Background(), e) })
 	s.log.Record(audit.Line{Event: audit.ConsumerStopped, Outcome: "the queue is given back, every write is answered", Took: s.clock() - began, Err: err})
 	return nil
 }

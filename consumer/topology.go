@@ -28,12 +28,17 @@ const (
 	parkedMax           = 10_000
 	parkedDeliveryLimit = journalDeliveryLimit
 	// journalMax bounds the journal: what does not fit is refused, and then not
-	// done. Its messages have no end, and no number of deliveries is too many.
+	// done. Its messages have no end, and no number of deliveries is too many. The
+	// broker counts only those that are not delivered, so that the reader counts, too;
+	// journalPrefetch has room for what is written before it has counted.
 	journalMax           = 10_000
+	journalPrefetch      = 2 * journalMax
 	journalDeliveryLimit = 1_000_000
 	// deliveryLimit: a message comes back whenever a session ends before its
 	// handover has; RabbitMQ 4 would drop it after 20 times.
 	deliveryLimit = 1000
+	// deliveriesLeft is how many it has left when it is parked instead.
+	deliveriesLeft = 100
 	// rebindEvery is how often the binding to Nova's exchange is made again: it
 	// is gone when the exchange, which is Nova's, was deleted and made anew.
 	rebindEvery = 30 * time.Second

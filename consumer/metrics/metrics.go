@@ -78,7 +78,7 @@ func NewConsumer(r prometheus.Registerer, drivers []string) *Consumer {
 		ended:   counter("handovers_total", "Handovers that have ended.", "cell", "outcome"),
 		goals:   counter("ports_decided_total", "Goals that ports were given.", "cell", "goal"),
 		found:   counter("ports_verified_total", "Ports whose goal has ended, by what was read of them then.", "cell", "goal", "outcome"),
-		parked:  counter("messages_parked_total", "Messages that could not be understood and were parked.", "cell", "kind"),
+		parked:  counter("messages_parked_total", "Messages that could not be understood, or have come back too often, and were parked.", "cell", "kind"),
 		taken:   counter("messages_total", "Messages that were delivered.", "cell", "kind"),
 		refused: counter("messages_refused_total", "Messages that were dropped because their sender is not believed.", "cell", "kind"),
 		answers: counter("neutron_requests_total", "Requests to Neutron, by what came of them.", "action", "result"),
@@ -211,7 +211,7 @@ func (c *Consumer) cell(p part) *Cell {
 		ended:   of(c.ended, name, outcomes),
 		goals:   of(c.goals, name, goals),
 		found:   map[[2]string]prometheus.Counter{},
-		parked:  of(c.parked, name, []audit.Kind{audit.FaultEnvelope, audit.FaultPayload}),
+		parked:  of(c.parked, name, []audit.Kind{audit.FaultEnvelope, audit.FaultPayload, audit.FaultReturned}),
 		taken:   of(c.taken, name, []Message{Notification, Event, States, Tick, Other}),
 		refused: of(c.refused, name, []audit.Kind{audit.FaultIdentity, audit.FaultSchema}),
 	}

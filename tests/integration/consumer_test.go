@@ -137,6 +137,40 @@ func TestRabbitMQParking(t *testing.T) {
 	}
 }
 
+// What sessions that end have given back again and again is parked before the broker drops it.
+func TestRabbitMQMessageThatComesBackTooOftenIsParked(t *testing.T) {
+	b, cloud := newBroker(t), newFakeCloud(t)
+	nova := b.nova(false)
+	r := startReplica(b, cloud.neutron, nil)
+	r.await("consumer.started", "outcome", "bound")
+	r.stop()
+	body := []byte(`{"event_type": "compute.instance.live_migration.pre.start", "publisher_id": "compute.` + dest +
+		`", "payload": {"instance_id": "` + newUUID() + `", "host": "` + source + `"}}`)
+	nova.send("notifications.info", body)
+	ch := b.channel("earlybind")
+	must(t, ch.Qos(1, 0, false))
+	deliveries, err := ch.Consume("earlybind.notifications", "", false, false, false, false, nil)
+	must(t, err)
+	for range 900 {
+		select {
+		case d := <-deliveries:
+			must(t, d.Nack(false, true))
+		case <-time.After(patience):
+			t.Fatal("it does not come back")
+		}
+	}
+	must(t, ch.Close())
+
+	r = startReplica(b, cloud.neutron, nil)
+	r.await("message.parked", "kind", "returned")
+	if d := get(t, b.channel("earlybind"), "earlybind.parked"); !bytes.Equal(d.Body, body) {
+		t.Errorf("parked %q", d.Body)
+	}
+	if begun := r.all("event", "handover.begun"); len(begun) != 0 {
+		t.Errorf("it was taken in, too: %v", begun)
+	}
+}
+
 // A host's word counts only under the broker user of that host.
 func TestRabbitMQHostIdentity(t *testing.T) {
 	b, cloud := newBroker(t), newFakeCloud(t)

@@ -133,7 +133,8 @@ func TestRabbitMQReplicaThatStopsHandsOverAtOnce(t *testing.T) {
 }
 
 // The same where a session ends because one of its two connections is lost: the one that the
-// queue is read through lives, and must not keep it while an answer of Neutron is waited for.
+// queue is read through lives, and must keep neither it nor the journal while an answer of
+// Neutron is waited for.
 func TestRabbitMQReplicaThatCannotSendHandsOverAtOnce(t *testing.T) {
 	b, c := newBroker(t), newFakeCloud(t)
 	acts, standsBy := twoReplicas(b, c)
@@ -142,6 +143,7 @@ func TestRabbitMQReplicaThatCannotSendHandsOverAtOnce(t *testing.T) {
 
 	b.closeNamed(sender)
 	standsBy.await("consumer.active")
+	standsBy.await("journal.read")
 	standsBy.await("handover.begun", "instance", two.quiet.id)
 	if lost := acts.all("event", "consumer.lost"); len(lost) != 0 {
 		t.Errorf("its session had ended before: %v", lost)
