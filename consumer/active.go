@@ -42,10 +42,10 @@ func (s *session) becomeActive(ctx context.Context) error {
 	s.log.Record(audit.Line{Event: audit.ConsumerActive, Why: "the queue " + s.queues().events + " delivers to this replica"})
 	// Their leaders can be on a node that is frozen, while the events' is not: this replica
 	// would be served on, and act on nothing.
-	hangs := time.AfterFunc(setUpWithin, func() { closeConnection(s.conn) })
+	hangs := time.AfterFunc(setUpWithin, s.hangUp)
 	defer hangs.Stop()
 	var err error
-	if s.notifications, err = openFeed(s.conn, s.queues().notifications, s.replica+" notifications", s.part.portion(prefetch)); err != nil {
+	if s.notifications, err = openFeed(s.nova, s.queues().notifications, s.replica+" notifications", s.part.portion(prefetch)); err != nil {
 		return err
 	}
 	if err := s.openJournal(ctx); err != nil {

@@ -44,7 +44,8 @@ type session struct {
 	journal  *journal
 	loop     *health.Loop
 	writing  sync.WaitGroup   // what is sent each second
-	conn     *amqp.Connection // that messages come through
+	conn     *amqp.Connection // that host events come through
+	nova     *amqp.Connection // that Nova's notifications come through
 	active   bool             // a tick of this session has come back: the queue serves us
 	gone     bool             // the queues were given back
 	// aside are messages that are to be parked when the broker reads again.
@@ -54,8 +55,9 @@ type session struct {
 	rival      string
 	rivalHolds int
 	events     feed
-	// What the replica that is active reads beside the events, on the same
-	// connection, so that all moves to another replica together.
+	// What the replica that is active reads beside the events; all moves to another replica
+	// together. The notifications have a connection of their own: thousands of them may be on
+	// their way, and an event would come behind them.
 	notifications feed
 	journalled    feed
 	marked        time.Duration // when the journal was opened: a mark of this session is not older
@@ -78,13 +80,19 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer closeConnection(in)
+	nova, err := c.dial(asked, c.settings.Settings, name+" notifications")
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer closeConnection(nova)
 	out, err := c.dial(asked, c.settings.Settings, name+" sender")
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer closeConnection(out)
-	go watch(cancel, in)
-	go watch(cancel, out)
+	for _, conn := range []*amqp.Connection{in, nova, out} {
+		go watch(cancel, conn)
+	}
 	// A frozen node of a cluster keeps a connection alive and answers nothing.
 	setUp, cancelSetUp := context.WithTimeoutCause(asked, setUpWithin, fmt.Errorf("the session was not set up within %s", setUpWithin))
 	defer cancelSetUp()
@@ -102,7 +110,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 
 	s := &session{
 		Consumer: c, sender: opened.sender, lease: &lease{clock: c.clock}, shelf: newShelf(c.part.portion(maxShelf)), journal: newJournal(opened.sender.journal),
-		loop: loop, conn: in, events: opened.events,
+		loop: loop, conn: in, nova: nova, events: opened.events,
 	}
 	c.serving.Store(s)
 	defer c.serving.Store(nil)
@@ -132,9 +140,9 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	defer round.Stop()
 	toStop := asked.Done()
 	var last <-chan time.Time // when the restores have had their time
+	s.sayHow()
 	for {
 		loop.Beat()
-		s.sayHow()
 		if last == nil && s.givesUp() {
 			return cmp.Or(s.release(stop), errGivenUp)
 		}
@@ -143,6 +151,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 		}
 		select {
 		case <-round.C: // the broker may read again
+			s.sayHow()
 		case <-s.mayPark():
 			if err := s.parkAside(work); err != nil {
 				return err
@@ -239,6 +248,13 @@ func watch(cancel context.CancelCauseFunc, conn *amqp.Connection) {
 		return
 	}
 	cancel(errors.New("connection closed"))
+}
+
+// hangUp ends what waits for the broker on the session's connections: amqp091-go's calls know no
+// context.
+func (s *session) hangUp() {
+	closeConnection(s.conn)
+	closeConnection(s.nova)
 }
 
 func closeConnection(conn *amqp.Connection) {
@@ -344,6 +360,7 @@ func (s *session) deliver(ctx context.Context, d amqp.Delivery) error {
 			if err := s.ticked(ctx, m); err != nil {
 				return err
 			}
+			s.sayHow()
 		}
 	case wire.NovaEvent:
 		if !s.part.has(m.Instance) {

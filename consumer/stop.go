@@ -35,8 +35,7 @@ func (s *session) letGo() error {
 	}
 	s.gone = true
 	s.lease.drop()
-	// amqp091-go's calls know no context; closing ends them.
-	hangs := time.AfterFunc(closeWithin, func() { closeConnection(s.conn) })
+	hangs := time.AfterFunc(closeWithin, s.hangUp)
 	defer hangs.Stop()
 	// The notifications first: whoever gets the events opens them.
 	return errors.Join(s.notifications.giveBack(), s.events.giveBack())
@@ -48,7 +47,7 @@ func (s *session) leaveJournal() {
 	if s.journalled.channel == nil {
 		return
 	}
-	hangs := time.AfterFunc(closeWithin, func() { closeConnection(s.conn) })
+	hangs := time.AfterFunc(closeWithin, s.hangUp)
 	defer hangs.Stop()
 	_ = s.journalled.channel.Close() // fails only with the connection
 }

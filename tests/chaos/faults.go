@@ -130,15 +130,15 @@ func (g *game) freeze(ctx context.Context, rng *rand.Rand) error {
 	return r.signal(syscall.SIGCONT)
 }
 
-// unplug has the broker close connections of the acting replica: the one that
-// messages come through, the one that it sends through, or both.
+// unplug has the broker close connections of the acting replica: one of those that host events
+// and notifications come through and that it sends through, or all.
 func (g *game) unplug(ctx context.Context, rng *rand.Rand) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	which := rng.IntN(3)
+	which := rng.IntN(4)
 	return lab.Until(ctx, "a connection to close", func() (bool, error) {
 		name := "earlybind-consumer " + g.consumers.acting().identity()
-		closed, err := g.cloud.closeConnections(ctx, [][]string{{name}, {name + " sender"}, {name, name + " sender"}}[which]...)
+		closed, err := g.cloud.closeConnections(ctx, [][]string{{name}, {name + " notifications"}, {name + " sender"}, {name, name + " notifications", name + " sender"}}[which]...)
 		return closed > 0, err
 	})
 }
