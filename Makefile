@@ -81,7 +81,8 @@ series-without-notifications: ## N=20: successes and failures with Nova's notifi
 recordings: build ## ONLY=success,...: stages each outcome of a live migration in the lab and records it, where recordings/ has none yet
 	go run ./tests/record -only '$(ONLY)'
 
-rolling: build ## N=20: two guests migrate to and fro while everything is restarted in turn; goes on where it stopped
+rolling: N = 50
+rolling: build ## N=50: two guests migrate to and fro while everything is restarted in turn; goes on where it stopped
 	go run ./tests/rolling -n $(N) -results var/rolling.jsonl
 
 races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped

@@ -8,10 +8,8 @@ import (
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
-	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
-	"github.com/earlybind/earlybind/rollback"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -296,22 +294,6 @@ func (a *actor) leaveScope() {
 		a.stop()
 	}
 	a.ctx, a.stop = nil, nil
-}
-
-// cutOff says why a port must be looked at until it is right, whatever becomes of this
-// handover: its rows are those of a failed migration that was not repaired to its end;
-// empty if they are not.
-func cutOff(p port.Port) string {
-	active, has := p.Active()
-	switch {
-	case slices.ContainsFunc(p.Rows, rollback.Made):
-		return "it was found in the middle of a restore"
-	case len(p.Rows) > 0 && !has:
-		return "it was found without an ACTIVE row"
-	case active.VIFType == binding.VIFTypeUnbound && active.Host != "":
-		return "its ACTIVE row was found unbound"
-	}
-	return ""
 }
 
 // post takes in what a worker or an arm has found, unless the handover that it belongs to

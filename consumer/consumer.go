@@ -50,17 +50,14 @@ func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) 
 	clock := func() time.Duration { return time.Since(start) }
 	return &Consumer{
 		settings: s,
-		core: handover.Settings{
-			Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Hosts: s.PolicyHosts, Canary: s.Canary,
-			Repair: s.Repair, ConcurrentActivateSafe: safe,
-		},
-		neutron: neutron,
-		log:     log,
-		dial:    broker.Dial,
-		replica: replica,
-		clock:   clock,
-		breaker: newBreaker(s.BreakerFailures, s.BreakerPause, clock),
-		balance: &balance{clock: clock},
+		core:     s.core(safe),
+		neutron:  neutron,
+		log:      log,
+		dial:     broker.Dial,
+		replica:  replica,
+		clock:    clock,
+		breaker:  newBreaker(s.BreakerFailures, s.BreakerPause, clock),
+		balance:  &balance{clock: clock},
 	}
 }
 

@@ -33,18 +33,15 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 	ctx, stop := context.WithCancel(context.Background())
 	o := &Offline{settings: s, stop: stop, record: record}
 	o.registry = newRegistry(ctx, &tools{
-		neutron: neutron,
-		audit:   record,
-		clock:   c.Now,
-		time:    c,
-		may:     func() bool { return ctx.Err() == nil },
-		journal: journal,
-		doubt:   func(wire.JournalEntry) {},
-		ask:     func(string) {},
-		settings: handover.Settings{
-			Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Hosts: s.PolicyHosts, Canary: s.Canary,
-			Repair: s.Repair, ConcurrentActivateSafe: safe,
-		},
+		neutron:      neutron,
+		audit:        record,
+		clock:        c.Now,
+		time:         c,
+		may:          func() bool { return ctx.Err() == nil },
+		journal:      journal,
+		doubt:        func(wire.JournalEntry) {},
+		ask:          func(string) {},
+		settings:     s.core(safe),
 		halt:         func() handover.Halt { return handover.Halt{} },
 		breaker:      newBreaker(s.BreakerFailures, s.BreakerPause, c.Now),
 		unknownWatch: unknownWatch,

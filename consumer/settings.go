@@ -96,6 +96,14 @@ func (s *Settings) Validate() error {
 	return errors.Join(faults...)
 }
 
+// core are those of the handovers. safe is [handover.Settings.ConcurrentActivateSafe].
+func (s Settings) core(safe bool) handover.Settings {
+	return handover.Settings{
+		Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Hosts: s.PolicyHosts, Canary: s.Canary,
+		Repair: s.Repair, ConcurrentActivateSafe: safe,
+	}
+}
+
 func oneOf(name, value string, allowed ...string) error {
 	for _, a := range allowed {
 		if value == a {

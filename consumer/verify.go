@@ -188,10 +188,3 @@ func (w *worker) alarm(ctx context.Context, host string, err error) {
 	}
 	w.report(line)
 }
-
-func rightness(p port.Port, host string) string {
-	if right, why := settled(p, host); !right {
-		return "rows wrong: " + why
-	}
-	return "rows right"
-}

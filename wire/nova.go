@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -97,11 +99,11 @@ func ParseNova(n Notification) (NovaEvent, bool, error) {
 	if p.Versioned != nil {
 		data = *p.Versioned
 	}
-	e.Instance = firstOf(data.UUID, data.InstanceUUID, data.InstanceID, data.Args.Instance.UUID)
+	e.Instance = cmp.Or(data.UUID, data.InstanceUUID, data.InstanceID, data.Args.Instance.UUID)
 	e.PayloadHost = data.Host
 	e.Flavor = data.flavor()
 	for _, ip := range data.IPAddresses {
-		if id := ip.Data.PortUUID; id != "" && !contains(e.Ports, id) {
+		if id := ip.Data.PortUUID; id != "" && !slices.Contains(e.Ports, id) {
 			e.Ports = append(e.Ports, id)
 		}
 	}
@@ -190,22 +192,4 @@ func publisherHost(id string) string {
 		return host
 	}
 	return ""
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 // The profile's key and the vif_types that the calls look at
@@ -187,7 +188,7 @@ func (n Network) list(ctx context.Context, after string, m Migration, host strin
 	}
 	var harms []Harm
 	for _, p := range m.Ports {
-		if !contains(answer.Ports, p.ID) {
+		if !slices.ContainsFunc(answer.Ports, func(l listed) bool { return l.ID == p.ID }) {
 			missing := c
 			missing.Port = p.ID
 			missing.Answer = "port " + p.ID + " is not listed"
@@ -195,15 +196,6 @@ func (n Network) list(ctx context.Context, after string, m Migration, host strin
 		}
 	}
 	return answer.Ports, harms
-}
-
-func contains(ports []listed, id string) bool {
-	for _, p := range ports {
-		if p.ID == id {
-			return true
-		}
-	}
-	return false
 }
 
 func (n Network) update(ctx context.Context, after, port string, fields map[string]any) []Harm {

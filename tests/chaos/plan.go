@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -22,7 +23,7 @@ const (
 	again      fault = "new migration at once"   // to the same host, after a failure
 	kill       fault = "consumer killed"         // with -9
 	freeze     fault = "consumer frozen 30 s"    // SIGSTOP
-	unplug     fault = "connection closed"       // by name, by the broker: the consumer's one, its sender's, or both
+	unplug     fault = "connection closed"       // by name, by the broker: one of the consumer's, or all
 	cutOff     fault = "consumer cut off"        // from the broker, without a word
 	absent     fault = "no consumer"             // for a while: messages wait
 	noBroker   fault = "broker restarted"        //
@@ -72,14 +73,7 @@ type plan struct {
 	rng      *rand.Rand // for what is drawn while it is played
 }
 
-func (p plan) has(f fault) bool {
-	for _, one := range p.faults {
-		if one == f {
-			return true
-		}
-	}
-	return false
-}
+func (p plan) has(f fault) bool { return slices.Contains(p.faults, f) }
 
 // outcomes says for each of n handovers whether it fails: every second one, in an
 // order that the seed gives.

@@ -126,8 +126,13 @@ func testParked(t *testing.T, queueType string) {
 		deliveries, err := ch.Consume("earlybind.parked", "", false, false, false, false, nil)
 		must(t, err)
 		for range want {
-			if count, _ := (<-deliveries).Headers["x-delivery-count"].(int64); count < 22 {
-				t.Fatalf("it was returned %d times: these looks prove nothing", count)
+			select {
+			case d := <-deliveries:
+				if count, _ := d.Headers["x-delivery-count"].(int64); count < 22 {
+					t.Fatalf("it was returned %d times: these looks prove nothing", count)
+				}
+			case <-time.After(patience):
+				t.Fatal("not all are delivered")
 			}
 		}
 		must(t, ch.Close())

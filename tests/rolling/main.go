@@ -45,7 +45,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if left := *n - len(earlier); left > 0 {
+	if left := *n - judged(earlier); left > 0 {
 		taken, err := roll(ctx, left, *file, *length, *policy, *replug)
 		if err != nil {
 			return err
@@ -58,7 +58,21 @@ func run(ctx context.Context) error {
 			return errors.New("a port ended wrong")
 		}
 	}
+	if found := judged(earlier); found < *n {
+		return fmt.Errorf("of %d migrations %d could be judged: run it again for the others", len(earlier), found)
+	}
 	return nil
+}
+
+// judged counts the samples that tell how their ports have ended.
+func judged(samples []sample) int {
+	n := 0
+	for _, m := range samples {
+		if m.judged() {
+			n++
+		}
+	}
+	return n
 }
 
 // roll takes samples: two guests in turn from host to host, each as soon as Nova takes it.

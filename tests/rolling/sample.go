@@ -55,6 +55,9 @@ func (m sample) String() string {
 		m.Migration, m.Nova, m.Guest, verdict, m.Ours, m.Novas, m.NovaConflict, m.NovaFailed, m.Alarms, m.Answers, strings.Join(m.Restarts, " "), m.ByHand)
 }
 
+// judged tells whether it says how the ports have ended.
+func (m sample) judged() bool { return m.Wrong != "" || m.Fault == "" && m.Guest != "" }
+
 // table sums up: those that Nova brought to their end, those that it did not, and all.
 func table(samples []sample) string {
 	var b strings.Builder
@@ -81,7 +84,7 @@ func table(samples []sample) string {
 			case m.Wrong != "":
 				wrong++
 				continue
-			case m.Fault != "" || m.Guest == "":
+			case !m.judged():
 				fault++
 				continue
 			case m.Late:
