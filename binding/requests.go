@@ -2,6 +2,7 @@ package binding
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -127,9 +128,11 @@ func Activate(ctx context.Context, client *gophercloud.ServiceClient, portID, ho
 	if r.Err = c.require(needHost); r.Err != nil {
 		return
 	}
-	resp, err := client.Put(ctx, activateURL(client, portID, host), nil, &r.Body, &gophercloud.RequestOpts{
+	var row json.RawMessage // decoded once, and not by way of a map: many may be sent at once
+	resp, err := client.Put(ctx, activateURL(client, portID, host), nil, &row, &gophercloud.RequestOpts{
 		OkCodes: []int{http.StatusOK},
 	})
+	r.Body = row
 	c.finish(&r.Result, resp, err)
 	if r.Err == nil {
 		r.Err = c.believe(r)
