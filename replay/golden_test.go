@@ -146,16 +146,20 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 }
 
 func TestTwoGuestsEndEachWhereItIs(t *testing.T) {
-	where := map[string]string{"52a29486-f502-4a47-8198-bc08e6ba1800": "compute1", "28705d55-9f51-4f44-be46-b16ea45681f8": "compute2"}
-	for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
-		stories := replayed(t, "lab-two-guests-publisher-restarted", Options{Policy: policy})
-		if len(stories) != len(where) {
-			t.Errorf("%s: %d handovers", policy, len(stories))
-		}
-		for _, s := range stories {
-			for _, row := range s.Rows {
-				if !strings.HasSuffix(row, ": "+where[s.Instance]+" ACTIVE ovs; status ACTIVE") {
-					t.Errorf("%s: %s: %s", policy, s.Instance, row)
+	for name, where := range map[string]map[string]string{
+		"lab-two-guests-publisher-restarted": {"52a29486-f502-4a47-8198-bc08e6ba1800": "compute1", "28705d55-9f51-4f44-be46-b16ea45681f8": "compute2"},
+		"lab-two-guests":                     {"f5359f68-d27f-457a-a4ab-7ea5f33dc28d": "compute2", "90b47626-f914-4dad-a5e6-4fd9deb258e9": "compute1"},
+	} {
+		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
+			stories := replayed(t, name, Options{Policy: policy})
+			if len(stories) != len(where) {
+				t.Errorf("%s, %s: %d handovers", name, policy, len(stories))
+			}
+			for _, s := range stories {
+				for _, row := range s.Rows {
+					if !strings.HasSuffix(row, ": "+where[s.Instance]+" ACTIVE ovs; status ACTIVE") {
+						t.Errorf("%s, %s: %s: %s", name, policy, s.Instance, row)
+					}
 				}
 			}
 		}
