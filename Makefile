@@ -40,7 +40,7 @@ ENUMERATED = ^(TestPlanIsItsTable|TestEveryPlanComesToAnEnd)$$
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread|SecondReplicaRestores)|^TestNeutronProcessIsFrozen
 
-.PHONY: help build release images lab lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model outage bench bench-short test test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed test-packages prerequisites
+.PHONY: help build release images lab lab-images lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model outage bench bench-short test test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed test-packages prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,15 +113,20 @@ bench: build ## reaction, firehose, memory and growth against what bounds them, 
 bench-short: build ## the same with few samples, in 2 minutes; writes var/bench-short.json
 	go run ./bench -short -results var/bench-short.json
 
-# Both releases' images are built beside the tests that need none: that waits for the network and the disk. The first base
-# image comes before, since it may have to install debootstrap, by the apt that test-alerts uses too.
+# Both releases' images are built beside the tests that need none: that waits for the network and the disk. The base images
+# come before, since debootstrap may have to be installed, by the apt that test-alerts uses too.
 test: ## everything but the long runs; ends with no lab running
 	@deploy/lab/prerequisites browser
 	@deploy/lab/base-image trixie
-	@mkdir -p var; { $(LAB) images && $(ZED) images; } >var/images.log 2>&1 & images=$$!; \
-	$(MAKE) test-unit test-vulnerabilities test-alerts test-browser || { kill $$images; exit 1; }; \
-	wait $$images || { cat var/images.log; exit 1; }
+	@deploy/lab/base-image bookworm
+	@mkdir -p var; setsid $(MAKE) lab-images >var/images.log 2>&1 & images=$$!; \
+	trap 'kill -TERM -- -$$images 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
+	$(MAKE) test-unit test-vulnerabilities test-alerts test-browser && { wait $$images || { cat var/images.log; exit 1; }; }
 	$(MAKE) test-lab test-zed
+
+lab-images: # of both releases' clouds, and nothing is started
+	$(LAB) images
+	$(ZED) images
 
 test-unit: prerequisites ## no server needed
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/earlybind/earlybind/wire"
 )
 
 // Where a setting lives was read in kolla-ansible 1a68181 (ansible/roles/nova, nova-cell,
@@ -25,14 +27,17 @@ func rabbitmqctl(arguments string) []Remedy {
 }
 
 // printsRights is the command that prints how the users of these hosts' publishers are made: of all
-// of them, since it is run as it stands.
+// of them, since it is run as it stands, but for names that are none. Whoever may send messages
+// chooses the name.
 func printsRights(f Facts, hosts []string) string {
 	command := "earlybind rights -hosts-only -vhost " + word(f.vhost())
 	if prefix := f.Settings.HostUserPrefix; prefix != "earlybind-" {
 		command += " -prefix " + word(prefix)
 	}
 	for _, host := range hosts {
-		command += " " + word(host)
+		if wire.CheckHost(host) == nil && !strings.Contains(host, ",") && !strings.HasPrefix(host, "-") {
+			command += " " + word(host)
+		}
 	}
 	return command
 }

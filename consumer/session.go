@@ -32,7 +32,7 @@ const (
 	settledSession = time.Minute
 )
 
-// session is one connection's worth of work. Everything that it starts ends
+// session is what is done with one set of connections. Everything that it starts ends
 // with it.
 type session struct {
 	*Consumer

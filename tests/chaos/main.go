@@ -48,9 +48,12 @@ type settings struct {
 	logs      string
 }
 
-// slowestPace has a short run meet each of the cloud's faults, which takes some 160 s, and wait for
-// nothing more; its bound is for slow machines.
-const slowestPace = 8 * time.Second
+// A short run meets each of the cloud's faults, which takes some 160 s, and waits for nothing more; its
+// bound is for slow machines.
+const (
+	slowestPace = 8 * time.Second
+	eachFault   = 180 * time.Second
+)
 
 func main() {
 	var s settings
@@ -149,7 +152,7 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	window := max(s.bound-drainWithin, s.bound*6/10)
 	o.until = g.began.Add(window)
 	if left := s.handovers - len(o.done); left > 0 {
-		o.pace = min(slowestPace, window*9/10/time.Duration(left))
+		o.pace = min(max(slowestPace, eachFault/time.Duration(left)), window*9/10/time.Duration(left))
 	}
 	b, err := g.playAll(ctx, s, o)
 	if err != nil {

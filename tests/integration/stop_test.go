@@ -132,7 +132,7 @@ func TestRabbitMQReplicaThatStopsHandsOverAtOnce(t *testing.T) {
 	two.goOn(standsBy)
 }
 
-// The same where a session ends because one of its two connections is lost: the one that the
+// The same where a session ends because one of its three connections is lost: the one that the
 // queue is read through lives, and must keep neither it nor the journal while an answer of
 // Neutron is waited for.
 func TestRabbitMQReplicaThatCannotSendHandsOverAtOnce(t *testing.T) {

@@ -55,8 +55,10 @@ func (m sample) String() string {
 		m.Migration, m.Nova, m.Guest, verdict, m.Ours, m.Novas, m.NovaConflict, m.NovaFailed, m.Alarms, m.Answers, strings.Join(m.Restarts, " "), m.ByHand)
 }
 
-// judged tells whether it says how the ports have ended.
-func (m sample) judged() bool { return m.Wrong != "" || m.Fault == "" && m.Guest != "" }
+// judged tells whether it says how the ports have ended: of a migration that Nova has ended.
+func (m sample) judged() bool {
+	return m.Wrong != "" || m.Fault == "" && m.Guest != "" && !strings.HasPrefix(m.Migration, "stuck")
+}
 
 // table sums up: those that Nova brought to their end, those that it did not, and all.
 func table(samples []sample) string {
