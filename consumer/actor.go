@@ -228,7 +228,9 @@ func tellsOfMigration(in handover.Input) bool {
 func (a *actor) record(l audit.Line) {
 	l.Handover = a.about
 	if h := a.core.Current(); h != nil {
-		l.Driver = h.Driver(l.Port)
+		if l.Port != "" {
+			l.Driver = h.Driver(l.Port)
+		}
 		if l.Event != audit.HandoverEnded {
 			l.Phase = h.Phase().String()
 		}

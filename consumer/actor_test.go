@@ -301,7 +301,7 @@ func TestASupersededHandoverEndsItsWorkAndSettlesItsMessages(t *testing.T) {
 		s.nova("req-2", wire.NovaPre, false)
 		story := slices.DeleteFunc(s.story()[before:], func(line string) bool { return strings.HasPrefix(line, "port.") })
 		wantStory(t, story, "handover.alarm nothing is changed; look where the guest runs: virsh list on both hosts", "handover.ended superseded", "evidence.seen compute2", "handover.begun", "handover.armed armed")
-		if got := s.of(audit.HandoverEnded); got[0].Handover.RequestID != "req" || got[0].Phase != "" {
+		if got := s.of(audit.HandoverEnded); got[0].Handover.RequestID != "req" || got[0].Phase != "" || got[0].Driver != "openvswitch" {
 			t.Errorf("the end of the first: %+v", got[0])
 		}
 		if got := s.last(t, audit.HandoverBegun); got.Handover.RequestID != "req-2" {

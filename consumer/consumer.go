@@ -25,7 +25,7 @@ type Consumer struct {
 	core     handover.Settings
 	neutron  Neutron
 	log      audit.Log
-	dial     func(ctx context.Context, s broker.Settings, name string) (*amqp.Connection, error)
+	dial     func(ctx context.Context, s broker.Settings, names ...string) ([]*amqp.Connection, error)
 	replica  string
 	clock    func() time.Duration
 	breaker  *breaker
@@ -53,7 +53,7 @@ func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) 
 		core:     s.core(safe),
 		neutron:  neutron,
 		log:      log,
-		dial:     broker.Dial,
+		dial:     broker.DialTogether,
 		replica:  replica,
 		clock:    clock,
 		breaker:  newBreaker(s.BreakerFailures, s.BreakerPause, clock),

@@ -78,7 +78,11 @@ func (s Settings) read(d delivered) (any, error) {
 		if d.userID != s.AMQPUser {
 			return nil, fmt.Errorf("%w: a tick came from user %q, not %q", errRefused, d.userID, s.AMQPUser)
 		}
-		return wire.ParseTick(n)
+		tick, err := wire.ParseTick(n)
+		if err != nil {
+			return nil, err
+		}
+		return tick, nil
 	case n.EventType == wire.EventStates:
 		states, err := wire.ParseHostStates(n)
 		if err != nil {

@@ -137,6 +137,11 @@ func TestAnUnknownSchemaIsToldApart(t *testing.T) {
 	if !errors.Is(err, wire.ErrUnknownSchema) {
 		t.Errorf("%v", err)
 	}
+	// What is in another version's tick is not heeded.
+	tick := encoded(t, "x", wire.EventTick, wire.Tick{Schema: 2, Replica: "other"})
+	if m, err := defaults().read(delivered{wire.ExchangeEvents, defaults().AMQPUser, tick}); !errors.Is(err, wire.ErrUnknownSchema) || m != nil {
+		t.Errorf("%+v, %v", m, err)
+	}
 }
 
 func TestARefusalIsSaidOnce(t *testing.T) {

@@ -80,7 +80,18 @@ type rabbitUnsettled struct {
 func newRabbit() *rabbit { return &rabbit{queues: map[string]*rabbitQueue{}, sent: map[string]int{}} }
 
 // dial is a [Consumer]'s.
-func (r *rabbit) dial(_ context.Context, s broker.Settings, name string) (*amqp.Connection, error) {
+func (r *rabbit) dial(_ context.Context, s broker.Settings, names ...string) (conns []*amqp.Connection, err error) {
+	for _, name := range names {
+		conn, err := r.link(s, name)
+		if err != nil {
+			return nil, err
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
+}
+
+func (r *rabbit) link(s broker.Settings, name string) (*amqp.Connection, error) {
 	here, there := net.Pipe()
 	link := &rabbitLink{name: name, conn: there, out: make(chan []byte, 1<<16), channels: map[uint16]*rabbitChannel{}}
 	r.mu.Lock()

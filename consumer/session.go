@@ -55,9 +55,9 @@ type session struct {
 	rival      string
 	rivalHolds int
 	events     feed
-	// What the replica that is active reads beside the events; all moves to another replica
-	// together. The notifications have a connection of their own: thousands of them may be on
-	// their way, and an event would come behind them.
+	// What the replica that is active reads beside the events. The notifications have a connection
+	// of their own: thousands of them may be on their way, and an event would come behind them. It
+	// is to the same node, so that all moves to another replica together.
 	notifications feed
 	journalled    feed
 	marked        time.Duration // when the journal was opened: a mark of this session is not older
@@ -75,24 +75,15 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	if !c.part.only() {
 		name += " share " + c.part.String()
 	}
-	in, err := c.dial(asked, c.settings.Settings, name)
+	conns, err := c.dial(asked, c.settings.Settings, name, name+" notifications", name+" sender")
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer closeConnection(in)
-	nova, err := c.dial(asked, c.settings.Settings, name+" notifications")
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer closeConnection(nova)
-	out, err := c.dial(asked, c.settings.Settings, name+" sender")
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer closeConnection(out)
-	for _, conn := range []*amqp.Connection{in, nova, out} {
+	for _, conn := range conns {
+		defer closeConnection(conn)
 		go watch(cancel, conn)
 	}
+	in, nova, out := conns[0], conns[1], conns[2]
 	// A frozen node of a cluster keeps a connection alive and answers nothing.
 	setUp, cancelSetUp := context.WithTimeoutCause(asked, setUpWithin, fmt.Errorf("the session was not set up within %s", setUpWithin))
 	defer cancelSetUp()

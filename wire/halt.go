@@ -80,6 +80,8 @@ type Obeys struct {
 // ParseObeys reads the payload of a session's word.
 func ParseObeys(n Notification) (Obeys, error) {
 	var o Obeys
-	err := parseOwn(n, &o, &o.Schema)
-	return o, err
+	if err := parseOwn(n, &o, &o.Schema); err != nil {
+		return Obeys{}, err
+	}
+	return o, nil
 }

@@ -207,8 +207,10 @@ func ParseHostStates(n Notification) (HostStates, error) {
 // ParseStatesRequest reads the payload of a request for states.
 func ParseStatesRequest(n Notification) (StatesRequest, error) {
 	var r StatesRequest
-	err := parseOwn(n, &r, &r.Schema)
-	return r, err
+	if err := parseOwn(n, &r, &r.Schema); err != nil {
+		return StatesRequest{}, err
+	}
+	return r, nil
 }
 
 // parseOwn reads a payload of earlybind's own, with its version in schema. One that cannot be
@@ -267,6 +269,8 @@ func TickKey(queue string) string { return "consumer.tick." + queue }
 // ParseTick reads the payload of a tick.
 func ParseTick(n Notification) (Tick, error) {
 	var t Tick
-	err := parseOwn(n, &t, &t.Schema)
-	return t, err
+	if err := parseOwn(n, &t, &t.Schema); err != nil {
+		return Tick{}, err
+	}
+	return t, nil
 }

@@ -62,6 +62,16 @@ func (s Settings) Validate() error {
 // management. It tries each URL once, in random order, and answers with what
 // went wrong at each of them.
 func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error) {
+	conns, err := DialTogether(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	return conns[0], nil
+}
+
+// DialTogether is Dial of several connections, all to one node of a cluster: what comes through
+// them goes on or stops together when that node is parted from the others.
+func DialTogether(ctx context.Context, s Settings, names ...string) ([]*amqp.Connection, error) {
 	tlsConfig, err := s.TLS()
 	if err != nil {
 		return nil, err
@@ -70,6 +80,25 @@ func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error
 	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
 	faults := []error{errors.New("no node of RabbitMQ could be reached")}
 	for _, u := range urls {
+		conns, err := dialNode(ctx, s, tlsConfig, u, names)
+		if err == nil {
+			return conns, nil
+		}
+		node := address(u)
+		if node == unreadable {
+			err = errors.New("not a URL") // its error quotes what may hold a password
+		}
+		faults = append(faults, fmt.Errorf("%s: %w", node, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(faults...)
+}
+
+// dialNode opens all connections, or none.
+func dialNode(ctx context.Context, s Settings, tlsConfig *tls.Config, u string, names []string) (conns []*amqp.Connection, err error) {
+	for _, name := range names {
 		answered := func() bool { return true } // ends the watch over the handshake
 		// A Config of its own per dial: amqp091-go zeroes the credentials of
 		// a used one.
@@ -91,19 +120,15 @@ func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error
 			},
 		})
 		answered()
-		if err == nil {
-			return conn, nil
+		if err != nil {
+			for _, open := range conns {
+				_ = open.CloseDeadline(time.Now().Add(handshakeTimeout))
+			}
+			return nil, err
 		}
-		node := address(u)
-		if node == unreadable {
-			err = errors.New("not a URL") // its error quotes what may hold a password
-		}
-		faults = append(faults, fmt.Errorf("%s: %w", node, err))
-		if ctx.Err() != nil {
-			break
-		}
+		conns = append(conns, conn)
 	}
-	return nil, errors.Join(faults...)
+	return conns, nil
 }
 
 // Backoff gives the delays between attempts: from half a second, doubling to 30 s, each
