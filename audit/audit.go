@@ -33,7 +33,7 @@ const (
 	LeftOversRead    Event = "leftovers.read"    // a host was searched for ports that an earlier migration has left wrong
 	JournalRead      Event = "journal.read"      // what earlier replicas have left in the journal is known
 	HostRefused      Event = "host.refused"      // a host event without its host's own identity
-	MessageParked    Event = "message.parked"    // a message that cannot be understood
+	MessageParked    Event = "message.parked"    // a message that cannot be understood, or came back too often
 	MessageSettled   Event = "message.settled"   // a message is about to be acknowledged; at level trace
 	ConsumerActive   Event = "consumer.active"   // this replica acts
 	ConsumerStarted  Event = "consumer.started"  // with settings and what the cloud allows

@@ -30,7 +30,7 @@ const usage = `earlybind looks into live migrations as earlybind's consumer sees
   earlybind audit FILE...  tell what a consumer's log says: what ended wrong, what was or would be gained
   earlybind check          read a cloud and say what is fit for earlybind, what is not, and what to change
   earlybind doctor         find ports whose bindings are not where their guest is, and mend them
-  earlybind parked         list the messages that consumers could not understand
+  earlybind parked         list the messages that consumers have put aside
   earlybind pause, resume  stop early activation at once, or go on with it, in all replicas
   earlybind replay FILE    run the consumer over a recording and print what happened, and what it did
   earlybind rights HOST... print the commands that make earlybind's RabbitMQ users, with no more rights than they need
