@@ -37,6 +37,8 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 VULNDB = golang.org/x/vulndb@latest
 # A million situations of a pure function: they have no goroutines, and take 4 minutes more under the race detector.
 ENUMERATED = ^(TestPlanIsItsTable|TestEveryPlanComesToAnEnd)$$
+# What runs on a clock that lets one goroutine go on at a time: under the race detector 8 minutes of CPU for nothing.
+SERIAL = audit/report replay simulation
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread|SecondReplicaRestores)|^TestNeutronProcessIsFrozen
 
@@ -131,8 +133,9 @@ lab-images: # of both releases' clouds, and nothing is started
 test-unit: prerequisites ## no server needed
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	GOFLAGS=-tags=$(TAGS),integration,promtool go vet ./...
-	go test -vet=off -race -skip '$(ENUMERATED)' ./...
-	go test -run '$(ENUMERATED)' ./rollback
+	go test -vet=off -race -skip '$(ENUMERATED)' $$(go list ./... $(SERIAL:%=| grep -v '/%$$'))
+	go test -vet=off $(SERIAL:%=./%)
+	go test -vet=off -run '$(ENUMERATED)' ./rollback
 
 test-vulnerabilities: ## known vulnerabilities of Go's library and of modules that programs, tests and make release call, by govulncheck; fails too if its database cannot be had
 	@go mod download $(VULNDB) || { echo 'test-vulnerabilities: the database could not be fetched: nothing was checked' >&2; exit 1; }
