@@ -122,7 +122,7 @@ test: ## everything but the long runs; ends with no lab running
 	@deploy/lab/base-image trixie
 	@deploy/lab/base-image bookworm
 	@mkdir -p var; setsid $(MAKE) lab-images >var/images.log 2>&1 & images=$$!; \
-	trap 'kill -TERM -- -$$images 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
+	trap 'kill -s TERM -- -$$images 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
 	$(MAKE) test-unit test-vulnerabilities test-alerts test-browser && { wait $$images || { cat var/images.log; exit 1; }; }
 	$(MAKE) test-lab test-zed
 
