@@ -51,7 +51,7 @@ type heldMessage struct {
 type actor struct {
 	instance string
 	tools    *tools
-	turn     sync.Mutex // of whoever runs it; holds all below but wg
+	turn     sync.Mutex // of whoever runs it; guards all below but wg
 	core     *handover.Instance
 
 	// of the handover that goes on

@@ -413,6 +413,24 @@ func TestASilentHandoverExpires(t *testing.T) {
 	})
 }
 
+// Nor does it keep an instance that has none: some host lists its domains every few minutes.
+func TestListsDoNotKeepAnInstance(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.nova("req", wire.NovaRefused, true)
+		for range 4 {
+			if len(s.r.actors) != 1 {
+				t.Error("forgotten too early")
+			}
+			s.minutes(2)
+			s.states("compute3", false)
+		}
+		s.minutes(rememberFor / time.Minute / 2)
+		if len(s.r.actors) != 0 {
+			t.Error("it is remembered")
+		}
+	})
+}
+
 // Hosts list their domains whenever another instance's handover asks: that is no word of this
 // one's migration, unless its guest comes in somewhere, or is paused.
 func TestListsDoNotKeepAHandoverOpen(t *testing.T) {
