@@ -160,14 +160,20 @@ func TestTableAndVerdict(t *testing.T) {
 	if err := verdict(records); err != nil {
 		t.Error(err)
 	}
-	records = append(records, record{Faults: []fault{race}})
-	if err := verdict(records); err == nil || !strings.Contains(err.Error(), "1 ended wrong") {
-		t.Errorf("%v", err)
+	records = append(records, record{Number: 17, Faults: []fault{race}, Why: "no row is ACTIVE", Hurt: []string{"row missing"}})
+	err := verdict(records)
+	for _, part := range []string{"1 ended wrong", "handover 17", "no row is ACTIVE", "row missing"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%v lacks %q", err, part)
+		}
+	}
+	if err != nil && strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("a handover that ended right is in %v", err)
 	}
 	if err := verdict([]record{{Right: true, Hurt: []string{"x"}}}); err == nil {
 		t.Error("what hurts Nova is let pass")
 	}
-	want := string(race) + " 2 0 1 1 0 0 0 1.5 / 1.5"
+	want := string(race) + " 2 0 1 1 1 0 0 1.5 / 1.5"
 	if text := strings.Join(strings.Fields(table(records)), " "); !strings.Contains(text, want) {
 		t.Errorf("%q lacks %q", text, want)
 	}

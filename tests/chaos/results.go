@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/earlybind/earlybind/tests/results"
 )
@@ -26,6 +29,18 @@ type record struct {
 	Refused   bool     `json:"refused,omitempty"`   // the migration did not begin: a row was in its way
 	Collision bool     `json:"collision,omitempty"` // 5xx to a call of Nova's
 	Story     string   `json:"story,omitempty"`
+}
+
+// String tells in one line how a handover went wrong.
+func (r record) String() string {
+	text := fmt.Sprintf("handover %d, %s, %q", r.Number, r.Stream, r.Faults)
+	if !r.Right {
+		text += ": wrong: " + r.Why
+	}
+	if len(r.Hurt) > 0 {
+		text += ": hurt Nova: " + strings.Join(r.Hurt, "; ")
+	}
+	return text + "; the consumers say " + cmp.Or(r.Outcome, "nothing") + "; " + r.Story
 }
 
 // newRecord sums a handover up.

@@ -58,10 +58,15 @@ func row(name string, records []record, counts func(record) bool) string {
 		results.Quantiles(t.ToRight, "%.1f", .5, .99))
 }
 
-// verdict is nil if every port has ended right and Nova was never hurt.
+// verdict is nil if every port has ended right and Nova was never hurt; else it says of
+// each that did not what is known, since of a CI's output the last lines may be all that is kept.
 func verdict(records []record) error {
 	wrong, hurt, collisions := 0, 0, 0
+	var each strings.Builder
 	for _, r := range records {
+		if !r.Right || len(r.Hurt) > 0 {
+			fmt.Fprintf(&each, "\n  %s", r)
+		}
 		if !r.Right {
 			wrong++
 		}
@@ -75,5 +80,5 @@ func verdict(records []record) error {
 	if wrong+hurt == 0 {
 		return nil
 	}
-	return fmt.Errorf("of %d handovers %d ended wrong and %d hurt Nova, %d of them with a 5xx", len(records), wrong, hurt, collisions)
+	return fmt.Errorf("of %d handovers %d ended wrong and %d hurt Nova, %d of them with a 5xx%s", len(records), wrong, hurt, collisions, &each)
 }
