@@ -257,6 +257,40 @@ func TestAStatusThatNobodyCouldReadIsAlarmed(t *testing.T) {
 	}
 }
 
+// Neutron is started again while the port's status is waited for: nobody is told of it.
+func TestAStatusIsReadAgainWhenNeutronIsBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		then    error
+		outcome string
+	}{
+		"up again":             {nil, "rows right"},
+		"deleted in the while": {errors.Join(port.ErrGone, &binding.Error{Op: binding.OpGetPort, Status: 404}), "gone"},
+	} {
+		p := prepared("p1")
+		p.Rows, p.Status = p.Rows[:1], "DOWN"
+		p.Rows[0].Profile = map[string]any{}
+		work(t, p, func(t *testing.T, d *desk) {
+			d.tools.upWithin = 5 * time.Second
+			reads := 0
+			d.neutron.answer = on("read", func(context.Context) (bool, error) {
+				switch reads++; {
+				case reads == 1:
+					return true, nil
+				case time.Since(d.began) < d.tools.upWithin+12*time.Second:
+					return false, &binding.Error{Op: binding.OpGetPort, Err: errTest}
+				}
+				d.neutron.change("p1", func(p *port.Port) { p.Status = binding.PortActive })
+				return c.then == nil, c.then
+			})
+			d.aim(handover.GoalVerify, src, true)
+			got, _ := d.wait()
+			if l := d.last(t, audit.PortVerified); !got.Right || !got.Up || l.Outcome != c.outcome || len(d.of(audit.HandoverAlarm)) != 0 {
+				t.Errorf("%s: %+v, %+v, alarms %+v", name, got, l, d.of(audit.HandoverAlarm))
+			}
+		})
+	}
+}
+
 func TestNovaIsGivenItsTimeWhenItSaysLateThatItIsDone(t *testing.T) {
 	work(t, prepared("p1"), func(t *testing.T, d *desk) {
 		d.aim(handover.GoalVerify, src, false)

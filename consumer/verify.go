@@ -19,6 +19,10 @@ import (
 // (nova/compute/manager.py, _post_live_migration_at_destination).
 const mendAfter = 5 * time.Second
 
+// unreadPatience is for how long a port whose rows were right is read again before an operator
+// is told that it cannot be: Neutron was seen to take 12 s to start.
+const unreadPatience = 30 * time.Second
+
 // verify waits for Nova's end and reads until the rows are right, or mends them where
 // that is allowed and Nova has said that it has finished.
 func (w *worker) verify(ctx context.Context) {
@@ -98,10 +102,20 @@ func (r reading) up() bool { return r.err == nil && r.Status == binding.PortActi
 // at last and reports the goal as done.
 func (w *worker) finish(ctx context.Context, host string, right bool, patience time.Duration, seen reading) {
 	goal := w.aim.Goal
-	for began := w.tools.clock(); right && !seen.up() && w.tools.clock()-began < patience && !w.replaced() && w.pause(ctx, min(look, patience)); {
-		seen = w.look(ctx)
+	for began := w.tools.clock(); right && !seen.up() && !w.replaced(); seen = w.look(ctx) {
+		bound := patience
+		if seen.err != nil {
+			bound += unreadPatience
+		}
+		if w.tools.clock()-began >= bound || !w.pause(ctx, min(look, bound)) {
+			break
+		}
 	}
 	p, err := seen.Port, seen.err
+	if errors.Is(err, port.ErrGone) {
+		w.gone(err)
+		return
+	}
 	if err == nil && right {
 		var why string
 		if right, why = settled(p, host); !right {

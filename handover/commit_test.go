@@ -331,7 +331,7 @@ func TestARollBackThatTheHostsConfirmRestores(t *testing.T) {
 
 func TestASignOfFailureThatProvesOlderThanThePauseIsCalledOff(t *testing.T) {
 	d := newDrive(suspended, ready("p1"))
-	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignResumed))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignStopped))
 	if len(aimed(d.log, GoalRestore)) != 1 {
 		t.Fatal("no restore")
 	}
@@ -339,6 +339,23 @@ func TestASignOfFailureThatProvesOlderThanThePauseIsCalledOff(t *testing.T) {
 	wantPhase(t, d, Paused)
 	if hold := aimed(got, GoalHold); len(hold) != 1 || len(aimed(d.log, GoalCommit)) != 0 {
 		t.Errorf("decides %+v", got)
+	}
+}
+
+// A user unpauses the guest while it is migrated. Nothing is restored, and the pause after
+// it is the switchover's.
+func TestAResumedBeforeThePauseRestoresNothing(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignResumed))
+	if got := aimed(d.log, GoalRestore); len(got) != 0 {
+		t.Errorf("restores %+v", got)
+	}
+	if got := aimed(d.tell(at(src, 2, SignPaused)), GoalCommit); len(got) != 1 {
+		t.Errorf("commits %+v", got)
+	}
+	d.tell(at(src, 3, SignResumed), start("req", wire.NovaRollback))
+	if got := aimed(d.log, GoalRestore); len(got) != 1 {
+		t.Errorf("restores %+v", got)
 	}
 }
 

@@ -19,6 +19,7 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 		out = append(out, Arm{})
 	}
 	h.arm = false
+	h.asked = h.asked && phase == Failing
 	switch phase {
 	case Paused, PostCopy, Arrived:
 		out = append(out, h.commit(s, bars, paused, phase, now)...)

@@ -14,13 +14,15 @@ import (
 // Told by Nova alone, or by a list of the source that lacks the domain, it is
 // taken back by a sign of failure or of the guest's end on the destination. Everything else can still be corrected by what the
 // hosts say. A Failed whose only sign is that the destination has gone becomes
-// Failing where the table says Contradicted: the guest arrived and has gone.
+// Failing where the table says Contradicted: the guest arrived and has gone. A Failing
+// whose only sign is a RESUMED of the source is taken back by a pause that proves later and
+// by Nova's taking over, and Failed once Nova rolls back.
 //
 //	                    Watching  Paused    PostCopy  Arrived       Failing       Failed        Contradicted  Lost
 //	paused              Paused    .         .         .             .             .             .             .
 //	post-copy           PostCopy  PostCopy  .         PostCopy      Lost          Lost          Lost          .
 //	post-copy failed    Lost      Lost      Lost      Lost          Lost          Lost          Lost          .
-//	source resumed      Failed    Failed    Lost      Contradicted  Failed        .             .             .
+//	source resumed      Failing   Failed    Lost      Contradicted  Failed        .             .             .
 //	source died         Failed    Failed    Lost      Contradicted  Failed        .             .             .
 //	source left         Left      Left      Left      Left          Left          Left          Left          Left
 //	arrived             Arrived   Arrived   .         .             Contradicted  Contradicted  .             .
@@ -48,9 +50,10 @@ const (
 	// is wrong when Nova has finished: a restore may have come too late to be stopped.
 	Left
 	// Failing: the migration may have failed, but no event of a host says where the
-	// guest is: Nova alone speaks of it, or the guest has gone from the destination
-	// after it had arrived. Ask the hosts, and change nothing but rows that are wrong
-	// for a guest that both then list as one that has stayed.
+	// guest is: Nova alone speaks of it, the guest has gone from the destination
+	// after it had arrived, or the source has resumed it and its pause was not heard of.
+	// Ask the hosts, and change nothing but rows that are wrong for a guest that both then
+	// list as one that has stayed.
 	Failing
 	// Failed: a host says so. Commit nothing, restore the source.
 	Failed
@@ -74,17 +77,17 @@ type evidence struct {
 	halted      highest      // SUSPENDED on the source, but by a migration: by a user, an I/O error
 	left        highest      // STOPPED/MIGRATED on the source
 	absent      highest      // the source's libvirt does not know the domain any more
-	postCopy    bool         // SUSPENDED/POSTCOPY on the source
-	postFailed  bool         // SUSPENDED/POSTCOPY_FAILED on the source
 	started     lowest       // STARTED/MIGRATED on the destination, or incoming there
 	incoming    highest      // the last of these
 	arrived     highest      // RESUMED, or SUSPENDED/PAUSED, on the destination
 	gone        highest      // STOPPED on the destination, or its libvirt does not know the domain
+	missed      []wire.Order // the destination's libvirt was away before these
+	postCopy    bool         // SUSPENDED/POSTCOPY on the source
+	postFailed  bool         // SUSPENDED/POSTCOPY_FAILED on the source
 	novaPost    bool         // Nova takes over
 	novaPostEnd bool         // Nova has finished on the destination
 	rollback    bool         // Nova rolls back
 	rollbackEnd bool         // Nova's roll-back has finished
-	missed      []wire.Order // the destination's libvirt was away before these
 	leftOver    bool         // found long after the migration had ended
 
 	replug map[string]bool // ports that the source said, at the pause, that it can plug in again
@@ -132,7 +135,11 @@ func (e evidence) landed() bool {
 
 // phase reads the evidence; see the table at [Phase].
 func (e evidence) phase() Phase {
-	resumed := e.resumedSincePause() || e.running.known && e.paused.known && e.paused.Before(e.running.Order)
+	resumed := e.resumedSincePause()
+	// A RESUMED whose pause was not heard of may be a user's, and the guest be about to leave:
+	// a restore would undo Nova's own activate.
+	stirred := resumed && !e.paused.known
+	back := resumed && (e.paused.known || e.rollback) || e.running.known && e.paused.known && e.paused.Before(e.running.Order)
 	gone := e.gone.known && e.incoming.known && e.incoming.Before(e.gone.Order)
 	came := e.arrived.known && !e.arrived.Before(e.incoming.Order)
 	arrived := came && !gone
@@ -142,7 +149,7 @@ func (e evidence) phase() Phase {
 	// The source's libvirt reads "running" after Nova's roll-back: the RESUMED that
 	// was heard of is this migration's, whichever of the two came first.
 	settled := e.rollbackEnd && e.resumed.known && e.running.known && !arrived
-	failed := resumed || settled || gone && !vanished || e.sincePause(e.died) || e.leftOver
+	failed := back || settled || gone && !vanished || e.sincePause(e.died) || e.leftOver
 	left := e.sincePause(e.left) || e.sincePause(e.absent) && arrived
 	// The destination's libvirt was away, its guest runs, and the source lists the
 	// guest as running without ever having paused it.
@@ -151,13 +158,13 @@ func (e evidence) phase() Phase {
 	switch {
 	case left, e.novaPost && !failed && !e.rollback:
 		return Left
-	case e.postFailed, e.postCopy && (failed || gone || e.rollback):
+	case e.postFailed, e.postCopy && (failed || stirred || gone || e.rollback):
 		return Lost
-	case arrived && (failed || e.rollback), both:
+	case arrived && (failed || stirred || e.rollback), both:
 		return Contradicted
 	case failed:
 		return Failed
-	case e.rollback, vanished:
+	case e.rollback, vanished, stirred:
 		return Failing
 	case e.postCopy:
 		return PostCopy

@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/earlybind/earlybind/wire"
@@ -36,7 +37,7 @@ var table = []struct {
 	{"paused", at(src, 90, SignPaused), [11]Phase{Paused, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
 	{"post-copy", at(src, 90, SignPostCopy), [11]Phase{PostCopy, PostCopy, PostCopy, PostCopy, Left, Left, Lost, Lost, Lost, Lost, Lost}},
 	{"post-copy failed", at(src, 90, SignPostCopyFailed), [11]Phase{Lost, Lost, Lost, Lost, Left, Left, Lost, Lost, Lost, Lost, Lost}},
-	{"source resumed", at(src, 90, SignResumed), [11]Phase{Failed, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
+	{"source resumed", at(src, 90, SignResumed), [11]Phase{Failing, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
 	{"source reads running", listed(src, 90, SignRunning), [11]Phase{Watching, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
 	{"source died", at(src, 90, SignStopped), [11]Phase{Failed, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
 	{"source left", at(src, 90, SignLeft), [11]Phase{Left, Left, Left, Left, Left, Left, Left, Left, Left, Left, Left}},
@@ -185,11 +186,43 @@ func TestTheFirstPauseCountsWhicheverComesFirst(t *testing.T) {
 func TestNovasRollBackSettlesWhoseResumedItWas(t *testing.T) {
 	d := newDrive(suspended, ready("p1"))
 	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 2, SignResumed))
-	wantPhase(t, d, Failed)
+	wantPhase(t, d, Failing)
 	d.tell(listed(src, 3, SignRunning))
 	wantPhase(t, d, Watching)
 	d.tell(start("req", wire.NovaRollback))
 	wantPhase(t, d, Failing)
 	d.tell(ended("req", wire.NovaRollback))
 	wantPhase(t, d, Failed)
+}
+
+// A RESUMED whose pause was not heard of is a user's, or the end of a failed migration:
+// who speaks next tells.
+func TestAResumedAloneIsNoFailureYet(t *testing.T) {
+	for name, c := range map[string]struct {
+		next Input
+		want Phase
+	}{
+		"its pause comes late":      {at(src, 2, SignPaused), Failed},
+		"the guest is paused after": {at(src, 4, SignPaused), Paused},
+		"the destination ends":      {at(dst, 2, SignStopped), Failed},
+		"the source ends":           {at(src, 4, SignStopped), Failed},
+		"the guest has left":        {at(src, 4, SignLeft), Left},
+		"Nova takes over":           {start("req", wire.NovaPost), Left},
+		"Nova rolls back":           {start("req", wire.NovaRollback), Failed},
+		"it arrives":                {at(dst, 2, SignResumed), Contradicted},
+		"post-copy":                 {at(src, 4, SignPostCopy), Lost},
+		"the source lists it":       {listed(src, 4, SignRunning), Watching},
+		"the destination has not":   {listed(dst, 2, SignAbsent), Failed},
+	} {
+		d := newDrive(suspended, ready("p1"))
+		got := d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 3, SignResumed))
+		wantPhase(t, d, Failing)
+		if !slices.ContainsFunc(got, func(d Decision) bool { _, ok := d.(AskHosts); return ok }) || len(aims(got)) != 0 {
+			t.Errorf("decides %+v", got)
+		}
+		d.tell(c.next)
+		if got := d.phase(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, phaseName(got), c.want)
+		}
+	}
 }

@@ -85,14 +85,6 @@ func (j *judge) forbidden() string {
 	return ""
 }
 
-// misled tells whether what was delivered cannot be told from a failure: a
-// RESUMED of the source of the time before the pause, which itself did not come.
-func (j *judge) misled() bool {
-	return !j.pauseTold() && j.has(func(f fact) bool {
-		return f.host() == j.leg.source && f.inputs[0].(HostSign).Sign == SignResumed
-	})
-}
-
 func (j *judge) watches(t *rapid.T, p *player) func(step) {
 	return func(s step) {
 		j.hears(s)
@@ -112,10 +104,10 @@ func (j *judge) watches(t *rapid.T, p *player) func(step) {
 				if a.Goal.Host != j.leg.source {
 					t.Fatalf("a restore towards %s%s", a.Goal.Host, p.tale())
 				}
-				if !j.leg.failed && !j.misled() {
+				if !j.leg.failed {
 					t.Fatalf("a restore in a migration that succeeds%s", p.tale())
 				}
-				if j.leg.failed && s.at < j.leg.till && !j.misled() {
+				if s.at < j.leg.till {
 					t.Fatalf("a restore before the failure%s", p.tale())
 				}
 				if j.has(func(f fact) bool { return f.tells == due && f.host() == j.leg.source && !f.listed() }) {

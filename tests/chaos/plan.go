@@ -41,10 +41,7 @@ var allFaults = []fault{
 // from Nova's last answer as ever (rightWithin), and a publisher that was away
 // tells of its domains within ten seconds after that. One that loses a single
 // event, because its outbox has run over, does so with its next message, as the
-// real one does: without that, a user's pause that is lost makes its unpause look
-// like the end of a failed migration, and the port is restored under a guest that
-// leaves (seen, with rows wrong for minutes; package handover takes a RESUMED
-// without a pause for a failure, because a commit after one would harm more).
+// real one does.
 type loss int
 
 const (
