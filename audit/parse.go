@@ -29,25 +29,21 @@ var (
 // are left out, as they are added without notice. The error is [ErrOther],
 // [ErrSchema], or tells which field is not what it should be.
 func Parse(line []byte) (Entry, error) {
-	fields, err := object(line)
-	if err != nil {
+	fields, size, err := object(line)
+	if err != nil || len(bytes.TrimSpace(line[size:])) > 0 {
 		return Entry{}, ErrOther
 	}
 	return parse(fields)
 }
 
-// object reads a JSON object and nothing after it.
-func object(line []byte) (map[string]any, error) {
+// object reads the JSON object that a line begins with, and gives its length.
+func object(line []byte) (fields map[string]any, size int, err error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber() // figures are whole, to the last digit
-	var fields map[string]any
 	if err := d.Decode(&fields); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if len(bytes.TrimSpace(line[d.InputOffset():])) > 0 {
-		return nil, ErrOther
-	}
-	return fields, nil
+	return fields, int(d.InputOffset()), nil
 }
 
 func parse(fields map[string]any) (Entry, error) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 )
 
 // longest is the length of a line, in bytes, above which it is not read. The longest
@@ -36,9 +37,10 @@ func (s *Skipped) Add(o Skipped) {
 
 // Read gives each line of the audit log that it finds in r to each, in order, until
 // each says that it has enough. It finds them alone on a line, behind a prefix
-// (docker compose, Kubernetes, syslog, journalctl's short form), and wrapped as
-// journalctl -o json and Docker's json-file have them; compressed by gzip or not. All
-// else is counted. The error is that of r or of the compression.
+// (docker compose, Kubernetes, syslog, journalctl's short form), wrapped as journalctl
+// -o json and Docker's json-file have them, and run together with another for want of a
+// newline; compressed by gzip or not. All else is counted. The error is that of r or of
+// the compression.
 func Read(r io.Reader, each func(Entry) (more bool)) (Skipped, error) {
 	var skipped Skipped
 	in := bufio.NewReaderSize(r, 1<<16)
@@ -93,50 +95,88 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 
 // take gives what a line of a file holds to each, or counts it.
 func (s *Skipped) take(line []byte, each func(Entry) bool) (more bool) {
-	begin := bytes.IndexByte(line, '{')
-	if begin < 0 {
-		s.Text++
-		return true
-	}
-	fields, err := object(line[begin:])
-	if err != nil {
-		if cutOff(line[begin:]) {
-			s.Cut++
-		} else {
-			s.Text++
+	return s.takeObjects(line, func(fields map[string]any) bool {
+		message, wrapped := fields["MESSAGE"] // systemd.journal-fields(7)
+		if !wrapped {
+			message, wrapped = fields["log"] // Docker's json-file
 		}
-		return true
-	}
-	message, wrapped := fields["MESSAGE"] // systemd.journal-fields(7)
-	if !wrapped {
-		message, wrapped = fields["log"] // Docker's json-file
-	}
-	switch m := message.(type) {
-	case string:
-		return s.takeMessage([]byte(m), each)
-	case []any: // a message that is not UTF-8, byte by byte
-		return s.takeMessage(bytesOf(m), each)
-	case nil:
-		if wrapped {
-			s.Emptied++
+		ofMessage := func(fields map[string]any) bool { return s.takeFields(fields, each) }
+		switch m := message.(type) {
+		case string:
+			return s.takeObjects([]byte(m), ofMessage)
+		case []any: // a message that is not UTF-8, byte by byte
+			return s.takeObjects(bytesOf(m), ofMessage)
+		case nil:
+			if wrapped {
+				s.Emptied++
+				return true
+			}
+		}
+		return s.takeFields(fields, each)
+	})
+}
+
+// takeObjects gives the JSON objects of a line, and counts what stands where one should be. There is
+// one, behind a prefix or not, unless lines have run together: behind a whole one where a file has no
+// last newline and the next follows it, behind a part of one where a write was torn.
+func (s *Skipped) takeObjects(line []byte, each func(map[string]any) bool) (more bool) {
+	for torn := false; ; {
+		begin := bytes.IndexByte(line, '{')
+		if begin < 0 {
+			s.damaged(line)
+			return true
+		}
+		line = line[begin:]
+		end := len(line)
+		if torn { // a part alone, so that none is read over and over
+			end = nextLine(line)
+		}
+		fields, size, err := object(line[:end])
+		switch {
+		case err == nil:
+			if !each(fields) {
+				return false
+			}
+			if line = bytes.TrimSpace(line[size:]); len(line) == 0 {
+				return true
+			}
+			continue
+		case !torn:
+			torn, end = true, nextLine(line)
+		}
+		s.damaged(line[:end])
+		if line = line[end:]; len(line) == 0 {
 			return true
 		}
 	}
-	return s.takeFields(fields, each)
 }
 
-// takeMessage takes what was wrapped.
-func (s *Skipped) takeMessage(message []byte, each func(Entry) bool) (more bool) {
-	fields, err := object(bytes.TrimSpace(message))
-	switch {
-	case err == nil:
-		return s.takeFields(fields, each)
-	case cutOff(message):
+// starts are how lines begin that may stand behind a part of another: the log's own, and those of
+// Docker's json-file and of journalctl -o json. In a string their quotes would be escaped.
+var starts = [][]byte{[]byte(`{"level":"`), []byte(`{"log":"`), []byte(`{"__CURSOR":"`), []byte(`{"MESSAGE":`)}
+
+// nextLine gives where in a line another begins; its length if none does.
+func nextLine(line []byte) int {
+	for i := 1; i < len(line); i++ {
+		found := bytes.Index(line[i:], []byte(`{"`))
+		if found < 0 {
+			break
+		}
+		i += found
+		if slices.ContainsFunc(starts, func(start []byte) bool { return bytes.HasPrefix(line[i:], start) }) {
+			return i
+		}
+	}
+	return len(line)
+}
+
+// damaged counts what is no JSON.
+func (s *Skipped) damaged(part []byte) {
+	if cutOff(part) {
 		s.Cut++
-	default:
+	} else {
 		s.Text++
 	}
-	return true
 }
 
 func (s *Skipped) takeFields(fields map[string]any, each func(Entry) bool) (more bool) {
@@ -154,10 +194,11 @@ func (s *Skipped) takeFields(fields map[string]any, each func(Entry) bool) (more
 	return true
 }
 
-// cutOff tells whether this is the beginning of a line of the audit log: each begins
-// with its level, schema and replica.
+// cutOff tells whether this is the beginning of a line of the audit log, wrapped or not: each
+// begins with its level, schema and replica.
 func cutOff(line []byte) bool {
-	return bytes.HasPrefix(line, []byte(`{"level":`)) && bytes.Contains(line, []byte(`,"schema":`))
+	return bytes.HasPrefix(line, []byte(`{"level":`)) && bytes.Contains(line, []byte(`,"schema":`)) ||
+		bytes.Contains(line, []byte(`{\"level\":`)) && bytes.Contains(line, []byte(`,\"schema\":`))
 }
 
 func bytesOf(numbers []any) []byte {

@@ -111,6 +111,10 @@ func TestLogsAsTheyAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	twice, err := json.Marshal(line + line)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var numbers []string
 	for _, b := range []byte(line) {
 		numbers = append(numbers, fmt.Sprint(b))
@@ -139,6 +143,13 @@ func TestLogsAsTheyAreFound(t *testing.T) {
 		"one is cut in a journal": {`{"MESSAGE":"{\"level\":\"info\",\"schema\":1,\"rep"}` + "\n", 0, Skipped{Cut: 1}},
 		"a time is not one":       {badTime + "\n" + line, 1, Skipped{Cut: 1}},
 		"another version":         {future + "\n" + line + "\n", 1, Skipped{Schema: 1}},
+		"two on a line":           {line + line + "\n" + line + "\n", 3, Skipped{}},
+		"the next file's behind":  {line + "consumer1-1  | " + line + "\n", 2, Skipped{}},
+		"an end behind one":       {line + line[len(line)/2:] + "\n" + line, 2, Skipped{Text: 1}},
+		"others on the line":      {`{"level":"info"}` + line + `{"a":{"level":"info"}}` + line + "\n", 2, Skipped{JSON: 2}},
+		"two in a message":        {`{"MESSAGE":` + string(twice) + "}\n", 2, Skipped{}},
+		"wrapped, two on a line":  {`{"log":` + string(quoted) + `,"stream":"stdout"}{"log":` + string(quoted) + `,"stream":"stdout"}` + "\n", 2, Skipped{}},
+		"a wrapped one is cut":    {`{"log":"{\"level\":\"info\",\"schema\":1,\"rep` + "\n", 0, Skipped{Cut: 1}},
 		"a long line of others":   {line + "\n" + strings.Repeat("x", longest+5) + "\n" + line + "\n", 2, Skipped{Cut: 1}},
 		"ends in a long line":     {line + "\n" + strings.Repeat("x", longest+5), 1, Skipped{Cut: 1}},
 		"a line of 1 MiB":         {strings.Replace(line, "rows", strings.Repeat("rows", 1<<18), 1) + "\n" + line, 2, Skipped{}},
@@ -154,6 +165,28 @@ func TestLogsAsTheyAreFound(t *testing.T) {
 			})
 			if err != nil || lines != c.lines || skipped != c.skipped {
 				t.Errorf("%s: %d lines, %+v, %v", name, lines, skipped, err)
+			}
+		}
+	}
+}
+
+// Of a write that was torn the part is counted, wherever it was, and the line behind it is read.
+func TestALineBehindATornOneIsRead(t *testing.T) {
+	line := strings.TrimSpace(string(written(full())))
+	quoted, err := json.Marshal(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, line := range map[string]string{
+		"plain":              line,
+		"journalctl -o json": `{"__CURSOR":"s=1","PRIORITY":"6","MESSAGE":` + string(quoted) + `,"_PID":"7"}`,
+		"Docker's json-file": `{"log":` + strings.TrimSuffix(string(quoted), `"`) + `\n","stream":"stdout","time":"x"}`,
+	} {
+		for torn := 1; torn < len(line); torn++ {
+			lines := 0
+			skipped, err := Read(strings.NewReader(line[:torn]+line+"\n"+line), func(Entry) bool { lines++; return true })
+			if err != nil || lines != 2 || skipped.Text+skipped.Cut != 1 || skipped != (Skipped{Text: skipped.Text, Cut: skipped.Cut}) {
+				t.Errorf("%s, torn after %d: %d lines, %+v, %v", name, torn, lines, skipped, err)
 			}
 		}
 	}
@@ -187,6 +220,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(written(Entry{Time: noon, Replica: "r", Line: Line{Event: HandoverEnded, Handover: Handover{Instance: "i"}, Outcome: "migrated", Figures: map[string]int64{"lead_ms": 1}}}))
 	f.Add([]byte(`{"schema":1,"replica":"","event":"x","time":"2026-11-23T12:00:00.000000+05:30","request_id":"no instance","took_ms":1e3,"error":""}`))
 	f.Add([]byte(`{"MESSAGE":[123,125]}`))
+	f.Add([]byte(`{"level":"info","schema":1,"rep{"level":"info"}x{"log":"{}"}{`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		if _, err := Read(bytes.NewReader(line), func(Entry) bool { return true }); err != nil && !bytes.HasPrefix(line, []byte{0x1f, 0x8b}) {
 			t.Errorf("%v", err)

@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -22,14 +24,41 @@ type cloudsFile struct {
 }
 
 // findClouds reads them where gophercloud does, which takes what it may not read for what is not
-// there, and says so of a clouds.yaml and nothing of a secure.yaml. A directory that may not be
-// looked into is passed over as long as another has one: it can be the home of whoever has started
-// the program as another user.
+// there, and says so of a clouds.yaml and nothing of a secure.yaml.
 func findClouds() (cloudsFile, error) {
+	places := searched("clouds.yaml")
+	if path := os.Getenv("OS_CLIENT_CONFIG_FILE"); path != "" {
+		places = []string{path}
+	}
+	path, yaml, err := firstOf(places)
+	if err != nil {
+		return cloudsFile{}, err
+	}
+	secure, err := os.ReadFile(filepath.Join(filepath.Dir(path), "secure.yaml"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return cloudsFile{}, unreadable(err)
+	}
+	return cloudsFile{path, yaml, secure}, nil
+}
+
+// searched are where a file of that name may be; the first one counts.
+func searched(name string) []string {
+	places := []string{"./" + name}
+	if config := os.Getenv("XDG_CONFIG_HOME"); config != "" {
+		places = append(places, filepath.Join(config, "openstack", name))
+	} else if home, err := os.UserHomeDir(); err == nil {
+		places = append(places, filepath.Join(home, ".config", "openstack", name))
+	}
+	return append(places, filepath.Join("/etc/openstack", name))
+}
+
+// firstOf reads the first of some files that is there. A directory that may not be looked into is
+// passed over as long as another has one: it can be the home of whoever has started the program as
+// another user.
+func firstOf(places []string) (path string, content []byte, err error) {
 	var hidden error
-	places := cloudsPlaces()
 	for _, path := range places {
-		yaml, err := os.ReadFile(path)
+		content, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -38,32 +67,14 @@ func findClouds() (cloudsFile, error) {
 			continue
 		}
 		if err != nil {
-			return cloudsFile{}, unreadable(err)
+			return "", nil, unreadable(err)
 		}
-		secure, err := os.ReadFile(filepath.Join(filepath.Dir(path), "secure.yaml"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return cloudsFile{}, unreadable(err)
-		}
-		return cloudsFile{path, yaml, secure}, nil
+		return path, content, nil
 	}
 	if hidden != nil {
-		return cloudsFile{}, unreadable(hidden)
+		return "", nil, unreadable(hidden)
 	}
-	return cloudsFile{}, fmt.Errorf("there is no %s", strings.Join(places, ", nor "))
-}
-
-// cloudsPlaces are where a clouds.yaml may be; the first one counts.
-func cloudsPlaces() []string {
-	if path := os.Getenv("OS_CLIENT_CONFIG_FILE"); path != "" {
-		return []string{path}
-	}
-	places := []string{"./clouds.yaml"}
-	if config := os.Getenv("XDG_CONFIG_HOME"); config != "" {
-		places = append(places, filepath.Join(config, "openstack", "clouds.yaml"))
-	} else if home, err := os.UserHomeDir(); err == nil {
-		places = append(places, filepath.Join(home, ".config", "openstack", "clouds.yaml"))
-	}
-	return append(places, "/etc/openstack/clouds.yaml")
+	return "", nil, fmt.Errorf("there is no %s", strings.Join(places, ", nor "))
 }
 
 func unreadable(err error) error {
@@ -79,13 +90,61 @@ func (f cloudsFile) options(entry string) []clouds.ParseOption {
 	return options
 }
 
+// publicClouds is a clouds-public.yaml. Gophercloud reads one where an entry names a profile, after
+// the clouds.yaml and the secure.yaml, and not where none does: so it is looked for when it is read.
+type publicClouds struct {
+	path    string // empty until it has been read
+	content io.Reader
+	err     error // why it could not be
+}
+
+func (p *publicClouds) Read(b []byte) (int, error) {
+	if p.content == nil && p.err == nil {
+		var content []byte
+		p.path, content, p.err = firstOf(searched("clouds-public.yaml"))
+		p.content = bytes.NewReader(content)
+	}
+	if p.err != nil {
+		return 0, p.err
+	}
+	return p.content.Read(b)
+}
+
+// fault puts an error that came after it had been read into words: which file, and never its text,
+// which the parser quotes. They have no "yaml: ", by which [withoutQuotes] knows the parser's own.
+func (p *publicClouds) fault(err error) error {
+	var unread *fs.PathError
+	switch {
+	case errors.As(p.err, &unread):
+		return fmt.Errorf("it names a profile, and the program's user must be able to read %s (%w)", unread.Path, unread.Err)
+	case p.err != nil:
+		return fmt.Errorf("it names a profile, and %w", p.err)
+	case p.path != "" && errors.Is(err, io.EOF):
+		return fmt.Errorf("it names a profile, and %s is empty", p.path)
+	case p.path != "" && strings.Contains(err.Error(), "yaml: "):
+		return fmt.Errorf("it names a profile, and %s is not what it should be %s", p.path, cmp.Or(yamlLine.FindString(err.Error()), "(no line told)"))
+	case err == io.EOF: //nolint:errorlint // of the clouds.yaml alone: that of a secure.yaml is wrapped
+		return errors.New("it is empty")
+	}
+	return err
+}
+
 // parse is [clouds.Parse], which looks into an entry's auth without having looked whether there is
 // one, in any of the files that it puts together (gophercloud 2.15.0).
 func parse(options []clouds.ParseOption) (auth gophercloud.AuthOptions, endpoint gophercloud.EndpointOpts, tlsConfig *tls.Config, err error) {
 	defer func() {
-		if recover() != nil {
-			err = errors.New("it has no auth")
+		switch fault := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = fmt.Errorf("it has no auth (%w)", fault)
+		default:
+			panic(fault)
 		}
 	}()
-	return clouds.Parse(options...)
+	public := &publicClouds{}
+	auth, endpoint, tlsConfig, err = clouds.Parse(append(options, clouds.WithCloudsPublicYAML(public))...)
+	if err != nil {
+		err = public.fault(err)
+	}
+	return auth, endpoint, tlsConfig, err
 }

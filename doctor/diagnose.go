@@ -87,7 +87,8 @@ type Finding struct {
 //	Nova does not know the instance, and a cell is down        any                               disputed
 //	Nova does not know the instance                            any                               orphan
 //	its own cell is down                                       any                               disputed
-//	a migration unfinished, a task, resized, or it comes in    any                               in flight
+//	a migration unfinished, a task, resized, soft-deleted, or
+//	it comes in                                                any                               in flight
 //	on no host                                                 any                               not an instance's
 //	Nova has it in ERROR, or where no host sees it             any                               disputed
 //	a live migration speaks against Nova's word (doubtful)     any                               disputed
@@ -147,11 +148,19 @@ func underWay(f Facts) string {
 		return "its task state is " + f.Server.TaskState
 	case f.Server.VMState == "resized":
 		return "its resize waits to be confirmed: a cross-cell one keeps a row until then"
+	case f.Server.VMState == softDeleted:
+		return "it is soft-deleted: its ports are its own until Nova restores or reclaims it"
 	case len(f.Sighting.Incoming) > 0:
 		return "its guest is coming in on " + f.Sighting.Incoming[0]
 	}
 	return ""
 }
+
+// softDeleted is SOFT_DELETED of nova/objects/fields.py, InstanceState: where Nova's
+// reclaim_instance_interval is not 0, an instance that a user has deleted is shut down and kept,
+// with its host and its ports, until it is restored or that time is over (nova/compute/manager.py,
+// soft_delete_instance, _reclaim_queued_deletes).
+const softDeleted = "soft-delete"
 
 // disputed gives the reason why it is not sure where the guest is; empty if it is. A guest
 // that is to run and is paused on its host may run on another: a post-copy that has failed leaves

@@ -64,6 +64,7 @@ func TestDiagnose(t *testing.T) {
 	}
 	paused := func(s Sighting) Sighting { s.Running = nil; return s }
 	silent := func(s Sighting) Sighting { s.Answered = []string{here}; return s }
+	kept := func(s *Server) { s.Status, s.VMState, s.PowerState = "SOFT_DELETED", softDeleted, 4 }
 	moved := func(status string) *Migration {
 		return &Migration{UUID: "m", Type: "live-migration", Status: status, Source: here, Dest: there}
 	}
@@ -85,6 +86,9 @@ func TestDiagnose(t *testing.T) {
 		{"an evacuation is not finished", Facts{Port: wrongWay, Server: runsHere(), Unfinished: []Migration{{Type: "evacuation", Status: "accepted"}}}, InFlight, "evacuation"},
 		{"a task", Facts{Port: wrongWay, Server: nova(func(s *Server) { s.TaskState = "migrating" })}, InFlight, "migrating"},
 		{"a resize waits", Facts{Port: stale, Server: nova(func(s *Server) { s.VMState = "resized" })}, InFlight, "resize"},
+		{"soft-deleted, and its rows are right", Facts{Port: right, Server: nova(kept)}, InFlight, "soft-deleted"},
+		{"soft-deleted, and a row is stale", Facts{Port: stale, Server: nova(kept)}, InFlight, "restores or reclaims"},
+		{"soft-deleted on no host", Facts{Port: stale, Server: nova(func(s *Server) { kept(s); s.Host = "" })}, InFlight, "soft-deleted"},
 		{"its guest is coming in", Facts{Port: stale, Server: runsHere(), Sighting: Sighting{On: []string{here}, Incoming: []string{there}, Asked: true}}, InFlight, there},
 		{"shelved", Facts{Port: portOf(), Server: nova(func(s *Server) { s.Host, s.Status = "", "SHELVED_OFFLOADED" })}, NotOurs, "SHELVED_OFFLOADED"},
 		{"Nova has it in ERROR, and nobody sees it", Facts{Port: wrongWay, Server: nova(func(s *Server) { s.VMState = "error" })}, Disputed, "ERROR"},

@@ -15,7 +15,7 @@
 //
 // Nothing is written to a port while anything may be under way with its instance: a
 // migration of any type that is not finished, a task, a resize that waits to be
-// confirmed. Nor where Nova has not answered for all cells, where its word and the
-// hosts' differ, or where the facts were different a minute ago. What is then found is
-// told. A row that is gone is not invented.
+// confirmed, a soft delete that can be taken back. Nor where Nova has not answered for
+// all cells, where its word and the hosts' differ, or where the facts were different a
+// minute ago. What is then found is told. A row that is gone is not invented.
 package doctor

@@ -17,7 +17,7 @@ type Server struct {
 	// Status is Nova's status, UNKNOWN where the instance's cell is down
 	// (microversion 2.69).
 	Status    string `json:"status"`
-	VMState   string `json:"vm_state"`
+	VMState   string `json:"vm_state"`             // nova/objects/fields.py, InstanceState
 	TaskState string `json:"task_state,omitempty"` // empty: nothing is under way
 	// PowerState is what nova-compute last saw of the guest: 1 runs, 3 paused, 4 shut
 	// down (nova/objects/fields.py, InstancePowerState).

@@ -38,7 +38,7 @@ func (n *nova) Hosts(context.Context) ([]string, string, error) { return n.hosts
 func (n *nova) OnHost(_ context.Context, host string) ([]string, error) {
 	var on []string
 	for id, s := range n.servers {
-		if s.Host == host {
+		if s.Host == host && s.VMState != softDeleted { // as Nova's own list
 			on = append(on, id)
 		}
 	}
@@ -235,6 +235,32 @@ func TestAnExaminationLooksCloselyOnlyAtWhatTheListsDoNotShowRight(t *testing.T)
 	})
 }
 
+// An instance that its user may take back keeps its ports: no list of Nova's names it, and it is no orphan.
+func TestThePortsOfASoftDeletedInstanceAreLeftAloneAndSaid(t *testing.T) {
+	for name, rows := range map[string][]port.Row{
+		"right":          {activeRow(here)},
+		"a row is stale": {activeRow(here), inactiveRow(there)},
+		"wrong way":      {with(inactiveRow(here), "unbound"), activeRow(there)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			admit(t, func(t *testing.T, w *ward) {
+				w.port(rows...)
+				w.change(func(s *Server) { s.Status, s.VMState, s.PowerState = "SOFT_DELETED", softDeleted, 4 })
+				r := w.examine()
+				if len(r.Cases) != 1 || r.Cases[0].Verdict != InFlight || len(r.Wrong()) != 0 || !strings.Contains(r.Text(), "SOFT_DELETED on "+here) {
+					t.Errorf("%s", r.Text())
+				}
+				if drained, err := r.Leaving(here); err != nil || len(drained.Cases) != 1 {
+					t.Errorf("%+v, %v", drained.Cases, err)
+				}
+				if m := w.mend(r); len(m) != 0 || len(w.neutron.Writes()) != 0 {
+					t.Errorf("%+v, writes %+v", m, w.neutron.Writes())
+				}
+			})
+		})
+	}
+}
+
 func TestHostsThatNovaDoesNotNameAreLookedAtWhenAsked(t *testing.T) {
 	admit(t, func(t *testing.T, w *ward) {
 		w.nova.hosts = []string{here}
@@ -380,6 +406,7 @@ func TestTheGuestsRowIsMadeWhateverHappensMeanwhile(t *testing.T) {
 	}{
 		"Nova answers no more":          {func(w *ward, _ context.CancelFunc) { w.nova.fault = errors.New("503") }, true},
 		"its user reboots it":           {func(w *ward, _ context.CancelFunc) { w.change(func(s *Server) { s.TaskState = "rebooting" }) }, true},
+		"its user deletes it softly":    {func(w *ward, _ context.CancelFunc) { w.change(func(s *Server) { s.VMState = softDeleted }) }, true},
 		"the operator interrupts":       {func(_ *ward, cancel context.CancelFunc) { cancel() }, true},
 		"the journal's disk is full":    {func(w *ward, _ context.CancelFunc) { _ = w.Notes.file.Close() }, true},
 		"the instance is elsewhere":     {func(w *ward, _ context.CancelFunc) { w.change(func(s *Server) { s.Host = there }) }, false},

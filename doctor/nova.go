@@ -84,7 +84,11 @@ const hidden = "Nova does not let this user list instances by host: it needs the
 
 // Server lists with a filter and does not show: the list of all projects has a rule of
 // its own, where a single server of another project is hidden from whoever is no
-// administrator (nova/db/main/api.py, project_only).
+// administrator (nova/db/main/api.py, project_only). An instance that is soft-deleted it leaves out
+// of a list, unless soft_deleted is there too: the API adds deleted=False by itself
+// (nova/api/openstack/compute/servers.py, _get_servers), and then soft_deleted brings those to the
+// others, and none that are gone (nova/db/main/api.py, instance_get_all_by_filters_sort). Filtering
+// by status or vm_state would not, as deleted=False stays.
 func (n novaAPI) Server(ctx context.Context, id string) (Server, error) {
 	var body struct {
 		Servers []struct {
@@ -96,7 +100,7 @@ func (n novaAPI) Server(ctx context.Context, id string) (Server, error) {
 			PowerState int             `json:"OS-EXT-STS:power_state"`
 		} `json:"servers"`
 	}
-	query := url.Values{"all_tenants": {"1"}, "uuid": {id}}
+	query := url.Values{"all_tenants": {"1"}, "soft_deleted": {"1"}, "uuid": {id}}
 	resp, err := n.client.Get(ctx, n.client.ServiceURL("servers", "detail")+"?"+query.Encode(), &body, nil)
 	if _, _, err := gophercloud.ParseResponse(resp, err); err != nil {
 		return Server{}, binding.Brief(err)

@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -49,6 +51,38 @@ func TestEveryMigrationIsReadWhateverItsEnd(t *testing.T) {
 	}
 }
 
+// Nova lists an instance that is soft-deleted to who asks for those too, and to nobody by its status
+// or vm_state alone: what is said of deleted and soft_deleted in instance_get_all_by_filters_sort
+// (nova/db/main/api.py, 00a0304).
+func TestAnInstanceThatIsSoftDeletedIsKnown(t *testing.T) {
+	states := map[string]string{"runs": "active", "kept": softDeleted} // what is gone is in none
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		id, list := q.Get("uuid"), []any{}
+		state, known := states[id]
+		if deleted := q.Get("deleted"); deleted != "" || r.URL.Path != "/servers/detail" || q.Get("all_tenants") != "1" {
+			t.Errorf("%s", r.URL)
+		}
+		if known && (state != softDeleted || q.Get("soft_deleted") != "") {
+			list = append(list, map[string]any{
+				"id": id, "status": "SOFT_DELETED", "OS-EXT-SRV-ATTR:host": here, "OS-EXT-STS:vm_state": state, "OS-EXT-STS:task_state": nil, "OS-EXT-STS:power_state": 4,
+			})
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"servers": list})
+	}))
+	defer server.Close()
+	n := NewNova(&gophercloud.ServiceClient{ProviderClient: &gophercloud.ProviderClient{}, Endpoint: server.URL + "/", Type: "compute"})
+	for id, want := range states {
+		if s, err := n.Server(t.Context(), id); err != nil || s.VMState != want || s.Host != here {
+			t.Errorf("%s: %+v, %v", id, s, err)
+		}
+	}
+	if s, err := n.Server(t.Context(), "gone"); !errors.Is(err, ErrNoInstance) {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 // Nova's own message names the rule that is missing; a page of a proxy's says nothing more than its status.
 func TestAnAnswerThatIsAFaultIsToldInALine(t *testing.T) {
 	const page = "<html>\n<head><title>502 Bad Gateway</title></head>\n<body>the proxy's whole page</body>\n</html>\n"
@@ -69,8 +103,8 @@ func TestAnAnswerThatIsAFaultIsToldInALine(t *testing.T) {
 		for path, ask := range map[string]func() error{
 			"/os-services":    func() error { _, _, err := n.Hosts(t.Context()); return err },
 			"/servers/detail": func() error { _, err := n.OnHost(t.Context(), here); return err },
-			"/servers/detail?all_tenants=1&uuid=" + instance: func() error { _, err := n.Server(t.Context(), instance); return err },
-			"/os-migrations?instance_uuid=" + instance:       func() error { _, err := n.Migrations(t.Context(), instance); return err },
+			"/servers/detail?all_tenants=1&soft_deleted=1&uuid=" + instance: func() error { _, err := n.Server(t.Context(), instance); return err },
+			"/os-migrations?instance_uuid=" + instance:                      func() error { _, err := n.Migrations(t.Context(), instance); return err },
 		} {
 			err := ask()
 			if err == nil || !strings.HasPrefix(err.Error(), "GET "+server.URL+path) || !strings.HasSuffix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {

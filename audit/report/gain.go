@@ -31,7 +31,12 @@ type Gain struct {
 	// TakenOver are those of them that more than one session had in hand. Their figures
 	// are not in the spreads: what is delivered again is timed again.
 	TakenOver int `json:"taken_over,omitempty"`
-	// Lead is how much earlier the destination was ACTIVE than Nova began to look.
+	// ByNova are those of them in which an activate was answered and a port was Nova's all the
+	// same: its row was ACTIVE already, or it was left to Nova. When it became ACTIVE is not in
+	// the log, so they are in OutageAlone and not in Outage.
+	ByNova int `json:"activated_by_nova,omitempty"`
+	// Lead is how much earlier the destination was ACTIVE than Nova began to look: see
+	// [Handover.Lead].
 	Lead Spread `json:"lead_ms"`
 	// WouldSuspended and WouldResumed are what the lead would have been, where
 	// nothing was activated.
@@ -39,7 +44,7 @@ type Gain struct {
 	WouldResumed   Spread `json:"would_lead_resumed_ms"`
 	// Outage is from the guest's pause until it ran on a destination that was ACTIVE,
 	// where earlybind has activated it; OutageAlone what it was at least where Nova did,
-	// or would have been: see [Outage].
+	// or would have been: see [Handover.Outage].
 	Outage      Spread `json:"outage_ms"`
 	OutageAlone Spread `json:"outage_with_nova_alone_ms"`
 }
@@ -79,16 +84,18 @@ func spread(durations []int64) Spread {
 
 // Outage gives for how many milliseconds a migration's guest was without a network, as
 // far as the log tells: from its pause until it ran on the destination and the bindings
-// there were ACTIVE. with is with earlybind, where it activated a port; alone is with
-// Nova, which begins to activate no earlier than it says that it takes over. How long the
-// agent takes to wire the port comes on top of both, and is not in the log. A missing one
-// is negative: without Nova's notifications nothing is known of Nova.
-func Outage(figures map[string]int64) (with, alone int64) {
-	arrival, arrived := figures["pause_to_arrival_ms"]
-	active, activated := figures["pause_to_active_ms"]
-	nova, heard := figures["pause_to_nova_ms"]
-	if lead, ok := figures["lead_ms"]; ok && heard && !activated { // an older log
-		active, activated = nova-lead, true
+// there were ACTIVE. with is with earlybind, where it activated every port; alone is with
+// Nova, which begins to activate no earlier than it says that it takes over. A port whose
+// activate was answered with 409 was ACTIVE by then, by somebody else and since when nobody
+// knows: that answer ends no outage. How long the agent takes to wire the port comes on top
+// of both, and is not in the log. A missing one is negative: without Nova's notifications
+// nothing is known of Nova.
+func (h Handover) Outage() (with, alone int64) {
+	arrival, arrived := h.Figures["pause_to_arrival_ms"]
+	active, answered := h.Figures["pause_to_active_ms"]
+	nova, heard := h.Figures["pause_to_nova_ms"]
+	if lead, ok := h.Figures["lead_ms"]; ok && heard && !answered { // an older log
+		active, answered = nova-lead, true
 	}
 	with, alone = -1, -1
 	if !arrived {
@@ -97,13 +104,24 @@ func Outage(figures map[string]int64) (with, alone int64) {
 	if heard {
 		alone = max(arrival, nova)
 	}
-	switch {
-	case activated && heard:
-		with = max(arrival, min(active, nova)) // Nova may have been first
-	case activated:
+	if answered && h.early() {
 		with = max(arrival, active)
 	}
 	return with, alone
+}
+
+// early tells whether earlybind has activated every port.
+func (h Handover) early() bool { return h.Activated > 0 && h.Activated >= h.Ports }
+
+// Lead gives how many milliseconds earlier the destination was ACTIVE than Nova began to look. Where
+// earlybind has activated no port it may only be negative, Nova having been first: what somebody else
+// has gained is not told.
+func (h Handover) Lead() (ms int64, told bool) {
+	ms, told = h.Figures["lead_ms"]
+	if h.Activated == 0 && ms > 0 {
+		return 0, false
+	}
+	return ms, told
 }
 
 // row is one figure of a gain. What a lead would have been is told with the settings that
@@ -131,6 +149,10 @@ func gainNotes(gains []Gain) []string {
 	if all.TakenOver > 0 {
 		notes = append(notes, fmt.Sprintf("%s more than one session had in hand; the figures of these are not counted, since what is delivered again is timed again.",
 			count(all.TakenOver, "migration")))
+	}
+	if all.ByNova > 0 {
+		notes = append(notes, fmt.Sprintf("In %s an activate was answered, and a port was Nova's all the same: it was ACTIVE already, or was left to Nova. When is",
+			count(all.ByNova, "migration")), "not in the log: such outages are in the line of Nova alone, as what they were at least.")
 	}
 	if all.Lead.Count+all.WouldSuspended.Count+all.WouldResumed.Count == 0 {
 		notes = append(notes, "No lead is known: what speaks of Nova needs its notifications (README, \"Use it\").")
@@ -210,14 +232,20 @@ func (g *gathered) add(h Handover) {
 		g.gain.TakenOver++
 		return
 	}
+	if h.tried && !h.early() {
+		g.gain.ByNova++
+	}
+	if lead, told := h.Lead(); told {
+		g.lead = append(g.lead, lead)
+	}
 	for figure, to := range map[string]*[]int64{
-		"lead_ms": &g.lead, "would_lead_suspended_ms": &g.wouldSuspended, "would_lead_resumed_ms": &g.wouldResumed,
+		"would_lead_suspended_ms": &g.wouldSuspended, "would_lead_resumed_ms": &g.wouldResumed,
 	} {
 		if ms, ok := h.Figures[figure]; ok {
 			*to = append(*to, ms)
 		}
 	}
-	with, alone := Outage(h.Figures)
+	with, alone := h.Outage()
 	if with >= 0 {
 		g.with = append(g.with, with)
 	}
@@ -230,6 +258,7 @@ func (g *gathered) merge(other *gathered) {
 	g.gain.Migrated += other.gain.Migrated
 	g.gain.Early += other.gain.Early
 	g.gain.TakenOver += other.gain.TakenOver
+	g.gain.ByNova += other.gain.ByNova
 	g.lead = append(g.lead, other.lead...)
 	g.wouldSuspended = append(g.wouldSuspended, other.wouldSuspended...)
 	g.wouldResumed = append(g.wouldResumed, other.wouldResumed...)

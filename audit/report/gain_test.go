@@ -124,12 +124,13 @@ func TestGainsByPairOfHosts(t *testing.T) {
 		for n := range 13 - i {
 			takes := int64(1000*i + n + 200)
 			m := alone("openvswitch", fmt.Sprintf("a%02d", i), "b", 0, takes)
-			all = append(all, m)
 			if i >= keptPairs { // with every figure that there is
+				m.like = "lab-success auto"
 				m.figures["lead_ms"], m.figures["pause_to_active_ms"], m.figures["would_lead_resumed_ms"] = takes, takes, takes
-				rest = append(rest, takes)
+				all, rest = append(all, m), append(rest, takes)
 				continue
 			}
+			all = append(all, m)
 			pair := fmt.Sprintf("a%02d -> b", i)
 			want[pair] = append(want[pair], takes)
 		}
@@ -239,6 +240,47 @@ func TestFiguresOfAHandoverThatWasTakenOverAreNotCounted(t *testing.T) {
 	}
 	if notes := strings.Join(gainNotes(r.Gains), " "); !strings.Contains(notes, "1 migration more than one session had in hand") {
 		t.Errorf("%s", notes)
+	}
+}
+
+// An activate that is answered with 409 has gained nothing, and its answer is nobody's outage.
+func TestWhatNovaHasActivatedIsNoGain(t *testing.T) {
+	figures := map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "pause_to_active_ms": 160, "lead_ms": 740}
+	early := migration{like: "lab-success auto", driver: "openvswitch", source: "a", destination: "b", figures: figures}.lines(0)
+	ports := 0
+	for _, e := range early {
+		if e.Event == audit.PortWritten {
+			ports++
+		}
+	}
+	if ports != 3 {
+		t.Fatalf("%d ports", ports)
+	}
+	one := 0
+	for name, c := range map[string]struct {
+		lines         []audit.Entry
+		early, byNova int
+		lead, outage  string
+	}{
+		"every port by earlybind": {early, 1, 0, spreadOf(740), spreadOf(160)},
+		"every port by Nova":      {answers(early, already, nil), 0, 1, spreadOf(), spreadOf()},
+		"one of them by Nova": {change(early, is(audit.PortWritten, activate), func(e *audit.Entry) {
+			if one++; one == ports {
+				e.Outcome = already
+			}
+		}), 1, 1, spreadOf(740), spreadOf()},
+	} {
+		r := of(Options{}, c.lines...)
+		g := r.Gains[0]
+		if g.Migrated != 1 || g.Early != c.early || g.ByNova != c.byNova || says(g.Lead) != c.lead || says(g.Outage) != c.outage || says(g.OutageAlone) != spreadOf(900) {
+			t.Errorf("%s: %+v", name, g)
+		}
+		if notes := strings.Join(gainNotes(r.Gains), " "); strings.Contains(notes, "In 1 migration an activate was answered") != (c.byNova > 0) {
+			t.Errorf("%s: %s", name, notes)
+		}
+		if l := listedOf(r.Handovers[0]); (l.Outage == "160 ms") != (c.byNova == 0) || (l.Lead == "740 ms") != (c.early > 0) {
+			t.Errorf("%s: %+v", name, l)
+		}
 	}
 }
 

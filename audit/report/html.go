@@ -138,10 +138,10 @@ var verdictClasses = map[Verdict]string{Right: "right", NotRight: "wrong", Super
 
 func listedOf(h Handover) listed {
 	l := listed{Handover: h, Class: verdictClasses[h.Verdict]}
-	if lead, ok := h.Figures["lead_ms"]; ok {
+	if lead, told := h.Lead(); told {
 		l.Lead = humanMS(lead)
 	}
-	if with, alone := Outage(h.Figures); with >= 0 {
+	if with, alone := h.Outage(); with >= 0 {
 		l.Outage = humanMS(with)
 	} else if alone >= 0 {
 		l.Outage = "≥ " + humanMS(alone)

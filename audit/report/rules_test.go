@@ -189,22 +189,39 @@ func TestNotesOfALogThatIsLessThanWhole(t *testing.T) {
 	}
 }
 
+// An outage ends with earlybind where it has activated every port itself: with a 200. A 409 says only
+// that somebody else had done it by then.
 func TestOutages(t *testing.T) {
+	both := map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "pause_to_active_ms": 160, "lead_ms": 740}
+	late := map[string]int64{"pause_to_arrival_ms": 400, "pause_to_nova_ms": 900, "pause_to_active_ms": 1000, "lead_ms": -100}
 	for _, c := range []struct {
-		figures     map[string]int64
-		with, alone int64
+		ports, activated int
+		figures          map[string]int64
+		with, alone      int64
+		lead             int64
+		told             bool
 	}{
-		{nil, -1, -1},
-		{map[string]int64{"pause_to_nova_ms": 900}, -1, -1},
-		{map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900}, -1, 900},
-		{map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "pause_to_active_ms": 160}, 160, 900},
-		{map[string]int64{"pause_to_arrival_ms": 400, "pause_to_nova_ms": 900, "pause_to_active_ms": 160}, 400, 900},
-		{map[string]int64{"pause_to_arrival_ms": 400, "pause_to_nova_ms": 900, "pause_to_active_ms": 1000, "lead_ms": -100}, 900, 900},
-		{map[string]int64{"pause_to_arrival_ms": 100, "pause_to_active_ms": 160}, 160, -1},
-		{map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "lead_ms": 700}, 200, 900}, // of an older log
+		{1, 0, nil, -1, -1, 0, false},
+		{1, 0, map[string]int64{"pause_to_nova_ms": 900}, -1, -1, 0, false},
+		{1, 0, map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900}, -1, 900, 0, false},
+		{1, 1, both, 160, 900, 740, true},
+		{3, 3, both, 160, 900, 740, true},
+		{1, 0, both, -1, 900, 0, false}, // somebody else was first, and Nova has not said that it was it
+		{3, 2, both, -1, 900, 740, true},
+		{1, 1, map[string]int64{"pause_to_arrival_ms": 400, "pause_to_nova_ms": 900, "pause_to_active_ms": 160}, 400, 900, 0, false},
+		{1, 1, late, 1000, 900, -100, true}, // Nova had taken over, and was second
+		{1, 0, late, -1, 900, -100, true},
+		{3, 1, late, -1, 900, -100, true},
+		{1, 1, map[string]int64{"pause_to_arrival_ms": 100, "pause_to_active_ms": 160}, 160, -1, 0, false},
+		{1, 0, map[string]int64{"pause_to_arrival_ms": 100, "pause_to_active_ms": 160}, -1, -1, 0, false},
+		{1, 1, map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "lead_ms": 700}, 200, 900, 700, true}, // of an older log
 	} {
-		if with, alone := Outage(c.figures); with != c.with || alone != c.alone {
-			t.Errorf("%v: %d, %d", c.figures, with, alone)
+		h := Handover{Ports: c.ports, Activated: c.activated, Figures: c.figures}
+		if with, alone := h.Outage(); with != c.with || alone != c.alone {
+			t.Errorf("%d of %d, %v: %d, %d, want %d, %d", c.activated, c.ports, c.figures, with, alone, c.with, c.alone)
+		}
+		if lead, told := h.Lead(); lead != c.lead && c.told || told != c.told {
+			t.Errorf("%d of %d, %v: a lead of %d, %t", c.activated, c.ports, c.figures, lead, told)
 		}
 	}
 }

@@ -19,9 +19,9 @@ import (
 )
 
 const aboutAudit = `Reads audit logs of earlybind's consumers and tells how each handover ended, what was gained, or would be and by which
-setting, by mechanism driver, hosts and size, and whether the log keeps to its own rules. FILE is what a consumer has written to its standard output, alone or with prefixes, as
-journalctl -o json or docker have it, or compressed by gzip; - is standard input. Give it the logs of all replicas,
-rotated ones too, in any order.
+setting, by mechanism driver, hosts and size, and whether the log keeps to its own rules. FILE is what a consumer has
+written to its standard output, alone or with prefixes, as journalctl -o json or docker have it, or compressed by gzip;
+- is standard input. Give it the logs of all replicas, rotated ones too, in any order.
 
   earlybind audit consumer.log                            all of a log
   earlybind audit -since 7d /var/log/earlybind/*          did anything end wrong this week?
@@ -29,8 +29,8 @@ rotated ones too, in any order.
   journalctl -u earlybind-consumer -a -o json | earlybind audit -
   docker logs CONSUMER | earlybind audit -html report.html -
 
-Exit codes: 0 nothing in them is not right; 1 a log could not be read, or holds nothing of what was asked for; 2 wrong usage;
-3 something is not right: a handover ended wrong or expired, there was an alarm, or a rule is broken.`
+Exit status: 0 nothing in them is not right; 1 a log could not be read, or holds nothing of what was asked for;
+2 wrong options; 3 something is not right: a handover ended wrong or expired, there was an alarm, or a rule is broken.`
 
 // errNotRight is a log that was read, and in which something is not right; it was said.
 var errNotRight = errors.New("something is not right")
@@ -51,6 +51,9 @@ func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 	}
 	if len(files) == 0 {
 		return misused(f, faults, "at least one FILE is needed, or - for standard input")
+	}
+	if name := twice(files); name != "" {
+		return misused(f, faults, name+" was given twice")
 	}
 	now := time.Now()
 	for _, bound := range []struct {
@@ -89,6 +92,16 @@ func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 		return errNotRight
 	}
 	return err
+}
+
+// twice names the first file that was given before; empty if none was.
+func twice(files []string) string {
+	for i, name := range files {
+		if slices.Contains(files[:i], name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // asked says what was asked for, for people; empty for everything.
@@ -134,10 +147,7 @@ type log struct {
 // replica may be given in any order. Pipes are read last, as they were given.
 func readLogs(ctx context.Context, names []string, o report.Options) (report.Report, error) {
 	var logs []log
-	for i, name := range names {
-		if slices.Contains(names[:i], name) {
-			return report.Report{}, fmt.Errorf("%s was given twice", name)
-		}
+	for _, name := range names {
 		l := log{name: name, first: time.Now()}
 		if info, err := os.Stat(name); name != "-" && err == nil && info.Mode().IsRegular() {
 			if _, err := readLog(ctx, name, func(e audit.Entry) bool { l.first = e.Time; return false }); err != nil {

@@ -71,7 +71,7 @@ func TestAudit(t *testing.T) {
 		out, faults string
 	}{
 		{"audit", wrongUsage, "", "at least one FILE is needed"},
-		{"audit -h", done, "", "Exit codes: 0 nothing in them is not right"},
+		{"audit -h", done, "Exit status: 0 nothing in them is not right", ""},
 		{"audit -nonsense " + right, wrongUsage, "", "usage: earlybind audit"},
 		{"audit -since yesterday " + right, wrongUsage, "", `-since: "yesterday" is no time`},
 		{"audit " + right, done, "1 right: 1 migrated", ""},
@@ -90,7 +90,7 @@ func TestAudit(t *testing.T) {
 		{"audit -html /nowhere/page.html " + right, failed, "", "/nowhere/page.html: no such file"},
 		{"audit /nowhere/log", failed, "", "/nowhere/log: no such file"},
 		{"audit " + dir, failed, "", "is a directory"},
-		{"audit " + right + " " + right, failed, "", "was given twice"},
+		{"audit " + right + " " + right, wrongUsage, "", "was given twice"},
 		{"audit " + empty, failed, "", "no line of earlybind's audit log in it: it is empty"},
 		{"audit " + foreign, failed, "", "but 1 lines of text, 1 of other JSON"},
 		{"audit " + newer, failed, "", "a newer earlybind reads them"},

@@ -37,7 +37,8 @@ for their domains, as a consumer does that becomes active.
 
 Its settings are the consumer's (docs/settings.md); those of Neutron too. Nova is read with -nova-cloud, else with
 Neutron's credentials: its version everybody may see, its hosts need a right (docs/doctor.md). docs/check.md explains
-every finding. Exit status: 0 no blocker was seen; 1 Neutron or a broker could not be read; 2 wrong options or settings; 3 a blocker.`
+every finding. Exit status: 0 no blocker was seen; 1 Neutron or a broker could not be read; 2 wrong options or settings;
+3 a blocker.`
 
 // answer is a check as machines read it.
 type answer struct {
@@ -166,7 +167,7 @@ func cloudToCheck(ctx context.Context, s consumer.Settings, novaCloud string, li
 			if err != nil {
 				return nil, err
 			}
-			client, err := openstack.NewComputeV2(m.provider, m.endpoint)
+			client, err := serviceOf(m.provider, m.endpoint, openstack.NewComputeV2)
 			if err != nil {
 				return nil, err
 			}
@@ -177,7 +178,7 @@ func cloudToCheck(ctx context.Context, s consumer.Settings, novaCloud string, li
 			if err != nil {
 				return nil, err
 			}
-			client, err := openstack.NewNetworkV2(m.provider, m.endpoint)
+			client, err := serviceOf(m.provider, m.endpoint, openstack.NewNetworkV2)
 			if err != nil {
 				return nil, err
 			}
@@ -193,4 +194,16 @@ func cloudToCheck(ctx context.Context, s consumer.Settings, novaCloud string, li
 			return check.AskBroker(ctx, cell, hosts, listen, api)
 		},
 	}
+}
+
+// serviceOf finds a service in the catalog. Where its endpoint names no version gophercloud asks for
+// them, and quotes all of an answer that it did not expect: a proxy's page, mostly.
+func serviceOf(provider *gophercloud.ProviderClient, endpoint gophercloud.EndpointOpts,
+	find func(*gophercloud.ProviderClient, gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error),
+) (*gophercloud.ServiceClient, error) {
+	client, err := find(provider, endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("region %q, interface %q: %w", endpoint.Region, endpoint.Availability, binding.Brief(err))
+	}
+	return client, nil
 }

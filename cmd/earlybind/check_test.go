@@ -3,6 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,4 +55,95 @@ func TestACheckOfACloudThatIsAway(t *testing.T) {
 	if code := run(t.Context(), []string{"check", "-listen", "1s"}, &out, &faults); code != failed || !strings.Contains(out.String(), "\nnot known to be fit for earlybind: 0 blockers") {
 		t.Errorf("%d\n%s", code, &out)
 	}
+}
+
+// A load balancer whose server is away answers with a page of its own: what it has answered is told
+// in a line that names who was asked, and the page is not.
+func TestAPageOfAProxysIsToldInALine(t *testing.T) {
+	const page = "<html>\n<head><title>503 Service Unavailable</title></head>\n<body>No server is available.</body>\n</html>\n"
+	for _, c := range []struct {
+		away    string // who does not answer
+		command string
+		want    string // part of what is said, $ being the server
+	}{
+		{"/v3/auth/tokens", "doctor", `earlybind doctor: Neutron: user "earlybind", project "service", auth URL "$/v3": authenticate: 503 Service Unavailable`},
+		{"/network/", "doctor", `earlybind doctor: Neutron: region "", interface "public": find neutron: 503 Service Unavailable`},
+		{"/compute/", "doctor", `earlybind doctor: Nova: region "", interface "public": GET $/compute/: 503 Service Unavailable`},
+		{"/v3/auth/tokens", "check", `earlybind check: Neutron: user "earlybind", project "service", auth URL "$/v3": authenticate: 503 Service Unavailable`},
+		{"/network/", "check", `earlybind check: Neutron: region "", interface "public": find neutron: 503 Service Unavailable`},
+		{"/two/network/", "check -nova-cloud two", `was not seen: region "RegionTwo", interface "public": GET $/two/network/: 503 Service Unavailable`},
+		{"/compute/", "check", `were not listed: region "", interface "public": GET $/compute/: 503 Service Unavailable`},
+		{"/compute/", "check -json", `were not listed: region \"\", interface \"public\": GET $/compute/: 503 Service Unavailable`},
+	} {
+		t.Run(c.command+", away: "+c.away, func(t *testing.T) {
+			mux := http.NewServeMux()
+			server := httptest.NewServer(mux)
+			defer server.Close()
+			mux.HandleFunc(c.away, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				_, _ = io.WriteString(w, page)
+			})
+			if c.away != "/v3/auth/tokens" {
+				mux.HandleFunc("POST /v3/auth/tokens", func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("X-Subject-Token", "token")
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(http.StatusCreated)
+					_ = json.NewEncoder(w).Encode(tokenOf(server.URL))
+				})
+			}
+			if c.away != "/network/" {
+				mux.HandleFunc("/network/{$}", func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "application/json")
+					_, _ = io.WriteString(w, `{"versions": [{"id": "v2.0", "status": "CURRENT", "links": []}]}`)
+				})
+			}
+			for name, value := range map[string]string{
+				"EARLYBIND_AMQP_URLS": "amqp://127.0.0.1:1/nova", "EARLYBIND_AMQP_USER": "earlybind", "EARLYBIND_AMQP_PASSWORD": "hunter2",
+				"OS_CLOUD": "", "OS_AUTH_URL": server.URL + "/v3", "OS_USERNAME": "earlybind", "OS_PASSWORD": "hunter3", "OS_REGION_NAME": "",
+				"OS_PROJECT_NAME": "service", "OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default",
+			} {
+				t.Setenv(name, value)
+			}
+			clouds := filepath.Join(t.TempDir(), "clouds.yaml")
+			entry := "clouds: {two: {region_name: RegionTwo, auth: {auth_url: " + server.URL + "/v3, username: u, password: p, project_name: service, user_domain_name: Default, project_domain_name: Default}}}"
+			if err := os.WriteFile(clouds, []byte(entry), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("OS_CLIENT_CONFIG_FILE", clouds)
+			args := strings.Fields(c.command)
+			if args[0] == "check" {
+				args = append(args, "-listen", "1s")
+			}
+			var out, faults bytes.Buffer
+			if code := run(t.Context(), args, &out, &faults); code != failed {
+				t.Errorf("exit status %d", code)
+			}
+			said := out.String() + faults.String()
+			want := strings.ReplaceAll(c.want, "$", server.URL)
+			if !strings.Contains(strings.Join(strings.Fields(said), " "), want) || strings.Contains(said, "<") {
+				t.Errorf("%s, want %s", said, want)
+			}
+			if c.command == "doctor" && strings.Count(said, "\n") != 1 {
+				t.Errorf("more than a line: %s", said)
+			}
+		})
+	}
+}
+
+// tokenOf is Keystone's answer for a cloud whose services are all at one address.
+func tokenOf(url string) map[string]any {
+	var catalog []any
+	for _, service := range []string{"network", "compute"} {
+		catalog = append(catalog, map[string]any{"type": service, "name": service, "endpoints": []any{
+			map[string]any{"interface": "public", "region": "RegionOne", "region_id": "RegionOne", "url": url + "/" + service},
+			map[string]any{"interface": "public", "region": "RegionTwo", "region_id": "RegionTwo", "url": url + "/two/" + service},
+		}})
+	}
+	domain := map[string]any{"id": "default", "name": "Default"}
+	return map[string]any{"token": map[string]any{
+		"expires_at": "2126-11-23T06:00:00.000000Z", "issued_at": "2026-11-23T05:00:00.000000Z", "catalog": catalog,
+		"user":    map[string]any{"id": "u", "name": "earlybind", "domain": domain},
+		"project": map[string]any{"id": "p", "name": "service", "domain": domain},
+		"roles":   []any{map[string]any{"id": "r", "name": "service"}},
+	}}
 }

@@ -22,7 +22,8 @@ import (
 const aboutDoctor = `Finds the ports of a cloud whose bindings are not right where Nova has their instance: stale, wrong way
 round, without an ACTIVE row, half rolled back, left migrating_to. Prints what would mend each, request by request.
 It reads only, unless -fix is given: then it looks again after a minute, and sends what still stands, each request
-written to the undo journal before. What has a migration of any type, a task or an unconfirmed resize is left alone.
+written to the undo journal before. What has a migration of any type, a task or an unconfirmed resize, or is
+soft-deleted, is left alone.
 
   earlybind doctor                              examine all compute hosts that Nova names
   earlybind doctor -before-migrate compute7     what would be in the way of migrating compute7's instances (of what is under
@@ -55,9 +56,9 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	leaving := f.String("before-migrate", "", "report only what is about instances on this `HOST`")
 	fix := f.Bool("fix", false, "carry out the plans")
 	journal := f.String("journal", "earlybind-doctor.jsonl", "with -fix: the undo journal, a `FILE` that is added to")
-	cloud := f.String("cloud", "", "entry of clouds.yaml for Neutron; EARLYBIND_CLOUD, OS_CLOUD or the OS_* variables if empty")
+	cloud := f.String("cloud", "", "`ENTRY` of clouds.yaml for Neutron; EARLYBIND_CLOUD, OS_CLOUD or the OS_* variables if empty")
 	asJSON := f.Bool("json", false, "print the report as JSON; what -fix does meanwhile goes to standard error")
-	novaCloud := f.String("nova-cloud", "", "entry of clouds.yaml for Nova; the same as Neutron's if empty")
+	novaCloud := f.String("nova-cloud", "", "`ENTRY` of clouds.yaml for Nova; the same as Neutron's if empty")
 	ask := f.Bool("ask", false, "ask the hosts' publishers where the guests are, over RabbitMQ")
 	words, err := parseFiles(f, aboutDoctor, "", args, faults)
 	if err != nil {
@@ -83,7 +84,7 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("Nova: %w", err)
 	}
-	compute, err := openstack.NewComputeV2(provider, endpoint)
+	compute, err := serviceOf(provider, endpoint, openstack.NewComputeV2)
 	if err != nil {
 		return fmt.Errorf("Nova: %w", err)
 	}

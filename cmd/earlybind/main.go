@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -76,8 +78,12 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 		return wrongUsage
 	}
 	err := command(ctx, args[1:], out, faults)
+	var asked help
 	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &asked):
+		fmt.Fprint(out, asked.text)
+		return done
+	case err == nil:
 		return done
 	case errors.Is(err, errUsage):
 		return wrongUsage
@@ -87,6 +93,11 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	fmt.Fprintf(faults, "earlybind %s: %v\n", args[0], err)
 	return failed
 }
+
+// help is what who asks for it is told: it goes where a command's answer does.
+type help struct{ text string }
+
+func (help) Error() string { return "help was asked for" }
 
 // parse reads a command's options and its FILE.
 func parse(f *flag.FlagSet, about string, args []string, faults io.Writer) (file string, err error) {
@@ -102,15 +113,19 @@ func parse(f *flag.FlagSet, about string, args []string, faults io.Writer) (file
 
 // parseFiles reads a command's options and all that is none.
 func parseFiles(f *flag.FlagSet, about, operands string, args []string, faults io.Writer) (files []string, err error) {
-	f.SetOutput(faults)
+	var said bytes.Buffer
+	f.SetOutput(&said)
 	f.Usage = func() {
-		fmt.Fprintf(faults, "usage: earlybind %s [options] %s\n\n%s\n\noptions:\n", f.Name(), operands, about)
+		usage := strings.TrimSpace("usage: earlybind " + f.Name() + " [options] " + operands)
+		fmt.Fprintf(f.Output(), "%s\n\n%s\n\noptions:\n", usage, about)
 		f.PrintDefaults()
 	}
+	defer f.SetOutput(faults)
 	for len(args) > 0 { // options may stand after FILE
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return nil, err
+			return nil, help{said.String()}
 		} else if err != nil {
+			fmt.Fprint(faults, said.String())
 			return nil, errUsage
 		}
 		if args = f.Args(); len(args) > 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -27,7 +28,7 @@ func TestCommands(t *testing.T) {
 		{"play x", wrongUsage, "", `there is no command "play"`},
 		{"replay", wrongUsage, "", "one FILE is needed"},
 		{"replay a b", wrongUsage, "", "one FILE is needed"},
-		{"replay -h", done, "", "No server is needed"},
+		{"replay -h", done, "No server is needed", ""},
 		{"replay -nonsense x", wrongUsage, "", "usage: earlybind replay"},
 		{"replay -speed -1 x", wrongUsage, "", "-speed must be 0"},
 		{"replay -speed 0.01 x", wrongUsage, "", "-speed must be 0"},
@@ -37,32 +38,32 @@ func TestCommands(t *testing.T) {
 		{"replay " + success, done, "handover.ended migrated", ""},
 		{"replay " + success + " -policy observe", done, "live migrations: 1; messages: 8; policy: observe", ""},
 		{"doctor x", wrongUsage, "", "it takes options only"},
-		{"doctor -h", done, "", "It reads only, unless -fix is given"},
+		{"doctor -h", done, "It reads only, unless -fix is given", ""},
 		{"doctor -cloud no-such-cloud", failed, "", "Neutron: OpenStack credentials"},
 		{"check x", wrongUsage, "", "it takes options only"},
-		{"check -h", done, "", "What could not be seen is said to be unknown"},
+		{"check -h", done, "What could not be seen is said to be unknown", ""},
 		{"check", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},
 		{"check -tool puppet", wrongUsage, "", "-tool must be one of kolla-ansible, openstack-ansible, openstack-helm, nova.conf"},
 		{"check -listen 1ms", wrongUsage, "", "-listen must be at least 1s"},
 		{"check -management amqp://r", wrongUsage, "", "must be http://host:15672"},
 		{"check -management-user u", wrongUsage, "", "go with -management"},
 		{"check -management http://r:1 -management-user u", wrongUsage, "", "go together"},
-		{"rights -h", done, "", "Nothing is connected to"},
+		{"rights -h", done, "Nothing is connected to", ""},
 		{"rights -vhost= a*b c#", wrongUsage, "", `HOST "c#" must not hold`},
 		{"rights -vhost= c", wrongUsage, "", "-vhost must not be empty"},
 		{"rights compute1", done, "'earlybind-compute1'", ""},
 		{"rights compute1, compute2 and 4 more", wrongUsage, "", `HOST "compute1," must not hold a comma`},
 		{"rights -hosts-only", wrongUsage, "", "-hosts-only needs at least one HOST"},
 		{"pause compute1", wrongUsage, "", "a host is named with -host"},
-		{"pause -h", done, "", "restores do"},
+		{"pause -h", done, "restores do", ""},
 		{"pause -show -host compute1", wrongUsage, "", "-show takes no other option"},
 		{"pause -show -by me", wrongUsage, "", "-show takes no other option"},
 		{"resume -by me", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},
-		{"resume -h", done, "", "until it is resumed by name"},
+		{"resume -h", done, "until it is resumed by name", ""},
 		{"pause -host a*b", wrongUsage, "", "it must not hold"},
 		{"pause", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},
 		{"parked x", wrongUsage, "", "a message is named by -raw SHA256 or -drop SHA256"},
-		{"parked -h", done, "", "They stay where they are"},
+		{"parked -h", done, "They stay where they are", ""},
 		{"parked -raw abcd -json", wrongUsage, "", "do not go together"},
 		{"parked -raw abcd -drop abcd", wrongUsage, "", "do not go together"},
 		{"parked -raw abc", wrongUsage, "", "is not a SHA-256 in hex, or the first 4 digits"},
@@ -70,9 +71,9 @@ func TestCommands(t *testing.T) {
 		{"parked -drop abcd", wrongUsage, "", "is not a whole SHA-256"},
 		{"parked", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},
 		{"record", wrongUsage, "", "one FILE is needed"},
-		{"record -h", done, "", "anonymise-hosts"},
+		{"record -h", done, "anonymise-hosts", ""},
 		{"record -for -1m x", wrongUsage, "", "-for must not be negative"},
-		{"simulate -h", done, "", "Neutron's API workers"},
+		{"simulate -h", done, "Neutron's API workers", ""},
 		{"simulate x", wrongUsage, "", "it takes options only"},
 		{"simulate -load fast -workers 0 -policy fast -hosts 1", wrongUsage, "", `load: "fast" is not a number; policy: a policy is one of observe, resumed, suspended, auto; hosts must be from 2 to 100000, not 1; workers must`},
 		{"simulate -release 2016", wrongUsage, "", `release: "2016" was not measured, only 2025.1 and zed`},
@@ -88,6 +89,32 @@ func TestCommands(t *testing.T) {
 		}
 		if (c.faults == "") != (faults.Len() == 0) {
 			t.Errorf("earlybind %s: says %s", c.args, &faults)
+		}
+	}
+}
+
+// Help is what was asked for: it can be read with a pager, on a terminal of 125 columns, and ends
+// with what scripts need to know; an option's value has a name.
+func TestEachCommandsHelp(t *testing.T) {
+	nameless := regexp.MustCompile(`(?m)^  -\S+ (string|int|uint|float|value)$`)
+	for _, line := range strings.Split(usage+"  earlybind resume  is named with pause", "\n") {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "earlybind" || !strings.HasPrefix(line, "  ") {
+			continue
+		}
+		command := strings.TrimSuffix(words[1], ",")
+		var out, faults bytes.Buffer
+		if code := run(t.Context(), []string{command, "-h"}, &out, &faults); code != done || faults.Len() > 0 {
+			t.Errorf("%s: %d, %s", command, code, &faults)
+		}
+		about, _, _ := strings.Cut(out.String(), "\noptions:\n")
+		for _, line := range strings.Split(about, "\n") {
+			if strings.HasSuffix(line, " ") || len([]rune(line)) > 125 {
+				t.Errorf("%s: %q", command, line)
+			}
+		}
+		if found := nameless.FindString(out.String()); found != "" || !strings.Contains(about, "Exit status: 0") {
+			t.Errorf("%s: %q\n%s", command, found, about)
 		}
 	}
 }

@@ -20,9 +20,10 @@ import (
 	"github.com/earlybind/earlybind/internal/timeline"
 )
 
-const aboutParked = `Lists the messages that consumers have parked, since they could not understand them or they came back too often: when, why,
-how many bytes, the SHA-256 of the content, and where they came from. They stay where they are, however often they are looked at, until they are 7 days
-old. The content is shown by -raw alone: Nova's messages hold tokens of whoever asked for the migration.
+const aboutParked = `Lists the messages that consumers have parked, since they could not understand them or they came back too often: when,
+why, how many bytes, the SHA-256 of the content, and where they came from. They stay where they are, however often they
+are looked at, until they are 7 days old. The content is shown by -raw alone: Nova's messages hold tokens of whoever
+asked for the migration.
 
   earlybind parked                           what lies there
   earlybind parked -json | jq -r '.messages[].reason' | sort | uniq -c

@@ -35,8 +35,8 @@ what was left to Nova meanwhile stays so. A host that is paused by name stays so
 const aboutOrders = `
 
 It needs what a consumer's environment holds of EARLYBIND_AMQP_..., EARLYBIND_OTHER_CELLS, EARLYBIND_QUEUE and
-EARLYBIND_QUEUE_TYPE (docs/settings.md), and waits 2 s for the replicas to answer. Exit status: 0 all that run obey; 1 it could not be done,
-or one that runs has not answered; 2 wrong options or settings.`
+EARLYBIND_QUEUE_TYPE (docs/settings.md), and waits 2 s for the replicas to answer. Exit status: 0 all that run obey;
+1 it could not be done, or one that runs has not answered; 2 wrong options or settings.`
 
 func pause(ctx context.Context, args []string, out, faults io.Writer) error {
 	var o consumer.Order

@@ -32,7 +32,7 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 		return nil
 	})
 	anonymise := f.Bool("anonymise-hosts", false, "write host1, host2, ... instead of the hosts' names")
-	about := f.String("about", "", "a sentence for the recording's header: what is shown")
+	about := f.String("about", "", "a `SENTENCE` for the recording's header: what is shown")
 	name, err := parse(f, aboutRecord, args, faults)
 	if err != nil {
 		return err

@@ -31,9 +31,9 @@ const slowest = 0.1
 func replayFile(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("replay", flag.ContinueOnError)
 	options := replay.Options{}
-	f.Float64Var(&options.Speed, "speed", 0, "how many times as fast as recorded, 1 is as it was; gaps are cut to 5 s; 0: as fast as possible. At a speed each moment is printed as it comes, too")
+	f.Float64Var(&options.Speed, "speed", 0, "how many times as fast as recorded, a `FACTOR`: 1 is as it was; gaps are cut to 5 s; 0: as fast as possible. At a speed each moment is printed as it comes, too")
 	log := f.String("audit", "", "write the consumer's audit log to this `FILE`, too: earlybind audit reads it")
-	policy := f.String("policy", "auto", "when earlybind activates, as EARLYBIND_POLICY: observe, auto, suspended or resumed")
+	policy := f.String("policy", "auto", "when earlybind activates, a `POLICY` as EARLYBIND_POLICY: observe, auto, suspended or resumed")
 	name, err := parse(f, aboutReplay, args, faults)
 	if err != nil {
 		return err

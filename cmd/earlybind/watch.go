@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/earlybind/earlybind/audit/watch"
@@ -23,15 +22,15 @@ read first. On a terminal it draws in place, in colours unless NO_COLOR is set; 
   docker logs -f --since 1h CONSUMER | earlybind watch -
   earlybind watch <(docker logs -f CONSUMER1) <(docker logs -f CONSUMER2)     (of bash)
 
-It ends with Ctrl-C, or when its input does. Exit codes: 0; 1 a log could not be read, or its input has ended without a
-line of an audit log; 2 wrong usage. "earlybind audit" tells more of a handover.`
+It ends with Ctrl-C, or when its input does. Exit status: 0; 1 a log could not be read, or its input has ended without a
+line of an audit log; 2 wrong options. "earlybind audit" tells more of a handover.`
 
 // mostOutcomes bounds how many outcomes are shown.
 const mostOutcomes = 500
 
 func watchLogs(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("watch", flag.ContinueOnError)
-	outcomes := f.Int("n", 10, "how `many` of the last outcomes are shown on a terminal")
+	outcomes := f.Int("n", 10, "how many of the last outcomes are shown on a terminal, a `NUMBER`")
 	files, err := parseFiles(f, aboutWatch, "FILE...", args, faults)
 	if err != nil {
 		return err
@@ -42,11 +41,11 @@ func watchLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 	if *outcomes < 1 || *outcomes > mostOutcomes {
 		return misused(f, faults, fmt.Sprintf("-n must be from 1 to %d", mostOutcomes))
 	}
+	if name := twice(files); name != "" {
+		return misused(f, faults, name+" was given twice")
+	}
 	var sources []watch.Source
-	for i, name := range files {
-		if slices.Contains(files[:i], name) {
-			return fmt.Errorf("%s was given twice", name)
-		}
+	for _, name := range files {
 		source, err := sourceOf(name)
 		if err != nil {
 			return err

@@ -46,12 +46,12 @@ func TestWatch(t *testing.T) {
 		out, faults string
 	}{
 		{"watch", nil, wrongUsage, "", "at least one FILE is needed"},
-		{"watch -h", nil, done, "", "It ends with Ctrl-C, or when its input does"},
+		{"watch -h", nil, done, "It ends with Ctrl-C, or when its input does", ""},
 		{"watch -n 0 -", nil, wrongUsage, "", "-n must be from 1 to 500"},
 		{"watch -n many -", nil, wrongUsage, "", "invalid value"},
 		{"watch /nowhere/log", nil, failed, "", "/nowhere/log: no such file"},
 		{"watch " + dir, nil, failed, "", "is a directory"},
-		{"watch " + name + " " + name, nil, failed, "", "was given twice"},
+		{"watch " + name + " " + name, nil, wrongUsage, "", "was given twice"},
 		{"watch " + packed, nil, failed, "", "nothing is added to it: earlybind audit " + packed},
 		{"watch " + journal, nil, failed, "", "journalctl --file"},
 		{"watch -", nil, failed, "", "-: no line of earlybind's audit log in it: it is empty"},

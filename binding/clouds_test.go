@@ -1,0 +1,94 @@
+package binding_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	th "github.com/gophercloud/gophercloud/v2/testhelper"
+
+	"github.com/earlybind/earlybind/binding"
+)
+
+const profiled = "clouds: {lab: {profile: vendor, auth: {username: u, password: verysecret}}}"
+
+// An entry that names a profile has a second file, and what is wrong with that is told of it.
+func TestAProfileThatCannotBeReadNamesItsFile(t *testing.T) {
+	const mayNot = "the program's user must be able to read "
+	for name, c := range map[string]struct {
+		content string // of clouds-public.yaml
+		prepare func(t *testing.T, public string)
+		want    string // behind its name
+		before  string // its name
+	}{
+		"missing":       {prepare: away, before: "there is no ./clouds-public.yaml, nor ", want: ", nor /etc/openstack/clouds-public.yaml"},
+		"may not":       {prepare: asDirectory, before: mayNot, want: " (is a directory)"},
+		"yaml quotes":   {content: "public-clouds:\n  vendor:\n    auth: verysecret", want: " is not what it should be line 3"},
+		"yaml syntax":   {content: "public-clouds:\n\tvendor: verysecret", want: " is not what it should be line 2"},
+		"nothing in it": {content: "\n", want: " is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newCloud(t)
+			config := t.TempDir()
+			t.Setenv("XDG_CONFIG_HOME", config)
+			t.Setenv("OS_CLOUD", "lab")
+			t.Setenv("OS_CLIENT_CONFIG_FILE", file(t, "clouds.yaml", profiled))
+			public := filepath.Join(config, "openstack", "clouds-public.yaml")
+			th.AssertNoErr(t, os.Mkdir(filepath.Dir(public), 0o700))
+			th.AssertNoErr(t, os.WriteFile(public, []byte(c.content), 0o600))
+			if c.prepare != nil {
+				c.prepare(t, public)
+			}
+			_, err := binding.NewClient(t.Context(), binding.ClientOpts{})
+			if err == nil || !strings.Contains(err.Error(), `/clouds.yaml: it names a profile, and `+c.before+public+c.want) {
+				t.Fatalf("error: %v", err)
+			}
+			if text := err.Error(); strings.Contains(text, "\n") || strings.Contains(text, "verysecret") {
+				t.Errorf("error: %v", err)
+			}
+		})
+	}
+}
+
+func TestAnEmptyCloudsYAMLIsSaidToBeEmpty(t *testing.T) {
+	newCloud(t)
+	t.Setenv("OS_CLIENT_CONFIG_FILE", file(t, "clouds.yaml", ""))
+	if _, err := binding.NewClient(t.Context(), binding.ClientOpts{Cloud: "lab"}); err == nil || !strings.HasSuffix(err.Error(), "/clouds.yaml: it is empty") {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func away(t *testing.T, path string) {
+	t.Helper()
+	th.AssertNoErr(t, os.Remove(path))
+}
+
+// asDirectory stands for what may not be read: root may read every file.
+func asDirectory(t *testing.T, path string) {
+	t.Helper()
+	away(t, path)
+	th.AssertNoErr(t, os.Mkdir(path, 0o700))
+}
+
+// A profile is read where one is named, and looked for as a clouds.yaml is.
+func TestAnEntryIsPutTogetherWithItsProfile(t *testing.T) {
+	cloud := newCloud(t)
+	config := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", config)
+	dir := filepath.Join(config, "openstack")
+	th.AssertNoErr(t, os.Mkdir(dir, 0o700))
+	entry := cloudsYAML(cloud, `password: "in yaml"`)
+	inProfile := strings.NewReplacer("region_name: RegionOne", "profile: vendor", "interface: internal", "interface: public")
+	th.AssertNoErr(t, os.WriteFile(filepath.Join(dir, "clouds.yaml"), []byte(inProfile.Replace(entry)), 0o600))
+	public := filepath.Join(dir, "clouds-public.yaml")
+	th.AssertNoErr(t, os.WriteFile(public, []byte("public-clouds: {vendor: {region_name: RegionTwo}}"), 0o600))
+	client, err := binding.NewClient(t.Context(), binding.ClientOpts{Cloud: "lab"})
+	th.AssertNoErr(t, err)
+	th.AssertEquals(t, cloud.URL+"/two/", client.Endpoint)
+
+	asDirectory(t, public)
+	th.AssertNoErr(t, os.WriteFile(filepath.Join(dir, "clouds.yaml"), []byte(entry), 0o600))
+	_, err = binding.NewClient(t.Context(), binding.ClientOpts{Cloud: "lab"})
+	th.AssertNoErr(t, err)
+}
