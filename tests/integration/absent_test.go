@@ -47,7 +47,8 @@ func oldest(b *broker, queue string) amqp.Delivery {
 	}
 }
 
-// A consumer that is away does not fill the broker: the oldest messages go.
+// A consumer that is away does not fill the broker: the oldest messages go. Not in parallel:
+// these are 320 MiB, twice, on the disk that all queues are on.
 func TestRabbitMQAbsentConsumerFillsNothing(t *testing.T) {
 	const size, limit, sent = 4 << 20, 256 << 20, 80
 	for _, queueType := range []string{"quorum", "classic"} {

@@ -35,7 +35,8 @@ func alarm(t *testing.T) (lift func()) {
 
 // A broker that is short of memory blocks all that publish. A consumer that starts then
 // waits for its own tick, and so reads no notification and writes nothing; when the
-// broker reads again, all goes on in the same sessions, with what it has held.
+// broker reads again, all goes on in the same sessions, with what it has held. Not in parallel:
+// the alarm is the whole broker's.
 func TestRabbitMQMemoryAlarm(t *testing.T) {
 	const backlog = 500
 	b, cloud := newBroker(t), newFakeCloud(t)

@@ -47,6 +47,7 @@ func (c cell) migrates(by *replica) {
 // need not be the same, and does not wait for another cell's broker. A cell's
 // broker is nothing but where its notifications go to: another virtual host here.
 func TestRabbitMQCells(t *testing.T) {
+	t.Parallel()
 	cloud := newFakeCloud(t)
 	one, two := newCell(t, cloud), newCell(t, cloud)
 	start := func() *replica {

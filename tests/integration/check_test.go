@@ -6,8 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -90,6 +88,7 @@ func (b *broker) queues() []string {
 // A broker on which nothing has happened yet, and then what Nova, a consumer and publishers
 // make there, well and badly.
 func TestRabbitMQCheck(t *testing.T) {
+	t.Parallel() // it listens, half a minute in all, and waits for statistics
 	b := newBroker(t)
 
 	t.Run("Empty", func(t *testing.T) {
@@ -362,14 +361,8 @@ func TestNovaCheckFindsTheLabFit(t *testing.T) {
 	l := theLab(t)
 	guest, err := l.Server(t.Context())
 	must(t, err)
-	program := filepath.Join(t.TempDir(), "earlybind")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/earlybind/earlybind/cmd/earlybind")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	const at = "/tmp/earlybind-check"
-	must(t, l.Copy(t.Context(), program, "consumer1", at))
+	must(t, l.Copy(t.Context(), built(t, "earlybind"), "consumer1", at))
 	defer func() { _, _ = l.Exec(context.WithoutCancel(t.Context()), "consumer1", "rm", "-f", at) }()
 
 	type result struct {

@@ -37,7 +37,7 @@ func newSite(t *testing.T) *site {
 	c, err := l.StartCluster(t.Context())
 	must(t, err)
 	t.Cleanup(func() { must(t, c.Remove(context.WithoutCancel(t.Context()))) })
-	s := &site{T: t, Cluster: c, cloud: newFakeCloud(t), program: buildConsumer(t)}
+	s := &site{T: t, Cluster: c, cloud: newFakeCloud(t), program: built(t, "earlybind-consumer")}
 	var urls []string
 	for i := range c.Nodes {
 		urls = append(urls, s.through(i).url())

@@ -18,6 +18,7 @@ import (
 
 // Nova's exchange is Nova's: the consumers wait for it, and leave it as it is.
 func TestRabbitMQTopology(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		queueType string
@@ -27,6 +28,7 @@ func TestRabbitMQTopology(t *testing.T) {
 		{"ClassicQueueDurableNova", "classic", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			b, cloud := newBroker(t), newFakeCloud(t)
 			start := func() *replica {
 				return startReplica(b, cloud.neutron, func(s *consumer.Settings) { s.QueueType = c.queueType })
@@ -59,6 +61,7 @@ func TestRabbitMQTopology(t *testing.T) {
 	}
 
 	t.Run("ActiveReplicaAsksTheHosts", func(t *testing.T) {
+		t.Parallel()
 		b := newBroker(t)
 		r := startReplica(b, newFakeCloud(t).neutron, nil)
 		r.await("consumer.active")
@@ -86,8 +89,10 @@ func TestRabbitMQTopology(t *testing.T) {
 
 // What cannot be understood is kept as it came, and holds nothing up.
 func TestRabbitMQParking(t *testing.T) {
+	t.Parallel()
 	for _, queueType := range []string{"quorum", "classic"} {
 		t.Run(queueType, func(t *testing.T) {
+			t.Parallel()
 			b, cloud := newBroker(t), newFakeCloud(t)
 			nova := b.nova(false)
 			r := startReplica(b, cloud.neutron, func(s *consumer.Settings) { s.QueueType = queueType })
@@ -139,6 +144,7 @@ func TestRabbitMQParking(t *testing.T) {
 
 // What sessions that end have given back again and again is parked before the broker drops it.
 func TestRabbitMQMessageThatComesBackTooOftenIsParked(t *testing.T) {
+	t.Parallel()
 	b, cloud := newBroker(t), newFakeCloud(t)
 	nova := b.nova(false)
 	r := startReplica(b, cloud.neutron, nil)
@@ -173,6 +179,7 @@ func TestRabbitMQMessageThatComesBackTooOftenIsParked(t *testing.T) {
 
 // A host's word counts only under the broker user of that host.
 func TestRabbitMQHostIdentity(t *testing.T) {
+	t.Parallel()
 	b, cloud := newBroker(t), newFakeCloud(t)
 	r := startReplica(b, cloud.neutron, func(s *consumer.Settings) { s.Policy = handover.PolicySuspended })
 	r.await("consumer.active")
@@ -208,6 +215,7 @@ func TestRabbitMQHostIdentity(t *testing.T) {
 // a header that does not fit into a frame (128 KiB) would end the session, and the message
 // would come again and end the next.
 func TestRabbitMQLongNamesEndNoSession(t *testing.T) {
+	t.Parallel()
 	b, cloud := newBroker(t), newFakeCloud(t)
 	r := startReplica(b, cloud.neutron, nil)
 	r.await("consumer.active")
@@ -228,6 +236,7 @@ func TestRabbitMQLongNamesEndNoSession(t *testing.T) {
 // A migration that succeeds, with every message that the two hosts and Nova
 // send.
 func TestRabbitMQMigrationSucceeds(t *testing.T) {
+	t.Parallel()
 	b, cloud := newBroker(t), newFakeCloud(t)
 	guest, nova := cloud.guest(t), b.nova(false)
 	r := startReplica(b, cloud.neutron, nil)

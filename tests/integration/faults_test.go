@@ -212,7 +212,7 @@ func onTheWay(t *testing.T, migrating func(*testing.T) *migration) {
 		{"504After", bindingtest.Fault{Status: http.StatusGatewayTimeout, Gateway: true, Apply: true}},
 	} {
 		t.Run("Commit/"+c.name, func(t *testing.T) {
-			t.Parallel()
+			besideOthers(t)
 			m := migrating(t)
 			proxy := bindingtest.NewProxy(t, m.client)
 			seen := m.through(proxy.Client())
@@ -237,7 +237,7 @@ func onTheWay(t *testing.T, migrating func(*testing.T) *migration) {
 	}
 
 	t.Run("Commit/Refused", func(t *testing.T) {
-		t.Parallel()
+		besideOthers(t)
 		m := migrating(t)
 		err := m.through(refused(t, m.client)).tryActivate(t.Context(), dest)
 		if !errors.Is(err, binding.ErrNoAnswer) || !binding.IsTransient(err) || binding.OutcomeUnknown(err) {
@@ -248,7 +248,7 @@ func onTheWay(t *testing.T, migrating func(*testing.T) *migration) {
 
 	// The caller gives up on a commit, and all is restored. Then it takes effect.
 	t.Run("Commit/TimeoutBefore", func(t *testing.T) {
-		t.Parallel()
+		besideOthers(t)
 		m := migrating(t)
 		proxy := bindingtest.NewProxy(t, m.client)
 		seen := m.through(proxy.Client())
@@ -270,7 +270,7 @@ func onTheWay(t *testing.T, migrating func(*testing.T) *migration) {
 
 	// It has taken effect, and the answer does not come.
 	t.Run("Commit/TimeoutAfter", func(t *testing.T) {
-		t.Parallel()
+		besideOthers(t)
 		m := migrating(t)
 		proxy := bindingtest.NewProxy(t, m.client)
 		seen := m.through(proxy.Client())
@@ -291,7 +291,7 @@ func onTheWay(t *testing.T, migrating func(*testing.T) *migration) {
 			continue
 		}
 		t.Run("Restore/"+s.name, func(t *testing.T) {
-			t.Parallel()
+			besideOthers(t)
 			m := migrating(t)
 			s.make(m)
 			proxy := bindingtest.NewProxy(t, m.client)

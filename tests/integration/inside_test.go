@@ -4,8 +4,6 @@ package integration
 
 import (
 	"context"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,16 +11,10 @@ import (
 	"github.com/earlybind/earlybind/tests/lab"
 )
 
-// runInside runs the integration tests of a package whose names match, in a
-// container of the lab, where the programs are that they need.
-func runInside(t *testing.T, l *lab.Lab, service, pkg, match string, variables ...string) {
+// runInside runs those of [builtTests] whose names match, in a container of the
+// lab, where the programs are that they need.
+func runInside(t *testing.T, l *lab.Lab, service, program, match string, variables ...string) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "inside.test")
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "libvirt_dlopen,integration", "-o", program,
-		"github.com/earlybind/earlybind/"+pkg)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	inside := "/tmp/" + newUUID() + ".test"
@@ -37,7 +29,7 @@ func runInside(t *testing.T, l *lab.Lab, service, pkg, match string, variables .
 	}
 	must(t, err)
 	if strings.Contains(out, "no tests to run") {
-		t.Errorf("%s has no tests %s", pkg, match)
+		t.Errorf("there are no tests %s", match)
 	}
 }
 
@@ -53,15 +45,10 @@ func startPublisher(b *broker) *realPublisher {
 	b.Helper()
 	l, err := lab.Find()
 	must(b, err)
-	program := filepath.Join(b.TempDir(), "earlybind-publisher")
-	build := exec.CommandContext(b.Context(), "go", "build", "-tags", "libvirt_dlopen", "-o", program, "github.com/earlybind/earlybind/cmd/earlybind-publisher")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
 	inside := "/tmp/" + newUUID()
 	p := &realPublisher{broker: b, lab: l, file: inside + "/log"}
 	p.run("mkdir", inside)
-	must(b, l.Copy(b.Context(), program, source, inside+"/publisher"))
+	must(b, l.Copy(b.Context(), built(b, "earlybind-publisher"), source, inside+"/publisher"))
 	b.Cleanup(func() {
 		p.run("sh", "-c", "kill $(cat "+inside+"/pid); rm -rf "+inside)
 	})

@@ -131,6 +131,7 @@ func restoring(s *consumer.Settings) {
 }
 
 func TestRabbitMQJournal(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	if read := startReplica(b, newFakeCloud(t).neutron, nil).await("journal.read"); read["entries"] != 0.0 {
 		t.Errorf("%v", read)
@@ -148,6 +149,7 @@ func TestRabbitMQJournal(t *testing.T) {
 
 // What an earlier replica has written down comes back digit for digit.
 func TestRabbitMQJournalKeepsAProfileExactly(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	c := newFakeCloud(t)
 	g := c.guest(t)

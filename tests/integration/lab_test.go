@@ -8,6 +8,10 @@
 // TestNeutron... and TestRabbitMQ... run on both releases, TestLibvirt... needs
 // the whole lab. TestCluster... needs no lab, only its image of RabbitMQ (make
 // cluster).
+//
+// Tests on a virtual host and a Neutron of their own run in parallel; Go begins them when all
+// others have ended. Those run alone: what asks the real Neutron, unless it mostly waits, is timed
+// to a second or two, touches the lab's guest or its hosts, or the broker as a whole.
 package integration
 
 import (

@@ -16,8 +16,10 @@ import (
 // The publisher's own integration tests, in a compute host's container, where
 // libvirt is: libvirt's test driver, the library and RabbitMQ are real.
 func TestLibvirtPublisher(t *testing.T) {
+	program := builtTests(t, "publisher")
+	t.Parallel() // it waits half a minute for a queue that another has
 	l, b := theLab(t), newBroker(t)
-	runInside(t, l, source, "publisher", "^TestReal",
+	runInside(t, l, source, program, "^TestReal",
 		"EARLYBIND_TEST_LIBVIRT_URI=test:///default",
 		"EARLYBIND_TEST_AMQP_URL=amqp://openstack:"+b.password+"@rabbitmq:5672/"+b.vhost)
 }

@@ -78,6 +78,7 @@ func TestRabbitMQNeighbourLosesNothing(t *testing.T) {
 	const count = 100
 	for _, style := range []string{"transient", "durable", "quorum"} {
 		t.Run(style, func(t *testing.T) {
+			t.Parallel()
 			b := newBroker(t)
 			n := newNeighbour(b, style)
 			r := startReplica(b, newFakeCloud(t).neutron, nil)
@@ -123,6 +124,7 @@ func TestRabbitMQNeighbourLosesNothing(t *testing.T) {
 // What earlybind puts on the bus is read by any listener of oslo.messaging whose
 // queue is bound to it.
 func TestRabbitMQNeighbourReadsHostEvents(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	startReplica(b, newFakeCloud(t).neutron, nil).await("consumer.active")
 	n := newNeighbour(b, "durable") // as the exchange earlybind is

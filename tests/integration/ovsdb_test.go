@@ -11,7 +11,7 @@ import (
 // The re-plug on real ovsdb-servers: those of a compute host's Open vSwitch, each
 // test on a database and a socket of its own beside the host's.
 func TestOVSDBReplug(t *testing.T) {
-	runInside(t, theLab(t), source, "publisher/ovs", "^TestOVSDB",
+	runInside(t, theLab(t), source, builtTests(t, "publisher/ovs"), "^TestOVSDB",
 		"EARLYBIND_TEST_OVS_SCHEMA=/usr/share/openvswitch/vswitch.ovsschema")
 }
 

@@ -22,9 +22,13 @@ import (
 // What is parked can be looked at any number of times: nothing is lost, no order
 // changes, and the content is shown by -raw alone.
 func TestRabbitMQParked(t *testing.T) {
+	built(t, "earlybind")
 	t.Parallel()
 	for _, queueType := range []string{"quorum", "classic"} {
-		t.Run(queueType, func(t *testing.T) { testParked(t, queueType) })
+		t.Run(queueType, func(t *testing.T) {
+			t.Parallel()
+			testParked(t, queueType)
+		})
 	}
 }
 

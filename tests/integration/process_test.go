@@ -5,21 +5,8 @@ package integration
 import (
 	"io"
 	"os/exec"
-	"path/filepath"
 	"syscall"
-	"testing"
 )
-
-// buildConsumer builds the program and tells where it is.
-func buildConsumer(t testing.TB) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "earlybind-consumer")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/earlybind/earlybind/cmd/earlybind-consumer")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return program
-}
 
 // process is a replica in a process of its own.
 type process struct {

@@ -181,6 +181,7 @@ func refusal(t testing.TB, closed <-chan *amqp.Error) *amqp.Error {
 }
 
 func TestRabbitMQRights(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	startReplica(b, newFakeCloud(t).neutron, nil).await("consumer.active")
 

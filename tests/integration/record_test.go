@@ -21,6 +21,7 @@ import (
 
 // The recorder has the consumer's rights, reads beside another queue, and leaves nothing.
 func TestRabbitMQIsRecordedBesideOtherQueues(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	nova := b.nova(false)
 	own := b.channel("earlybind")

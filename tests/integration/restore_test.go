@@ -87,7 +87,7 @@ func TestNeutronRestore(t *testing.T) {
 	net := newNetwork(t)
 	for _, s := range situations {
 		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
+			besideOthers(t)
 			m := migrating(t, net)
 			s.make(m)
 			_, err := m.restore(novaIsDone, noCut)
@@ -99,13 +99,13 @@ func TestNeutronRestore(t *testing.T) {
 	// the same. Another replica starts from scratch.
 	for _, s := range situations {
 		t.Run("CutAfterEveryStep/"+s.name, func(t *testing.T) {
-			t.Parallel()
+			besideOthers(t)
 			cutEveryStep(t, net, s.make, func(step int) cut { return cut{after: step} })
 		})
 	}
 	for _, s := range situations {
 		t.Run("CutInEveryStep/"+s.name, func(t *testing.T) {
-			t.Parallel()
+			besideOthers(t)
 			cutEveryStep(t, net, s.make, func(step int) cut { return cut{during: step} })
 		})
 	}

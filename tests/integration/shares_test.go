@@ -37,10 +37,11 @@ func sharesOf(p *process) map[string]bool {
 // Two processes divide four shares between them, whichever came first; each instance
 // has one that acts for it, and when one is killed the other acts for all.
 func TestRabbitMQSharesSpreadOverReplicas(t *testing.T) {
+	program := built(t, "earlybind-consumer")
 	t.Parallel() // it waits a minute: a write of the one that is killed might still take effect
 	const guests = 12
 	b, cloud := newBroker(t), newFakeCloud(t)
-	program, nova := buildConsumer(t), b.nova(true)
+	nova := b.nova(true)
 	start := func() *process {
 		return startProcess(b, program, append(cloud.credentials(t),
 			"EARLYBIND_AMQP_URLS="+b.url(), "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD="+b.password,
@@ -135,6 +136,7 @@ func wantActivatedOnce(t testing.TB, c cloud, guests []guest) {
 // Another number of shares is refused until whoever runs earlybind has made room for
 // it; then nothing of the journal is forgotten.
 func TestRabbitMQSharesAreChangedOnPurpose(t *testing.T) {
+	t.Parallel()
 	b, cloud := newBroker(t), newFakeCloud(t)
 	start := func(n int) *replica {
 		return startReplica(b, cloud.neutron, func(s *consumer.Settings) { s.Shares = n })

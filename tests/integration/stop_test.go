@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -62,6 +63,16 @@ func (c cloud) holdActivates(t testing.TB, n int) (arrived <-chan struct{}, answ
 	return came, answer
 }
 
+// awaitArrival waits for the next of them.
+func awaitArrival(t testing.TB, arrived <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-arrived:
+	case <-time.After(patience):
+		t.Fatal("Neutron was not asked to activate a row")
+	}
+}
+
 func wantBoard(t testing.TB, board *health.Board, says string) {
 	t.Helper()
 	eventually(t, "the board to say "+says, func() (bool, error) {
@@ -91,7 +102,7 @@ func twoGuests(b *broker, c cloud, acts *replica) pair {
 	arrived, p.answer = c.holdActivates(b, len(p.written.ports))
 	p.src.says(p.written.id, wire.Suspended, wire.Migrated)
 	for range p.written.ports {
-		<-arrived
+		awaitArrival(b, arrived)
 	}
 	return p
 }
@@ -110,6 +121,7 @@ func (p pair) goOn(by *replica) {
 // queue away at once, with the messages of the instances that it writes nothing
 // for; those of the write come when it is answered.
 func TestRabbitMQReplicaThatStopsHandsOverAtOnce(t *testing.T) {
+	t.Parallel()
 	b, c := newBroker(t), newFakeCloud(t)
 	acts, standsBy := twoReplicas(b, c)
 	wantBoard(t, acts.board, "this replica acts")
@@ -136,6 +148,7 @@ func TestRabbitMQReplicaThatStopsHandsOverAtOnce(t *testing.T) {
 // queue is read through lives, and must keep neither it nor the journal while an answer of
 // Neutron is waited for.
 func TestRabbitMQReplicaThatCannotSendHandsOverAtOnce(t *testing.T) {
+	t.Parallel()
 	b, c := newBroker(t), newFakeCloud(t)
 	acts, standsBy := twoReplicas(b, c)
 	sender := b.connection("earlybind-consumer " + acts.name + " sender")
@@ -157,6 +170,7 @@ func TestRabbitMQReplicaThatCannotSendHandsOverAtOnce(t *testing.T) {
 // A restore that is under way is finished by the replica that is to stop, as far
 // as the drain allows.
 func TestRabbitMQReplicaThatStopsFinishesItsRestore(t *testing.T) {
+	t.Parallel()
 	b, c := newBroker(t), newFakeCloud(t)
 	nova := b.nova(false)
 	acts, standsBy := twoReplicas(b, c)
@@ -173,7 +187,7 @@ func TestRabbitMQReplicaThatStopsFinishesItsRestore(t *testing.T) {
 	arrived, answer := c.holdActivates(t, 1)
 	nova.hasRolledBack(g)
 	src.says(g.id, wire.Resumed, wire.Migrated)
-	<-arrived
+	awaitArrival(t, arrived)
 
 	stopped := acts.ask()
 	acts.await("consumer.stopping")
@@ -189,6 +203,7 @@ func TestRabbitMQReplicaThatStopsFinishesItsRestore(t *testing.T) {
 
 // A replica that stands by stops at once.
 func TestRabbitMQReplicaThatStandsByStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	b, c := newBroker(t), newFakeCloud(t)
 	acts, standsBy := twoReplicas(b, c)
 	standsBy.stop()
@@ -196,6 +211,7 @@ func TestRabbitMQReplicaThatStandsByStopsAtOnce(t *testing.T) {
 	wantBoard(t, acts.board, "this replica acts")
 }
 
+// Not in parallel: it looks at the goroutines of the whole process.
 func TestRabbitMQReplicaThatHasStoppedLeavesNothingRunning(t *testing.T) {
 	b, c := newBroker(t), newFakeCloud(t)
 	before := goleak.IgnoreCurrent()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,13 +26,17 @@ func addressesOf(guest string) []Address {
 
 // Reachable counts the guest's addresses that answer the probe now.
 func (l *Lab) Reachable(ctx context.Context) int {
-	answers := 0
+	var answers atomic.Int32
+	var asking sync.WaitGroup
 	for _, a := range addressesOf(l.guest) {
-		if _, err := l.Exec(ctx, "probe", "ip", "netns", "exec", a.Network, "ping", "-q", "-c", "2", "-i", "0.2", "-W", "1", a.IP); err == nil {
-			answers++
-		}
+		asking.Go(func() {
+			if _, err := l.Exec(ctx, "probe", "ip", "netns", "exec", a.Network, "ping", "-q", "-c", "2", "-i", "0.2", "-W", "1", a.IP); err == nil {
+				answers.Add(1)
+			}
+		})
 	}
-	return answers
+	asking.Wait()
+	return int(answers.Load())
 }
 
 // Silence pings a guest's addresses from the probe until Stop, and knows when they did
