@@ -30,15 +30,16 @@ it refuses one way or the other); at RabbitMQ it uses queues of its own, which g
 for their domains, as a consumer does that becomes active.
 
   set -a; . /etc/earlybind/consumer.env; set +a
-  earlybind check                                      all that the consumer's credentials show
-  earlybind check -nova-cloud admin -tool kolla-ansible    compute hosts and agents too, and kolla's settings alone
-  earlybind check -listen 5m                           while something migrates: who sends notifications
+  earlybind check                              all that the consumer's credentials show
+  earlybind check -tool kolla-ansible          kolla's settings alone
+  earlybind check -listen 5m                   while something migrates: who sends notifications
   earlybind check -management http://rabbit1:15672 -management-user admin -management-password-file FILE -json
+  OS_CLIENT_CONFIG_FILE=/root/earlybind-clouds.yaml earlybind check -nova-cloud nova-reader    compute hosts too
 
 Its settings are the consumer's (docs/settings.md); those of Neutron too. Nova is read with -nova-cloud, else with
-Neutron's credentials: its version everybody may see, its hosts need a right (docs/doctor.md). docs/check.md explains
-every finding. Exit status: 0 no blocker was seen; 1 Neutron or a broker could not be read; 2 wrong options or settings;
-3 a blocker.`
+Neutron's credentials: its version everybody may see, its hosts need a right. docs/doctor.md makes that file and its
+entry nova-reader; an administrator's entry shows Neutron's agents, too. docs/check.md explains every finding.
+Exit status: 0 no blocker was seen; 1 Neutron or a broker could not be read; 2 wrong options or settings; 3 a blocker.`
 
 // answer is a check as machines read it.
 type answer struct {
