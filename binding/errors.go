@@ -312,14 +312,19 @@ func (c call) believe(r ActivateResult) error {
 	return e
 }
 
-// holds returns an error if a successful answer does not hold what it is to: a page
-// of a proxy, for example. To take it for an empty list of rows would be a mistake
-// that a write could follow.
-func (c call) holds(r gophercloud.Result, key string) error {
-	if body, ok := r.Body.(map[string]any); ok && body[key] != nil {
-		return nil
+// holds has a result hold the parts of its answer, and fails one that does not hold what it
+// is to: a page of a proxy, for example. To take it for an empty list of rows would be a
+// mistake that a write could follow.
+func (c call) holds(r *gophercloud.Result, body json.RawMessage, key string) {
+	if r.Err != nil {
+		return
 	}
-	return &Error{
+	var answer parts
+	if json.Unmarshal(body, &answer) == nil && answer.has(key) {
+		r.Body = answer
+		return
+	}
+	r.Err = &Error{
 		Op: c.op, PortID: c.portID, Host: c.host, lied: true,
 		Status: r.StatusCode, RequestID: requestID(r.Header), Message: "the answer has no " + key,
 	}

@@ -3,13 +3,15 @@ package binding
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 	"github.com/gophercloud/gophercloud/v2/pagination"
 )
 
@@ -124,7 +126,7 @@ func ListPorts(ctx context.Context, client *gophercloud.ServiceClient, deviceID 
 	if deviceID == "" {
 		return nil, c.refuse(missingInput("deviceID"))
 	}
-	return c.ports(ctx, client, ports.ListOpts{DeviceID: deviceID})
+	return c.ports(ctx, client, url.Values{"device_id": {deviceID}})
 }
 
 // ListPortsOnHost reads the ports that have a row on a host, ACTIVE or not: one call
@@ -134,36 +136,59 @@ func ListPortsOnHost(ctx context.Context, client *gophercloud.ServiceClient, hos
 	if host == "" {
 		return nil, c.refuse(missingInput("host"))
 	}
-	return c.ports(ctx, client, onHost(host))
+	return c.ports(ctx, client, url.Values{"binding:host_id": {host}})
 }
 
-// onHost is a filter that gophercloud's ListOpts lack.
-type onHost string
-
-func (h onHost) ToPortListQuery() (string, error) {
-	return "?" + url.Values{"binding:host_id": {string(h)}}.Encode(), nil
-}
-
-func (c call) ports(ctx context.Context, client *gophercloud.ServiceClient, filter ports.ListOptsBuilder) ([]Port, error) {
-	// Gophercloud takes any JSON object for a page, if need be for an empty one.
-	var lied error
-	page, err := ports.List(client, filter).WithPageCreator(func(r pagination.PageResult) pagination.Page {
-		if err := c.holds(r.Result, "ports"); err != nil {
-			lied = err
-		}
-		return ports.PortPage{LinkedPageBase: pagination.LinkedPageBase{PageResult: r}}
-	}).AllPages(ctx)
-	if lied != nil {
-		return nil, lied
-	}
-	if err != nil {
-		return nil, c.fail(err)
-	}
+// ports reads page after page, until one is empty or the last. Gophercloud's own pager takes
+// any JSON object for a page, if need be for an empty one, and decodes each port three times.
+func (c call) ports(ctx context.Context, client *gophercloud.ServiceClient, filter url.Values) ([]Port, error) {
 	var list []Port
-	if err := ports.ExtractPortsInto(page, &list); err != nil {
-		return nil, c.fail(err)
+	next := portsURL(client) + "?" + filter.Encode()
+	for next != "" {
+		resp, err := pagination.Request(ctx, client, nil, next)
+		if err != nil {
+			return nil, c.fail(err)
+		}
+		page, after, err := c.page(resp)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			break
+		}
+		list, next = append(list, page...), after
 	}
 	return list, nil
+}
+
+// page reads one page, and where the next one is.
+func (c call) page(resp *http.Response) (list []Port, next string, err error) {
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, "", c.fail(err)
+	}
+	var body json.RawMessage
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+		if err := decodeNumbers(text, &body); err != nil {
+			return nil, "", c.fail(err)
+		}
+	}
+	r := gophercloud.Result{StatusCode: resp.StatusCode, Header: resp.Header}
+	if c.holds(&r, body, "ports"); r.Err != nil {
+		return nil, "", r.Err
+	}
+	var links []gophercloud.Link
+	if err := extract(r, "ports_links", &links); err != nil {
+		return nil, "", c.fail(err)
+	}
+	if err := extract(r, "ports", &list); err != nil {
+		return nil, "", c.fail(err)
+	}
+	if next, err = gophercloud.ExtractNextURL(links); err != nil {
+		return nil, "", c.fail(err)
+	}
+	return list, next, nil
 }
 
 // GetPort reads one port; [ErrPortNotFound] if it is not there.
@@ -172,7 +197,11 @@ func GetPort(ctx context.Context, client *gophercloud.ServiceClient, portID stri
 	if err := c.require(needPort); err != nil {
 		return nil, err
 	}
-	return c.port(ports.Get(ctx, client, url.PathEscape(portID)).Result)
+	var body json.RawMessage
+	resp, err := client.Get(ctx, portURL(client, portID), &body, &gophercloud.RequestOpts{
+		OkCodes: []int{http.StatusOK},
+	})
+	return c.port(resp, body, err)
 }
 
 // UpdateProfile writes the profile of the port's ACTIVE row, if the port's revision
@@ -194,8 +223,10 @@ func UpdateProfile(ctx context.Context, client *gophercloud.ServiceClient, portI
 	if err := c.require(needPort); err != nil {
 		return nil, err
 	}
-	opts := profileOpts{RevisionNumber: &revision, profile: profile}
-	return c.port(ports.Update(ctx, client, url.PathEscape(portID), opts).Result)
+	if profile == nil {
+		profile = map[string]any{}
+	}
+	return c.update(ctx, client, map[string]any{"binding:profile": profile}, map[string]string{"If-Match": fmt.Sprintf("revision_number=%d", revision)})
 }
 
 // Rebind binds the port's ACTIVE row if it is unbound, by an update that changes
@@ -211,45 +242,30 @@ func Rebind(ctx context.Context, client *gophercloud.ServiceClient, portID strin
 	if err := c.require(needPort); err != nil {
 		return nil, err
 	}
-	return c.port(ports.Update(ctx, client, url.PathEscape(portID), nothing{}).Result)
+	return c.update(ctx, client, map[string]any{}, nil)
 }
 
-// nothing is a ports.UpdateOptsBuilder that changes nothing.
-type nothing struct{}
-
-func (nothing) ToPortUpdateMap() (map[string]any, error) {
-	return map[string]any{"port": map[string]any{}}, nil
-}
-
-// profileOpts is a ports.UpdateOptsBuilder for the profile alone. Gophercloud's
-// portsbinding.UpdateOptsExt sends null for an empty profile and loses If-Match.
-type profileOpts struct {
-	RevisionNumber *int `h:"If-Match"`
-
-	profile map[string]any
-}
-
-var _ ports.UpdateOptsBuilder = profileOpts{}
-
-// ToPortUpdateMap builds the body of the request.
-func (o profileOpts) ToPortUpdateMap() (map[string]any, error) {
-	profile := o.profile
-	if profile == nil {
-		profile = map[string]any{}
-	}
-	return map[string]any{"port": map[string]any{"binding:profile": profile}}, nil
+// update is not gophercloud's: its portsbinding.UpdateOptsExt sends null for an empty profile
+// and loses If-Match.
+func (c call) update(ctx context.Context, client *gophercloud.ServiceClient, change map[string]any, header map[string]string) (*Port, error) {
+	var body json.RawMessage
+	resp, err := client.Put(ctx, portURL(client, c.portID), map[string]any{"port": change}, &body, &gophercloud.RequestOpts{
+		MoreHeaders: header,
+		OkCodes:     []int{http.StatusOK, http.StatusCreated},
+	})
+	return c.port(resp, body, err)
 }
 
 // port extracts the port of an answer.
-func (c call) port(r gophercloud.Result) (*Port, error) {
+func (c call) port(resp *http.Response, body json.RawMessage, err error) (*Port, error) {
+	var r gophercloud.Result
+	c.finish(&r, resp, err)
+	c.holds(&r, body, "port")
 	if r.Err != nil {
-		return nil, c.fail(r.Err)
-	}
-	if err := c.holds(r, "port"); err != nil {
-		return nil, err
+		return nil, r.Err
 	}
 	var p Port
-	if err := r.ExtractIntoStructPtr(&p, "port"); err != nil {
+	if err := extract(r, "port", &p); err != nil {
 		return nil, c.fail(err)
 	}
 	return &p, nil

@@ -78,6 +78,44 @@ func TestListPorts(t *testing.T) {
 	same(t, list[1].Profile, `{"big": 9007199254740993}`)
 }
 
+// A page without ports is the last one, whatever it says of a next one.
+func TestListPortsEndsWithAnEmptyPage(t *testing.T) {
+	server := th.SetupHTTP()
+	t.Cleanup(server.Teardown)
+	pages := 0
+	server.Mux.HandleFunc("/ports", func(w http.ResponseWriter, _ *http.Request) {
+		pages++
+		w.Header().Set("Content-Type", "application/json")
+		ports := `{"id": "first"}`
+		if pages > 1 {
+			ports = ""
+		}
+		_, _ = io.WriteString(w, `{"ports": [`+ports+`], "ports_links": [{"rel": "next", "href": "`+server.Endpoint()+`ports?marker=1"}]}`)
+	})
+	list, err := binding.ListPortsOnHost(t.Context(), client.ServiceClient(server), "compute1")
+	th.AssertNoErr(t, err)
+	if len(list) != 1 || pages != 2 {
+		t.Errorf("%d pages: %+v", pages, list)
+	}
+}
+
+func TestAnswersThatAreNoPorts(t *testing.T) {
+	for _, body := range []string{`{"ports": 5, "port": 5}`, `{"ports": [5], "port": [5]}`, `{"ports": [{"id": 5}], "port": {"id": 5}}`, `{"ports": [], "ports_links": 5, "port": ""}`} {
+		list, err := binding.ListPorts(t.Context(), serve(t, "GET", "/ports", "", 200, body), "vm")
+		if e := (*binding.Error)(nil); !errors.As(err, &e) || list != nil {
+			t.Errorf("%s: %+v, %v", body, list, err)
+		}
+		p, err := binding.GetPort(t.Context(), serve(t, "GET", "/ports/"+portID, "", 200, body), portID)
+		if e := (*binding.Error)(nil); !errors.As(err, &e) || p != nil {
+			t.Errorf("%s: %+v, %v", body, p, err)
+		}
+	}
+	_, err := binding.GetPort(t.Context(), serve(t, "GET", "/ports/"+portID, "", 200, `{"ports": []}`), portID)
+	if !errors.Is(err, binding.ErrOtherHost) || errors.Is(err, binding.ErrNoAnswer) {
+		t.Errorf("an answer that is another's: %v", err)
+	}
+}
+
 func TestListPortsOfNoInstance(t *testing.T) {
 	c := serve(t, "GET", "/ports", "", 200, `{"ports": []}`)
 	list, err := binding.ListPorts(t.Context(), c, "none")

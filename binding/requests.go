@@ -17,13 +17,12 @@ func List(ctx context.Context, client *gophercloud.ServiceClient, portID string)
 	if r.Err = c.require(needPort); r.Err != nil {
 		return
 	}
-	resp, err := client.Get(ctx, rootURL(client, portID), &r.Body, &gophercloud.RequestOpts{
+	var body json.RawMessage
+	resp, err := client.Get(ctx, rootURL(client, portID), &body, &gophercloud.RequestOpts{
 		OkCodes: []int{http.StatusOK},
 	})
 	c.finish(&r.Result, resp, err)
-	if r.Err == nil {
-		r.Err = c.holds(r.Result, "bindings")
-	}
+	c.holds(&r.Result, body, "bindings")
 	return
 }
 
@@ -36,13 +35,12 @@ func Get(ctx context.Context, client *gophercloud.ServiceClient, portID, host st
 	if r.Err = c.require(needHost); r.Err != nil {
 		return
 	}
-	resp, err := client.Get(ctx, resourceURL(client, portID, host), &r.Body, &gophercloud.RequestOpts{
+	var body json.RawMessage
+	resp, err := client.Get(ctx, resourceURL(client, portID, host), &body, &gophercloud.RequestOpts{
 		OkCodes: []int{http.StatusOK},
 	})
 	c.finish(&r.Result, resp, err)
-	if r.Err == nil {
-		r.Err = c.holds(r.Result, "binding")
-	}
+	c.holds(&r.Result, body, "binding")
 	return
 }
 
@@ -103,13 +101,12 @@ func Create(ctx context.Context, client *gophercloud.ServiceClient, portID strin
 	if row, ok := b["binding"].(map[string]any); ok {
 		c.host, _ = row["host"].(string)
 	}
-	resp, err := client.Post(ctx, rootURL(client, portID), b, &r.Body, &gophercloud.RequestOpts{
+	var body json.RawMessage
+	resp, err := client.Post(ctx, rootURL(client, portID), b, &body, &gophercloud.RequestOpts{
 		OkCodes: []int{http.StatusCreated},
 	})
 	c.finish(&r.Result, resp, err)
-	if r.Err == nil {
-		r.Err = c.holds(r.Result, "binding")
-	}
+	c.holds(&r.Result, body, "binding")
 	return
 }
 

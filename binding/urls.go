@@ -6,6 +6,12 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 )
 
+func portsURL(c *gophercloud.ServiceClient) string { return c.ServiceURL("ports") }
+
+func portURL(c *gophercloud.ServiceClient, portID string) string {
+	return c.ServiceURL("ports", url.PathEscape(portID))
+}
+
 func rootURL(c *gophercloud.ServiceClient, portID string) string {
 	return c.ServiceURL("ports", url.PathEscape(portID), "bindings")
 }
