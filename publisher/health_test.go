@@ -104,33 +104,70 @@ func TestServerThatIsFrozenIsNoStuckLoop(t *testing.T) {
 	})
 }
 
+// A loop with nothing to do rests; at whatever it has to do it is watched.
 func TestLoopThatDoesNotComeRoundIsStuck(t *testing.T) {
-	hang := make(chan struct{})
-	inBubble(t, func(b *bench) {
-		hang = make(chan struct{})
-		withOne(b)
-		b.watcher.plugs = hangingPlugs{noPlugs{}, hang}
-	}, func(t *testing.T, b *bench) {
-		time.Sleep(long)
-		b.wantHealth(t, true, true, "")
-		b.libvirt.call(one, wire.Suspended, wire.Migrated)
-		time.Sleep(long)
-		b.wantHealth(t, false, false, "not ready: watcher: stuck: ")
-		close(hang)
-		synctest.Wait()
-		b.wantHealth(t, true, true, "")
-	})
+	for name, c := range map[string]struct {
+		hangs func(hang chan struct{}) plugs
+		do    func(b *bench)
+	}{
+		"an event": {
+			func(hang chan struct{}) plugs { return hangsAtEvents{noPlugs{}, hang} },
+			func(b *bench) { b.libvirt.call(one, wire.Suspended, wire.Migrated) },
+		},
+		"a reading": {
+			func(hang chan struct{}) plugs { return &hangsAtReadings{hang: hang} },
+			func(b *bench) { b.libvirt.conn.gone <- errors.New("end of file") },
+		},
+		"what came before the connection was lost": {
+			func(hang chan struct{}) plugs { return hangsAtEvents{noPlugs{}, hang} },
+			func(b *bench) {
+				b.libvirt.conn.gone <- errors.New("end of file")
+				b.libvirt.call(one, wire.Suspended, wire.Migrated)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var hang chan struct{}
+			inBubble(t, func(b *bench) {
+				hang = make(chan struct{})
+				withOne(b)
+				b.watcher.plugs = c.hangs(hang)
+			}, func(t *testing.T, b *bench) {
+				time.Sleep(long)
+				b.wantHealth(t, true, true, "")
+				c.do(b)
+				time.Sleep(long)
+				b.wantHealth(t, false, false, "not ready: watcher: stuck: ")
+				close(hang)
+				time.Sleep(long)
+				b.wantHealth(t, true, true, "")
+			})
+		})
+	}
 }
 
-// hangingPlugs do not answer, which they ought to from memory.
-type hangingPlugs struct {
-	noPlugs
-	hang chan struct{}
-}
+// What ought to answer from memory, and does not.
+type (
+	hangsAtEvents struct {
+		noPlugs
+		hang chan struct{}
+	}
+	hangsAtReadings struct {
+		noPlugs
+		hang  chan struct{}
+		reads int
+	}
+)
 
-func (p hangingPlugs) Heard(string, wire.Event, wire.Detail) []string {
+func (p hangsAtEvents) Heard(string, wire.Event, wire.Detail) []string {
 	<-p.hang
 	return nil
+}
+
+func (p *hangsAtReadings) Read([]wire.DomainState) {
+	if p.reads++; p.reads > 1 {
+		<-p.hang
+	}
 }
 
 func TestNoLoopIsWatchedAfterTheEnd(t *testing.T) {

@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,9 +15,14 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// roundWithin bounds one round of the watcher's and of the sender's loop, which
-// take microseconds: whatever waits for libvirt or the broker is no part of it.
-const roundWithin = 30 * time.Second
+const (
+	// roundWithin bounds one round of the watcher's and of the sender's loop, which
+	// take microseconds: whatever waits for libvirt or the broker is no part of it.
+	roundWithin = 30 * time.Second
+	// processors is more than the work needs. Go has something of its own for each that
+	// it may use: on a compute host with 128, some 5 MiB and 30 threads.
+	processors = 4
+)
 
 // Facts on the board.
 const (
@@ -30,8 +36,10 @@ const (
 // error means that it could not begin: the epoch could not be stored, or
 // libvirt's library is not there.
 //
-// Run is to be called once per process: libvirt's event loop has no end.
+// Run is to be called once per process: libvirt's event loop has no end, and Go is told to
+// use few processors.
 func Run(ctx context.Context, s Settings, drain time.Duration, board *health.Board, m *metrics.Publisher, log zerolog.Logger) error {
+	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), processors))
 	hypervisor, err := newDaemon(s.LibvirtURI, log)
 	if err != nil {
 		return err

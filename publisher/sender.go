@@ -110,18 +110,17 @@ func (s *sender) serve(ctx context.Context, l link) error {
 	defer one.overdue.Stop()
 	s.outbox.rewind()
 	s.wanted.ask(s.lostSome())
-	round := time.NewTicker(health.Turn)
-	defer round.Stop()
 	defer s.loop.Rest()
 	for {
 		s.loop.Beat()
 		if err := one.sendAll(); err != nil {
 			return err
 		}
+		s.loop.Rest() // nothing wakes it while there is nothing to do
 		select {
-		case <-round.C:
 		case <-s.outbox.ready:
 		case n := <-l.news():
+			s.loop.Beat()
 			if err := one.hear(n); err != nil {
 				return err
 			}

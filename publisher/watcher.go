@@ -202,20 +202,20 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 	readAll()
 	known := false // the cache has the effect of every event that came
 	again := false // an overflow during the reading: read once more
-	round := time.NewTicker(health.Turn)
-	defer round.Stop()
 	defer w.loop.Rest()
 	for {
-		w.loop.Beat()
+		w.loop.Rest() // nothing wakes it while there is nothing to do; what it is given to do it is watched at
 		select {
-		case <-round.C:
 		case e := <-inbox.events:
+			w.loop.Beat()
 			if w.take(e) {
 				ask(e.instance)
 			}
 		case o := <-owners:
+			w.loop.Beat()
 			w.domains.learn(o.instance, o.owner)
 		case <-inbox.overflow:
+			w.loop.Beat()
 			n := inbox.lost()
 			w.metrics.Lost(n)
 			w.log.Error().Int64("lost", n).Msg("events of libvirt were lost: too many at once; reading all domains")
@@ -224,6 +224,7 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 				readAll()
 			}
 		case o := <-answer:
+			w.loop.Beat()
 			answer = nil
 			patience.Stop()
 			switch {
@@ -241,14 +242,18 @@ func (w *watcher) watch(ctx context.Context, conn connection, inbox *inbox) (rea
 			w.wanted.take()
 			w.publishStates(true)
 		case <-patience.C:
+			w.loop.Beat()
 			w.board.Lacks(factLibvirt, "does not answer about its domains")
 			w.log.Warn().Dur("waited_ms", libvirtPatience).Msg("libvirt does not answer about its domains, still waiting")
 		case <-w.wantedIf(known):
+			w.loop.Beat()
 			w.publishStates(w.wanted.take())
 		case err := <-conn.lost():
+			w.loop.Beat()
 			w.takeAll(inbox)
 			return read, err
 		case <-ctx.Done():
+			w.loop.Beat()
 			w.takeAll(inbox)
 			return read, ctx.Err()
 		}
