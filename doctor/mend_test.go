@@ -545,8 +545,8 @@ func TestAJournalOfAnotherKindIsRefused(t *testing.T) {
 
 func TestALineThatWasCutOffIsPassedOver(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "x")
-	held := `{"port":"p","host":"compute1","held":{"VNICType":"direct"}}` + "\n"
-	if err := os.WriteFile(name, []byte(held+`{"port":"p","requ`), 0o600); err != nil {
+	held := `{"time":"2026-11-23T00:00:00Z","port":"p","host":"compute1","held":{"VNICType":"direct"}}` + "\n"
+	if err := os.WriteFile(name, []byte(held+`{"time":"2026-11-23T00:00:00Z","port":"p","requ`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second run finds the cut line ended by the first

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,25 +67,21 @@ func (n *Notes) read() error {
 	lines := bufio.NewReader(n.file)
 	for number := 1; ; number++ {
 		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			if len(line) > 0 { // cut off: what it tells of was not done
-				_, err = n.file.WriteString("\n")
+		switch {
+		case err != nil && !errors.Is(err, io.EOF):
+			return err
+		case len(line) == 0:
+			return nil
+		case number == 1 && !begun(line):
+			return errors.New("line 1 is not of one")
+		case err != nil: // cut off: it is ended, and read as at every later start
+			if _, err := n.file.WriteString("\n"); err != nil {
 				return err
 			}
-			return nil
 		}
+		note, err := parseNote(line)
 		if err != nil {
-			return err
-		}
-		if len(line) == 1 {
-			continue
-		}
-		var note Note
-		if err := json.Unmarshal(line, &note); err != nil {
-			if number > 1 {
-				continue // one that was cut off, ended by the next run
-			}
-			return fmt.Errorf("line %d: %w", number, err)
+			continue // cut off: what it tells of was not done
 		}
 		switch {
 		case note.Held != nil:
@@ -93,6 +90,23 @@ func (n *Notes) read() error {
 			delete(n.kept, [2]string{note.Port, note.Host})
 		}
 	}
+}
+
+// begun tells whether a line is the beginning of one of a journal, however short.
+func begun(line []byte) bool {
+	const begins = `{"time":`
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	length := min(len(line), len(begins))
+	return string(line[:length]) == begins[:length]
+}
+
+// parseNote keeps the numbers of a profile as they are.
+func parseNote(line []byte) (Note, error) {
+	var note Note
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	err := d.Decode(&note)
+	return note, err
 }
 
 // write returns when the line is on the disk.
