@@ -79,7 +79,7 @@ func newActor(instance string, t *tools) *actor {
 		heardAt:  t.clock(),
 
 		idleSince: t.clock(),
-		core:      handover.NewInstance(t.settings),
+		core:      handover.NewInstance(&t.settings),
 	}
 }
 
@@ -263,7 +263,10 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 	a.arming = false
 	a.timeline.shown(ports)
 	saw := ""
-	for _, p := range ports {
+	for i, p := range ports {
+		if p.Device == a.instance {
+			ports[i].Device = a.instance // one string for both: the ports are kept
+		}
 		if why := cutOff(p); why != "" && writes(a.tools.settings) && !a.tools.journal.holds(p.ID) {
 			// Of another session, or of a handover that this one has cut off: who ends
 			// this one may know nothing of it.

@@ -143,7 +143,7 @@ func TestOneOfManyIsTheTrial(t *testing.T) {
 	commits := 0
 	for range 50 {
 		wg.Go(func() {
-			instance := handover.NewInstance(settings)
+			instance := handover.NewInstance(&settings)
 			for _, in := range []handover.Input{
 				sign(dst, handover.SignStarted), sign(src, handover.SignPaused), handover.Rows{Ports: []port.Port{*prepared("p1")}, Now: now},
 			} {

@@ -34,7 +34,7 @@ func (s *session) markJournal(ctx context.Context) error {
 	}
 	err := s.sender.journalMark(ctx, s.clock())
 	s.hearJournal(err)
-	if errors.Is(err, errNotKept) {
+	if errors.Is(err, errNotKept) || errors.Is(err, errNoTurn) {
 		return nil
 	}
 	return err
@@ -119,7 +119,8 @@ func (s *session) writeDoubts(ctx context.Context, loop *health.Loop) error {
 		loop.Beat()
 		return s.writeDoubt(ctx, e)
 	})
-	if err == nil || errors.Is(err, errNotKept) || s.sender.blocked.Load() { // room, or a broker that reads again, is waited for
+	if err == nil || errors.Is(err, errNotKept) || errors.Is(err, errNoTurn) || s.sender.blocked.Load() {
+		// Room, a turn, or a broker that reads again, is waited for.
 		return nil
 	}
 	return fmt.Errorf("write to the journal: %w", err)

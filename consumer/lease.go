@@ -7,7 +7,7 @@ import (
 
 const (
 	tickEvery = time.Second
-	// tickWithin bounds one round of what is sent each second: a tick, or an entry of the journal.
+	// tickWithin bounds one round of what sends the ticks.
 	tickWithin = 30 * time.Second
 	// leaseFor is how long after its last tick came back a replica may write.
 	leaseFor = 5 * time.Second

@@ -12,6 +12,7 @@ import (
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -129,6 +130,7 @@ func (r *registry) understood(host string) { delete(r.muted, host) }
 // nova takes a notification in; again says that it was delivered before, settle
 // acknowledges it.
 func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
+	e.PublisherHost, e.PayloadHost, e.Flavor.Name = port.Intern(e.PublisherHost), port.Intern(e.PayloadHost), port.Intern(e.Flavor.Name)
 	a, ok := r.actors[e.Instance]
 	if !ok {
 		a = r.start(e.Instance, r.since(again))
@@ -150,6 +152,7 @@ func (r *registry) nova(e wire.NovaEvent, again bool, settle func()) {
 // event takes a host event in. freshFor is for how long it may lead to a
 // commit.
 func (r *registry) event(e wire.HostEvent, freshFor time.Duration, again bool, settle func()) {
+	e.Host = port.Intern(e.Host)
 	r.understood(e.Host)
 	sign, ok := signOf(e)
 	if ok && (sign == handover.SignLeft || sign == handover.SignStopped) {

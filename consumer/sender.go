@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +24,10 @@ const (
 	// confirmWithin bounds the wait for the broker's word on a parked message
 	// or an entry of the journal.
 	confirmWithin = 10 * time.Second
-	tickExpiry    = time.Minute
+	// turnWithin bounds the wait for what is kept first: with confirmWithin it is less than
+	// roundWithin, by which a loop that waits here has to come round.
+	turnWithin = 45 * time.Second
+	tickExpiry = time.Minute
 	// askExpiry is for how long a host that is away may still answer.
 	askExpiry = time.Minute
 )
@@ -33,6 +35,10 @@ const (
 // errNotKept marks a message that is not kept, by the broker's word or by the
 // journal's bound: the journal is full.
 var errNotKept = errors.New("the message is not kept")
+
+// errNoTurn marks a message that was not sent: others were to be kept before it, and the broker
+// took too long for them.
+var errNoTurn = errors.New("others are kept first, and the broker takes long")
 
 // sender publishes for one session, on a connection of its own: a broker that
 // blocks publishers stops reading the whole connection, acknowledgements too.
@@ -43,7 +49,7 @@ type sender struct {
 	id       string // the publisher_id of what it sends
 	ch       *amqp.Channel
 	closed   chan *amqp.Error // why the broker has closed the channel
-	keeping  sync.Mutex       // one message at a time is kept
+	keeping  chan struct{}    // holds something while a message is kept: one at a time
 	returned chan amqp.Return // kept messages that no queue took
 	blocked  atomic.Bool      // the broker reads nothing: what is sent waits, perhaps for hours
 }
@@ -58,6 +64,7 @@ func newSender(s Settings, q queues, replica string, conn *amqp.Connection, tell
 	}
 	send := &sender{
 		settings: s, queues: q, replica: replica, id: "earlybind-consumer:" + replica, ch: ch,
+		keeping:  make(chan struct{}, 1),
 		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
 		returned: ch.NotifyReturn(make(chan amqp.Return, 16)),
 	}
@@ -183,10 +190,13 @@ func (s *sender) journalMark(ctx context.Context, now time.Duration) error {
 }
 
 // keep publishes a persistent message to the one queue of an exchange of
-// earlybind's own and returns when the broker has it for good.
+// earlybind's own and returns when the broker has it for good. It waits for its turn, and for
+// the broker's word, no longer than the context lasts and turnWithin and confirmWithin say.
 func (s *sender) keep(ctx context.Context, exchange string, m amqp.Publishing) error {
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
+	if err := s.awaitTurn(ctx); err != nil {
+		return err
+	}
+	defer func() { <-s.keeping }()
 	ctx, cancel := context.WithTimeout(ctx, confirmWithin)
 	defer cancel()
 	m.DeliveryMode, m.Timestamp = amqp.Persistent, time.Now()
@@ -207,6 +217,19 @@ func (s *sender) keep(ctx context.Context, exchange string, m amqp.Publishing) e
 		return errors.Join(err, fmt.Errorf("no queue is bound to exchange %s", exchange))
 	default:
 		return err
+	}
+}
+
+func (s *sender) awaitTurn(ctx context.Context) error {
+	late := time.NewTimer(turnWithin)
+	defer late.Stop()
+	select {
+	case s.keeping <- struct{}{}:
+		return nil
+	case <-late.C:
+		return errNoTurn
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

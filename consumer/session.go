@@ -23,8 +23,9 @@ const (
 	// setUpWithin bounds the opening of a session, and what is opened more when it becomes
 	// the one that acts.
 	setUpWithin = 15 * time.Second
-	// roundWithin bounds one round of the session's loop, which may wait for the
-	// broker's word on a parked message and at its end for writes to be answered.
+	// roundWithin bounds one round of the session's loop, which may wait for its turn and the
+	// broker's word on a parked message and at its end for writes to be answered; and one of the
+	// doubts', which are kept too.
 	roundWithin = time.Minute
 	// settledSession is how long a session must have lived for the delays between sessions to
 	// start from the shortest again: each that ends counts against the delivery limit of all
@@ -117,8 +118,8 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	defer stop()
 	defer func() { _ = s.letGo() }() // fails only with the connection
 	go c.settings.bindNova(work, in, c.queues(), s.lease.held, s.novaBound())
-	s.writing.Go(func() { s.eachSecond(work, cancel, "ticker", s.tick) })
-	s.writing.Go(func() { s.eachSecond(work, cancel, "doubts", s.writeDoubts) })
+	s.writing.Go(func() { s.eachSecond(work, cancel, "ticker", tickWithin, s.tick) })
+	s.writing.Go(func() { s.eachSecond(work, cancel, "doubts", roundWithin, s.writeDoubts) })
 	kept := retained{settings: s.settings, name: c.queues().paused, conn: out, refused: s.refuse}
 	go s.heed(work, opened.orders, kept, cancel)
 
@@ -280,11 +281,11 @@ func (s *session) askHosts(ctx context.Context, why string) {
 }
 
 // eachSecond sends something each second, unless the broker reads nothing, and ends the session
-// when that fails.
-func (s *session) eachSecond(ctx context.Context, broken context.CancelCauseFunc, name string, send func(context.Context, *health.Loop) error) {
+// when that fails. One round takes no longer than within.
+func (s *session) eachSecond(ctx context.Context, broken context.CancelCauseFunc, name string, within time.Duration, send func(context.Context, *health.Loop) error) {
 	every := time.NewTicker(tickEvery)
 	defer every.Stop()
-	loop := s.health.Loop(name+s.name, tickWithin)
+	loop := s.health.Loop(name+s.name, within)
 	defer loop.Rest()
 	for {
 		loop.Beat()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -182,6 +183,72 @@ func TestTicksAreSentWhileDoubtsAreWritten(t *testing.T) {
 		pass(3 * ports * time.Second)
 		if got := r.holds("earlybind.journal"); got != ports || !acts.board.Verdict().Live() {
 			t.Errorf("%d of %d are in the journal; %s", got, ports, acts.board.Verdict())
+		}
+	})
+}
+
+// One message at a time is kept. That others are kept first, by a broker that takes long, is no
+// loop that is stuck, and nothing that a session ends for.
+func TestDoubtsThatWaitForTheirTurnAreNotStuck(t *testing.T) {
+	n := newNeutron()
+	n.answer = on("read", func(context.Context) (bool, error) { return false, errTest })
+	onRabbit(t, n, func(t *testing.T, r *rabbit, acts *replicaOn) {
+		r.confirms = func(exchange string) time.Duration {
+			if exchange == "earlybind.journal" {
+				return 8 * time.Second
+			}
+			return 0
+		}
+		const restores = 8
+		kept := make(chan error, restores)
+		for range restores {
+			go func() {
+				kept <- acts.serving.Load().sender.journal(t.Context(), wire.JournalEntry{Schema: wire.SchemaVersion, ID: rand.Text(), Instance: guest, Port: rand.Text()})
+			}()
+		}
+		synctest.Wait()
+		acts.doubts.add(wire.JournalEntry{Instance: guest, Port: "p1"})
+		for second := range 70 {
+			if pass(time.Second); !acts.board.Verdict().Live() {
+				t.Fatalf("in second %d: %s", second, acts.board.Verdict())
+			}
+		}
+		if left := acts.doubts.take(); len(left) != 0 || r.holds("earlybind.journal") == 0 || len(acts.of(audit.ConsumerLost)) != 0 {
+			t.Errorf("%d doubts are left, %d in the journal:\n%s", len(left), r.holds("earlybind.journal"), &acts.text)
+		}
+		late := 0
+		for range restores {
+			if err := <-kept; errors.Is(err, errNoTurn) {
+				late++
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		if late != 2 { // five are kept within turnWithin, and the sixth is under way
+			t.Errorf("%d had no turn", late)
+		}
+	})
+}
+
+// Who waits for a turn goes by its context.
+func TestATurnIsWaitedForNoLongerThanTheContextLasts(t *testing.T) {
+	n := newNeutron()
+	n.answer = on("read", func(context.Context) (bool, error) { return false, errTest })
+	onRabbit(t, n, func(t *testing.T, r *rabbit, acts *replicaOn) {
+		r.confirms = func(string) time.Duration { return 9 * time.Second }
+		send := acts.serving.Load().sender
+		e := wire.JournalEntry{Schema: wire.SchemaVersion, ID: "first", Instance: guest, Port: "p1"}
+		go func() { _ = send.journal(t.Context(), e) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		began, written := time.Now(), r.published("earlybind.journal", keyKept)
+		if err := send.journal(ctx, e); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 2*time.Second || r.published("earlybind.journal", keyKept) != written {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		pass(10 * time.Second)
+		if err := send.journal(t.Context(), e); err != nil {
+			t.Errorf("when the first is kept: %v", err)
 		}
 	})
 }

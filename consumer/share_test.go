@@ -181,7 +181,7 @@ func TestAShareWithAHandoverIsNotGivenUp(t *testing.T) {
 		if s.session.givesUp() {
 			t.Error("given up in the middle of a handover")
 		}
-		s.r.actors[guest].core = handover.NewInstance(s.tools.settings)
+		s.r.actors[guest].core = handover.NewInstance(&s.tools.settings)
 		if s.session.givesUp() {
 			t.Error("given up for a tick that was looked at before")
 		}

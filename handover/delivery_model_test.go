@@ -15,18 +15,23 @@ import (
 
 // How messages come: late, twice, never, in any order.
 
-// delivery is one message as it comes; again: it was delivered before.
+// delivery is one message as it comes; again: its sender has sent it once more. givenBack: it was
+// delivered to another replica, which has not settled it.
 type delivery struct {
-	at    time.Duration
-	fact  fact
-	again bool
-	slack time.Duration // by how much the consumer takes it for older than it is
+	at        time.Duration
+	fact      fact
+	again     bool
+	givenBack bool
+	slack     time.Duration // by how much the consumer takes it for older than it is
 }
 
 func (d delivery) String() string {
 	twice := ""
 	if d.again {
 		twice = ", again"
+	}
+	if d.givenBack {
+		twice += ", given back"
 	}
 	return fmt.Sprintf("%.3f s: %s, %.3f s old%s", d.at.Seconds(), d.fact, (d.at - d.fact.at).Seconds(), twice)
 }
@@ -112,6 +117,7 @@ func drawSchedule(t *rapid.T, facts []fact, by faults) []delivery {
 // remembers what it has decided.
 type player struct {
 	*drive
+	chosen   Settings
 	rowsTake time.Duration
 	// workTakes is how long a port takes to reach its goal; 0: it never does.
 	workTakes time.Duration
@@ -124,21 +130,51 @@ type player struct {
 	queue []event
 	heard time.Duration
 	story []string
+	wrote []write // in order
+
+	// Of the replica that acts.
+	held     []holding
+	strange  bool                  // it has not met the instance yet
+	lists    map[string]wire.Order // per host, the last one that has come to it
+	lost     map[string]bool       // what has come to no replica that knows the instance
+	followed map[string]wire.Order // what it was told of the streams when it met the instance
+	began    int                   // what has been decided before, by others
+	// tookOver is when it began, departed when it last was told that the guest has left the source.
+	tookOver, departed time.Duration
+}
+
+// write makes a host's row ACTIVE at that time.
+type write struct {
+	host string
+	at   time.Duration
+}
+
+// holding is a message that is not settled.
+type holding struct {
+	delivery
+	since time.Duration
 }
 
 // event is something that is to be given to the instance at a time of its own.
 type event struct {
-	at    time.Duration
-	input func() Input // nil if it is off by then
-	of    *delivery
+	at      time.Duration
+	input   func() Input // nil if it is off by then
+	of      *delivery
+	restart *restart
+	// found: it is a left-over, by a list of the host where the guest runs that was made then.
+	found  bool
+	listed time.Duration
 }
 
-// step is one input, and what was decided on it.
+// step is one input, and what was decided on it; or another replica takes over.
 type step struct {
 	at      time.Duration
+	in      Input
+	before  Phase
 	of      *delivery // nil: an answer, not a message
 	decided []Decision
 	current bool // a handover goes on after it
+	restart *restart
 }
 
 const (
@@ -146,6 +182,11 @@ const (
 	// novaPatience is for how long a worker leaves rows to Nova that has not said
 	// that it is done (consumer/worker.go).
 	novaPatience = 30 * time.Second
+	// holdFor is for how long a message is held for a handover that goes on
+	// (consumer/actor.go).
+	holdFor = 10 * time.Minute
+	// writeTakes is how long an activate takes.
+	writeTakes = 200 * time.Millisecond
 )
 
 func (p *player) put(e event) {
@@ -184,11 +225,15 @@ func (p *player) play(schedule []delivery) {
 
 func (p *player) give(e event) {
 	p.now = hour + e.at
-	in := e.input()
-	if in == nil {
+	if e.restart != nil {
+		p.takeOver(e)
 		return
 	}
-	if s, ok := in.(HostSign); ok && !s.Listed && !e.of.again {
+	in := e.input()
+	if in == nil || !p.meets(e, in) {
+		return
+	}
+	if s, ok := in.(HostSign); ok && !s.Listed && !e.of.givenBack {
 		// As the consumer reckons it: the age is never taken for less than it is.
 		if age := e.at - e.of.fact.at; age <= window {
 			s.FreshFor = window - age - e.of.slack
@@ -196,7 +241,7 @@ func (p *player) give(e event) {
 		in = s
 	}
 	in = p.stamp(in)
-	before := p.Current()
+	before, phase := p.Current(), p.phase()
 	decided := p.Step(in)
 	p.log = append(p.log, decided...)
 	what := say(in)
@@ -204,6 +249,7 @@ func (p *player) give(e event) {
 		what = e.of.String()
 	}
 	p.story = append(p.story, fmt.Sprintf("%s -> %s %s", what, phaseName(p.phase()), tellAll(decided)))
+	p.hold(e, decided)
 	of := p.Current()
 	if of == nil {
 		of = before
@@ -215,9 +261,12 @@ func (p *player) give(e event) {
 				if p.Current() != of {
 					return nil
 				}
-				return Rows{Ports: p.rowsAt(p.now - hour), Now: p.now}
+				return Rows{Ports: p.rows(p.now - hour), Now: p.now}
 			}})
 		case Aim:
+			if d.Goal.Kind == GoalCommit {
+				p.writes(d.Goal.Host, e.at+writeTakes)
+			}
 			if p.workTakes == 0 || d.Goal.Kind == GoalHold || d.Goal.Kind == GoalCommit {
 				continue
 			}
@@ -225,17 +274,52 @@ func (p *player) give(e event) {
 			if !d.Goal.NovaDone {
 				takes += novaPatience
 			}
-			p.put(event{at: max(e.at+takes, p.rightAt), input: func() Input {
+			by := max(e.at+takes, p.rightAt)
+			if of.leftOver {
+				by = e.at + takes // it waits for nobody
+			}
+			p.put(event{at: by, input: func() Input {
 				if p.Current() != of {
 					return nil
+				}
+				if d.Goal.Kind == GoalRestore {
+					p.writes(d.Goal.Host, p.now-hour)
 				}
 				return PortDone{Port: d.Port, Goal: d.Goal, Right: true, Up: true, Now: p.now}
 			}})
 		}
 	}
 	if p.watch != nil {
-		p.watch(step{at: e.at, of: e.of, decided: decided, current: p.Current() != nil})
+		p.watch(step{at: e.at, in: in, before: phase, of: e.of, decided: decided, current: p.Current() != nil})
 	}
+}
+
+func (p *player) writes(host string, at time.Duration) { p.wrote = append(p.wrote, write{host, at}) }
+
+// rows are what Neutron has: as Nova leaves them and what was written meanwhile. Nova deletes
+// the destination's row when it has rolled back, ACTIVE or not, and activates it after a success.
+func (p *player) rows(now time.Duration) []port.Port {
+	ports := p.rowsAt(now)
+	host := ""
+	for _, w := range p.wrote {
+		if w.at <= now {
+			host = w.host
+		}
+	}
+	if host == "" || p.rightAt == 0 {
+		return ports
+	}
+	for i, one := range ports {
+		if now >= p.rightAt && (len(one.Rows) == 0 || one.Rows[0].Host == dst) {
+			continue // a success
+		}
+		ports[i].Rows = slices.Clone(one.Rows)
+		for k, r := range one.Rows {
+			ports[i].Rows[k].Active = r.Host == host
+		}
+		ports[i].Rows = slices.DeleteFunc(ports[i].Rows, func(r port.Row) bool { return r.Host == third }) // which was mended
+	}
+	return ports
 }
 
 func tellAll(decided []Decision) string {
@@ -278,8 +362,10 @@ func rowsOf(l leg, done time.Duration) func(time.Duration) []port.Port {
 // drawPlayer answers in its own time.
 func drawPlayer(t *rapid.T, l leg) *player {
 	done := l.till + drawSpan(t, "Nova takes", 100*time.Millisecond, time.Second)
+	s := committing[rapid.IntRange(0, len(committing)-1).Draw(t, "settings")]
 	return &player{
-		drive:    newDrive(committing[rapid.IntRange(0, len(committing)-1).Draw(t, "settings")]),
+		drive:    newDrive(s),
+		chosen:   s,
 		rowsAt:   rowsOf(l, done),
 		rightAt:  done,
 		rowsTake: drawSpan(t, "rows take", 0, rapid.SampledFrom([]time.Duration{100 * time.Millisecond, 7 * time.Second}).Draw(t, "at most")),

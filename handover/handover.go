@@ -15,33 +15,35 @@ type Handover struct {
 	Destination string
 
 	evidence
-	ports      []port.Port   // as last read
-	armed      bool          // ports were read
-	arm        bool          // they are to be read (again)
-	asking     bool          // they were asked for at least once
-	deadline   time.Duration // until when the freshest sign may lead to a commit
-	goals      map[string]Goal
-	done       map[string]PortDone
-	observed   map[string]bool
-	keptBack   map[string]string     // ports whose commit was due while it was paused, and why
-	commits    map[string]commitment // by port, kept for good
-	moved      map[string]bool       // ports that were aimed at by a write, kept for good
-	trials     map[Circuit]bool      // this handover is the trial of
-	asked      bool                  // the hosts were asked where the guest is
-	questioned bool                  // and because Nova says that it is elsewhere
-	alarmed    Phase                 // the last phase that raised an alarm
-	// heard holds the hosts that have spoken by a publisher; a pair is
-	// committed only when both have.
-	heard map[string]bool
+	ports      []port.Port // as last read
+	armed      bool        // ports were read
+	arm        bool        // they are to be read (again)
+	asking     bool        // they were asked for at least once
+	asked      bool        // the hosts were asked where the guest is
+	questioned bool        // and because Nova says that it is elsewhere
+	byRows     bool        // the source is the host of the ACTIVE rows, and nobody has said so
 	// reported: a host has sent an event since, and not only lists of its domains. fresh:
 	// one that was neither old nor delivered before.
 	reported, fresh bool
+	deadline        time.Duration // until when the freshest sign may lead to a commit
+	goals           map[string]Goal
+	done            map[string]PortDone
+	observed        map[string]bool
+	keptBack        map[string]string     // ports whose commit was due while it was paused, and why
+	commits         map[string]commitment // by port, kept for good
+	moved           map[string]bool       // ports that were aimed at by a write, kept for good
+	trials          map[Circuit]bool      // this handover is the trial of
+	alarmed         Phase                 // the last phase that raised an alarm
+	// latest is where each host's stream stands: the instance's.
+	latest *streams
 	// floor is where each host's stream stood when the handover began: what is
 	// not above it belongs to an earlier migration.
 	floor streams
 	// rolled is where each host's stream stood when Nova was first heard to roll back: what
 	// is above it says how things stand since.
-	rolled streams
+	rolled *streams
+	// muted holds the hosts whose publisher was not understood since it last was.
+	muted map[string]bool
 	// unplaced are the signs of hosts that are neither source nor destination,
 	// while one of the two is unknown.
 	unplaced []HostSign
@@ -62,8 +64,10 @@ func (h *Handover) Phase() Phase { return h.phase() }
 // count all the same: Nova's own may be due.
 func (h *Handover) evident(safe bool) bool {
 	switch h.phase() {
-	case Watching, Failing:
+	case Watching:
 		return h.started.known
+	case Failing: // by Nova's word, mostly: the source may have paused the guest all the same
+		return h.started.known || h.paused.known && (h.fresh || !safe)
 	case Arrived, Left:
 		return h.fresh || !safe && (h.started.known || h.reported)
 	default:
@@ -109,7 +113,8 @@ func (h *Handover) learn(s HostSign) {
 		h.learnFromSource(s)
 	case s.Host == h.Destination:
 		h.learnFromDestination(s)
-	case (h.Source == "" || h.Destination == "") && len(h.unplaced) < maxUnplaced:
+	case len(h.unplaced) >= maxUnplaced:
+	case h.Source == "" || h.Destination == "", h.unnamed() && s.Sign != SignAbsent && s.Sign != SignMissedEvents: // which every host's list says
 		h.unplaced = append(h.unplaced, s)
 	}
 }
@@ -201,16 +206,36 @@ func (h *Handover) learnFromNova(n NovaSign) {
 // take keeps what Neutron said. The host of the ACTIVE rows is the source where
 // nothing else has told.
 func (h *Handover) take(r Rows) {
-	h.ports, h.armed = r.Ports, true
+	h.ports, h.armed = make([]port.Port, len(r.Ports)), true
+	for i, p := range r.Ports {
+		h.ports[i] = p.Lean()
+	}
 	if h.Source != "" {
 		return
 	}
 	for _, p := range r.Ports {
 		if active, ok := p.Active(); ok && active.Host != h.Destination {
-			h.Source = active.Host
+			h.Source, h.byRows = active.Host, true
 			return
 		}
 	}
+}
+
+// unnamed tells whether nobody has said which host is the source, nor that host that its guest
+// runs: rows may be wrong since an earlier migration.
+func (h *Handover) unnamed() bool { return h.Source == "" || h.byRows && !h.running.known }
+
+// from names the source. Where the rows had named another, what that one has said is no word
+// of a source's.
+func (h *Handover) from(host string) {
+	if h.byRows && host != h.Source {
+		e := h.evidence
+		h.evidence = evidence{
+			started: e.started, incoming: e.incoming, arrived: e.arrived, gone: e.gone, missed: e.missed,
+			novaPost: e.novaPost, novaPostEnd: e.novaPostEnd, rollback: e.rollback, rollbackEnd: e.rollbackEnd,
+		}
+	}
+	h.Source, h.byRows = host, false
 }
 
 // Driver is that of a port's ACTIVE row, as last read; empty where it does not show.
@@ -223,10 +248,11 @@ func (h *Handover) Driver(id string) string {
 	return ""
 }
 
-// publishersKnown tells whether both hosts have spoken by a publisher.
+// publishersKnown tells whether both hosts have spoken by a publisher since the handover
+// began: a pair is committed only when both have.
 func (h *Handover) publishersKnown() (bool, string) {
 	for _, host := range []string{h.Source, h.Destination} {
-		if !h.heard[host] {
+		if last, spoke := h.latest.of(host); !spoke || !h.floor.precede(host, last) || h.muted[host] {
 			return false, "no publisher was heard on " + host
 		}
 	}

@@ -79,7 +79,7 @@ type drive struct {
 }
 
 func newDrive(s Settings, ports ...port.Port) *drive {
-	return &drive{Instance: NewInstance(s), now: time.Hour, ports: ports}
+	return &drive{Instance: NewInstance(&s), now: time.Hour, ports: ports}
 }
 
 // tell gives inputs and answers with all that was decided on them.
@@ -116,6 +116,12 @@ func (d *drive) stamp(in Input) Input {
 		in.Now = d.now
 		return in
 	case Activated:
+		in.Now = d.now
+		return in
+	case LeftOver:
+		in.Now = d.now
+		return in
+	case Muted:
 		in.Now = d.now
 		return in
 	}

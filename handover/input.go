@@ -46,7 +46,8 @@ type HostSign struct {
 	Sign  Sign
 	Order wire.Order
 	// Listed: taken from a list of states, not from an event. It adds to what
-	// is known of a handover's two hosts and names neither.
+	// is known of a handover's two hosts and names neither, but for a source that pauses the
+	// guest where the rows alone have named another.
 	Listed bool
 	// FreshFor is how long from Now the sign may still lead to a commit: zero
 	// if it is too old, was delivered before, or its age is unknown.

@@ -30,9 +30,9 @@ const rememberedRequests = 8
 // Instance tells the migrations of one instance apart and drives the current
 // one. The zero value is not ready: use [NewInstance].
 type Instance struct {
-	settings Settings
+	settings *Settings // shared by all
 	bars     Bars
-	paused   Halt
+	paused   *Halt // nil: nothing is
 	current  *Handover
 	ended    []string  // request ids
 	restored string    // the destination of the handover that ended last, if the guest stayed on its source
@@ -40,8 +40,8 @@ type Instance struct {
 	latest   streams
 }
 
-// NewInstance starts with nothing known.
-func NewInstance(s Settings) *Instance {
+// NewInstance starts with nothing known. The settings are not to be changed any more.
+func NewInstance(s *Settings) *Instance {
 	return &Instance{settings: s}
 }
 
@@ -59,7 +59,12 @@ func (i *Instance) Current() *Handover { return i.current }
 func (i *Instance) Heed(b Bars) { i.bars = b }
 
 // Pause tells of the commits that an operator has paused, until told of others.
-func (i *Instance) Pause(p Halt) { i.paused = p }
+func (i *Instance) Pause(p Halt) {
+	i.paused = nil
+	if p.Any() {
+		i.paused = new(p)
+	}
+}
 
 // Step takes one input and answers with what is to be done, in order.
 func (i *Instance) Step(in Input) []Decision {
@@ -85,7 +90,7 @@ func (i *Instance) Step(in Input) []Decision {
 		}
 	case Muted:
 		if i.current != nil {
-			delete(i.current.heard, in.Host)
+			put(&i.current.muted, in.Host, true)
 		}
 	case Expired:
 		if i.current != nil {
@@ -96,7 +101,11 @@ func (i *Instance) Step(in Input) []Decision {
 		return out
 	}
 	i.current.place()
-	out = append(out, i.current.decide(i.settings, i.bars, i.paused, nowOf(in))...)
+	var paused Halt
+	if i.paused != nil {
+		paused = *i.paused
+	}
+	out = append(out, i.current.decide(*i.settings, i.bars, paused, nowOf(in))...)
 	if outcome, over := i.current.outcome(); over {
 		out = append(out, i.end(outcome)...)
 	}
@@ -115,6 +124,9 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		out = i.believe()
 	case i.opens(s):
 		out = i.begin("", "host "+s.Host+": "+s.Sign.String())
+		if s.Listed && s.Sign == SignPaused {
+			i.current.Source = s.Host // where it ran while a left-over was mended
+		}
 	}
 	if news {
 		i.latest.set(s.Host, s.Order)
@@ -132,19 +144,28 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	if !h.floor.precede(s.Host, s.Order) {
 		return out // of an earlier migration
 	}
+	if h.leftOver && s.Sign == SignLeft && s.Host == h.Source && !h.arrived.known {
+		// It has migrated, and nothing else was heard of that: not to the other row's host,
+		// for all that is known.
+		return append(out, i.end(OutcomeSuperseded)...)
+	}
 	switch {
+	case s.Listed && s.Sign == SignPaused && h.byRows && h.unnamed() && s.Host != h.Destination:
+		h.from(s.Host) // what is paused while it migrates away is no left-over
 	case s.Listed && s.Sign != SignStarted:
 	case s.Sign == SignStarted && h.Destination == "" && s.Host != h.Source:
 		h.Destination = s.Host
-	case (s.Sign == SignPaused || s.Sign == SignPostCopy) && h.Source == "" && s.Host != h.Destination:
-		h.Source = s.Host
+	case (s.Sign == SignPaused || s.Sign == SignPostCopy) && h.unnamed() && s.Host != h.Destination:
+		h.from(s.Host)
 	case s.Sign == SignResumed && h.Destination == "" && h.Source != "" && s.Host != h.Source:
 		h.Destination = s.Host
 	}
 	h.arm = h.arm || s.Sign == SignStarted || s.Sign == SignPaused
 	h.reported = h.reported || !s.Listed
 	h.fresh = h.fresh || !s.Listed && s.FreshFor > 0
-	put(&h.heard, s.Host, true) // now: what is placed later says nothing of a publisher that was muted since
+	if s.Sign != SignMissedEvents { // what its list says of the guest comes after that
+		delete(h.muted, s.Host) // now: what is placed later says nothing of a publisher that was muted since
+	}
 	h.learn(s)
 	return out
 }
@@ -210,7 +231,8 @@ func (i *Instance) opens(s HostSign) bool {
 	case SignPaused, SignPostCopy:
 		// However old: a RESUMED may follow it, and for a restore nothing is
 		// too old. The deadline keeps an old one from leading to a commit.
-		return h == nil && !s.Listed
+		// A list repeats what is known, but where a left-over is mended the guest ran.
+		return h == nil && (!s.Listed || i.current != nil && s.Host == i.current.Source)
 	default:
 		return false
 	}
@@ -246,8 +268,8 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 	}
 	h = i.current
 	// The end of post_dest names the destination, where the instance is by then.
-	if h.Source == "" && !(n.Step == wire.NovaPostDest && n.Ended) {
-		h.Source = n.PayloadHost
+	if h.Source == "" && !(n.Step == wire.NovaPostDest && n.Ended) || h.unnamed() && n.Step == wire.NovaPre {
+		h.from(n.PayloadHost)
 	}
 	if n.Step == wire.NovaPre || n.Step == wire.NovaRollbackDest || n.Step == wire.NovaPostDest {
 		if h.Destination == "" && n.PublisherHost != h.Source {
@@ -257,7 +279,7 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 	before := h.rollback
 	h.learnFromNova(n)
 	if h.rollback && !before {
-		h.rolled = i.latest.now()
+		h.rolled = new(i.latest.now())
 	}
 	return out
 }
@@ -307,7 +329,7 @@ func (i *Instance) adopts(n NovaSign) bool {
 	h := i.current
 	switch n.Step {
 	case wire.NovaPre:
-		return (h.Source == "" || h.Source == n.PayloadHost) && (h.Destination == "" || h.Destination == n.PublisherHost)
+		return (h.unnamed() || h.Source == n.PayloadHost) && (h.Destination == "" || h.Destination == n.PublisherHost)
 	case wire.NovaPostDest:
 		return h.Destination == "" || h.Destination == n.PublisherHost
 	case wire.NovaRefused:
@@ -324,7 +346,7 @@ func (i *Instance) begin(requestID, why string) []Decision {
 		out = i.end(OutcomeSuperseded)
 	}
 	i.restored = ""
-	i.current = &Handover{RequestID: requestID, floor: i.latest.now(), arm: true}
+	i.current = &Handover{RequestID: requestID, latest: &i.latest, floor: i.latest.now(), arm: true}
 	return append(out, Begin{Why: why})
 }
 

@@ -38,7 +38,10 @@ func TestALeftOverDoesNotTouchAMigrationThatGoesOn(t *testing.T) {
 }
 
 func TestAMigrationThatBeginsSupersedesALeftOver(t *testing.T) {
-	for _, begins := range []Input{start("req", wire.NovaPre), at(dst, 1, SignStarted), at(third, 1, SignStarted)} {
+	for _, begins := range []Input{
+		start("req", wire.NovaPre), at(dst, 1, SignStarted), at(third, 1, SignStarted), listed(third, 1, SignStarted),
+		at(src, 1, SignPaused), at(src, 1, SignPostCopy), listed(src, 1, SignPaused),
+	} {
 		d := newDrive(suspended, ready("p1"))
 		d.tell(LeftOver{Host: src, Other: dst})
 		if got := endsIn(d.tell(begins)); !slices.Equal(got, []Outcome{OutcomeSuperseded}) {
@@ -99,6 +102,32 @@ func TestNovaTakingOverEndsTheMendingOfALeftOver(t *testing.T) {
 	wantPhase(t, d, Left)
 }
 
+// Found by the model: of the migration that began meanwhile nothing was heard but its end. Where
+// its guest is now is not known, and the other row's host is not it.
+func TestALeftOverWhoseGuestLeavesIsMendedNoMore(t *testing.T) {
+	for name, c := range map[string]struct {
+		says []Input
+		over bool
+	}{
+		"it leaves":                             {[]Input{at(src, 2, SignLeft)}, true},
+		"a list of it, from before, came first": {[]Input{listed(src, 3, SignRunning), at(src, 2, SignLeft)}, true},
+		"an earlier migration's, late":          {[]Input{at(src, 1, SignLeft)}, false},
+		"another host's":                        {[]Input{at(dst, 2, SignLeft)}, false},
+		"it has arrived at the other row's":     {[]Input{at(dst, 2, SignResumed), at(src, 2, SignLeft)}, false},
+	} {
+		d := newDrive(chosen(PolicySuspended, RepairAll, true), with(func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true }))
+		d.tell(listed(src, 1, SignRunning), LeftOver{Host: src, Other: dst})
+		got := d.tell(c.says...)
+		over := slices.Equal(endsIn(got), []Outcome{OutcomeSuperseded}) && d.Current() == nil
+		if over != c.over || c.over && len(aims(got)) != 0 {
+			t.Errorf("%s: decides %+v", name, got)
+		}
+		if alarms := alarmsIn(got); c.over && (len(alarms) != 1 || !slices.Equal(alarms[0].Ports, []string{"p1"})) {
+			t.Errorf("%s: alarms %+v", name, alarms)
+		}
+	}
+}
+
 // Found by chaos: an hour-old pre of a migration that was long over cut off a restore, and
 // as the guest did run where that one had led, the mending waited for ten minutes.
 func TestALeftOverTakesOverFromAMigrationThatOnlyListsSpeakOf(t *testing.T) {
@@ -116,14 +145,16 @@ func TestALeftOverTakesOverFromAMigrationThatOnlyListsSpeakOf(t *testing.T) {
 		takes       bool
 		takesUnsafe bool // where Nova's own activate may be hurt
 	}{
-		"only lists":            {over, true, true},
-		"the guest has arrived": {over[:2], true, true},
-		"and its arrival":       {append(over[:1:1], at(dst, 4, SignResumed), at(src, 4, SignLeft)), false, false},
-		"its arrival, late":     {append(over[:1:1], late(dst, 3, SignStarted), late(dst, 4, SignResumed), late(src, 4, SignLeft)), true, false},
-		"and lists":             {append(slices.Clone(over), late(dst, 3, SignStarted)), true, false},
-		"it comes in":           {[]Input{over[0], listed(dst, 5, SignStarted)}, false, false},
-		"the source has paused": {[]Input{over[0], at(src, 5, SignPaused)}, false, false},
-		"nothing":               {over[:1], true, true},
+		"only lists":                  {over, true, true},
+		"the guest has arrived":       {over[:2], true, true},
+		"and its arrival":             {append(over[:1:1], at(dst, 4, SignResumed), at(src, 4, SignLeft)), false, false},
+		"its arrival, late":           {append(over[:1:1], late(dst, 3, SignStarted), late(dst, 4, SignResumed), late(src, 4, SignLeft)), true, false},
+		"and lists":                   {append(slices.Clone(over), late(dst, 3, SignStarted)), true, false},
+		"it comes in":                 {[]Input{over[0], listed(dst, 5, SignStarted)}, false, false},
+		"the source has paused":       {[]Input{over[0], at(src, 5, SignPaused)}, false, false},
+		"nothing":                     {over[:1], true, true},
+		"it has, Nova rolls back":     {[]Input{over[0], at(src, 5, SignPaused), start("old", wire.NovaRollback)}, false, false}, // found by the model
+		"it had, Nova has, both late": {[]Input{over[0], late(src, 5, SignPaused), start("old", wire.NovaRollback)}, true, false},
 	} {
 		for _, s := range []Settings{suspended, unsafe} {
 			want := c.takes && s.ConcurrentActivateSafe || c.takesUnsafe && !s.ConcurrentActivateSafe

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
 	"github.com/earlybind/earlybind/wire"
 )
@@ -190,5 +191,63 @@ func TestWhatIsWrongWhenNovaHasFinishedIsMended(t *testing.T) {
 		if want := (Goal{Kind: GoalVerify, Host: dst, NovaDone: c.novaDone, Mend: c.mend}); last.Goal != want || last.Other != src {
 			t.Errorf("%s: %+v", name, last)
 		}
+	}
+}
+
+// Found by the model: rows that an earlier migration has left wrong name a source that is none, and
+// the guest was restored where it is not.
+func TestTheSourceIsWhoSaysSoAndNotWhoseRowIsActive(t *testing.T) {
+	wrong := with(func(p *port.Port) {
+		p.Rows[0].Active, p.Rows[0].VIFType = false, "unbound"
+		p.Rows = append(p.Rows, port.Row{Host: third, Active: true, VIFType: "ovs", VNICType: "normal"})
+	})
+	for _, c := range []struct {
+		name  string
+		rows  port.Port
+		says  []Input
+		phase Phase
+	}{
+		{"the source pauses", wrong, []Input{at(src, 1, SignPaused)}, Paused},
+		{"and the destination ends", wrong, []Input{at(src, 1, SignPaused), at(dst, 2, SignStopped)}, Failed},
+		{"and has resumed it, which comes first", wrong, []Input{at(src, 2, SignResumed), at(src, 1, SignPaused)}, Failed},
+		{"post-copy", wrong, []Input{at(src, 1, SignPostCopy)}, PostCopy},
+		{"what the other says is no source's", wrong, []Input{listed(third, 9, SignAbsent), at(third, 10, SignLeft), at(src, 1, SignPaused), at(dst, 2, SignResumed)}, Arrived},
+		{"the source lists it as paused", wrong, []Input{listed(src, 1, SignPaused), at(dst, 2, SignStopped)}, Failed},
+		{"Nova says it", wrong, []Input{start("req", wire.NovaPre), at(dst, 2, SignStopped)}, Failed},
+		{"the rows are right, and a pause of long ago comes", ready("p1"), []Input{listed(src, 1, SignRunning), at(third, 1, SignPaused)}, Watching},
+	} {
+		d := newDrive(suspended, c.rows)
+		d.tell(at(dst, 1, SignStarted))
+		got := d.tell(c.says...)
+		wantPhase(t, d, c.phase)
+		if h := d.Current(); h.Source != src || h.Destination != dst || len(endsIn(got)) != 0 {
+			t.Errorf("%s: from %s to %s, %v", c.name, h.Source, h.Destination, endsIn(got))
+		}
+		for _, a := range aimed(d.log, GoalRestore) {
+			if a.Goal.Host != src || a.Other != dst {
+				t.Errorf("%s: restores %+v", c.name, a)
+			}
+		}
+		if n := len(aimed(d.log, GoalRestore)); (n == 1) != (c.phase == Failed) {
+			t.Errorf("%s: %d restores", c.name, n)
+		}
+	}
+}
+
+// Found by the model, by libvirt-events/e6: a list is taken in as two signs, of which the first
+// made its host heard again, so that a port was committed before the second, which says that the
+// guest runs on the source.
+func TestThatEventsWereMissedMakesNoHostHeardAgain(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.mute = true
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), Muted{Host: src})
+	d.rows()
+	if got := d.tell(listed(src, 2, SignMissedEvents)); len(aims(got)) != 0 {
+		t.Errorf("decides %+v", got)
+	}
+	d.tell(listed(src, 2, SignRunning))
+	wantPhase(t, d, Failed)
+	if got := aimed(d.log, GoalCommit); len(got) != 0 {
+		t.Errorf("commits %+v", got)
 	}
 }

@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/earlybind/earlybind/wire"
 )
 
 // Properties of one migration, over every way in which the messages of every
 // recorded one can come: 100 of each by default, more with make model CHECKS=10000.
 
-// drawLeg completes a recorded leg by Nova's notifications and by lists.
-func drawLeg(t *rapid.T, l leg, captures map[bool][][]announcement) []fact {
-	facts := slices.Clone(l.facts)
+// drawLeg completes a recorded leg by Nova's notifications and by lists, those of disturbances too.
+func drawLeg(t *rapid.T, l leg, captures map[bool][][]announcement, by disturbances) []fact {
+	facts := slices.Concat(l.facts, by.lists)
 	if rapid.Bool().Draw(t, "Nova notifies") {
 		capture := rapid.SampledFrom(captures[l.failed]).Draw(t, "capture")
 		facts = append(facts, l.announce(t, capture, drawSpan(t, "Nova's lag", time.Millisecond, 500*time.Millisecond))...)
@@ -41,9 +43,59 @@ type judge struct {
 	licence time.Duration
 	// postCopy was told in the handover that goes on.
 	postCopy bool
+	// heard holds the hosts that have spoken in the handover that goes on, and were not muted since.
+	heard map[string]bool
+	muted map[string]bool
+	// shown: a host has shown in it that the guest migrates. fresh: one has said something of
+	// it that was neither old nor told before.
+	shown, fresh bool
+	// named: the source has said in it that it is, or Nova has.
+	named bool
+	last  map[string]wire.Order // of each host, the highest that was told
+}
+
+func (j *judge) begins() {
+	j.heard, j.muted = map[string]bool{}, map[string]bool{}
+	j.shown, j.fresh, j.named = false, false, false
+}
+
+// forgets: another replica acts. What was not settled is told it at once, but lists are not kept;
+// and no message licenses it that another was told before.
+func (j *judge) forgets(r *restart) {
+	j.licence, j.postCopy, j.last = 0, false, nil
+	j.begins()
+	j.told = slices.DeleteFunc(j.told, func(d delivery) bool { return !r.kept || d.fact.listed() })
+}
+
+// opened tells whether a step has begun a handover.
+func (s step) opened() bool {
+	return slices.ContainsFunc(s.decided, func(d Decision) bool { _, begun := d.(Begin); return begun })
 }
 
 func (j *judge) hears(s step) {
+	if s.opened() {
+		j.begins()
+	}
+	if m, ok := s.in.(Muted); ok {
+		put(&j.muted, m.Host, true)
+	}
+	if n, ok := s.in.(NovaSign); ok {
+		j.named = j.named || n.Step == wire.NovaPre
+	}
+	if h, ok := s.in.(HostSign); ok {
+		put(&j.heard, h.Host, true)
+		if h.Sign != SignMissedEvents { // the list's other sign comes next
+			delete(j.muted, h.Host)
+		}
+		last, known := j.last[h.Host]
+		if news := !known || last.Before(h.Order); news {
+			put(&j.last, h.Host, h.Order)
+			j.fresh = j.fresh || h.FreshFor > 0
+			j.named = j.named || h.Host == j.leg.source && !h.Listed && (h.Sign == SignPaused || h.Sign == SignPostCopy)
+			j.shown = j.shown || h.Host == j.leg.destination && h.Sign == SignStarted || h.Host == j.leg.source && (h.Sign == SignPaused || h.Sign == SignPostCopy)
+		}
+	}
+	j.shown, j.fresh = j.shown && s.current, j.fresh && s.current
 	if s.of == nil {
 		j.postCopy = j.postCopy && s.current
 		return
@@ -54,7 +106,7 @@ func (j *judge) hears(s step) {
 	j.told = append(j.told, *s.of)
 	f := s.of.fact
 	j.postCopy = s.current && (j.postCopy || f.tells == beyond)
-	if licensed := f.tells == stops || f.tells == beyond || f.host() == j.leg.destination && (f.tells == arrives || f.inputs[0].(HostSign).Sign == SignResumed); licensed && !s.of.again && !f.listed() {
+	if licensed := f.tells == stops || f.tells == beyond || f.host() == j.leg.destination && (f.tells == arrives || f.inputs[0].(HostSign).Sign == SignResumed); licensed && !s.of.givenBack && !f.listed() {
 		j.licence = max(j.licence, f.at+window)
 	}
 }
@@ -87,10 +139,37 @@ func (j *judge) forbidden() string {
 
 func (j *judge) watches(t *rapid.T, p *player) func(step) {
 	return func(s step) {
+		if s.restart != nil {
+			j.forgets(s.restart)
+			return
+		}
+		// What is only known by old messages, and has come to its end by them or by Nova's word,
+		// gives way: the list that the left-over was found by is younger.
+		over := s.before == Arrived || s.before == Left || s.before == Failing
+		evident := j.shown && (j.fresh || !over)
+		for host, order := range p.followed {
+			if last, known := j.last[host]; !known || last.Before(order) {
+				put(&j.last, host, order)
+			}
+		}
 		j.hears(s)
+		if _, found := s.in.(LeftOver); found && evident && len(s.decided) > 0 {
+			t.Fatalf("a left-over touches a migration that goes on%s", p.tale())
+		}
 		for _, a := range aims(s.decided) {
+			if h := p.Current(); h != nil && h.leftOver {
+				if a.Goal.Kind != GoalHold && (a.Goal.Kind == GoalCommit || a.Goal.Host != j.leg.source || j.shown) {
+					t.Fatalf("%s at %s for a left-over%s", a.Goal.Kind, a.Goal.Host, p.tale())
+				}
+				continue
+			}
 			switch a.Goal.Kind {
 			case GoalCommit:
+				for _, host := range []string{p.Current().Source, j.leg.destination} {
+					if !j.heard[host] || j.muted[host] {
+						t.Fatalf("a commit, and a failure would not be heard of from %s%s", host, p.tale())
+					}
+				}
 				if why := j.forbidden(); why != "" {
 					t.Fatalf("a commit after %s%s", why, p.tale())
 				}
@@ -101,6 +180,12 @@ func (j *judge) watches(t *rapid.T, p *player) func(step) {
 					t.Fatalf("a commit towards %s%s", a.Goal.Host, p.tale())
 				}
 			case GoalRestore:
+				if p.guessed() {
+					if active, _ := p.rows(s.at)[0].Active(); active.Host != third || j.named {
+						t.Fatalf("a restore towards the host that the rows name, and the ACTIVE one is on %q; another was named: %t%s", active.Host, j.named, p.tale())
+					}
+					continue
+				}
 				if a.Goal.Host != j.leg.source {
 					t.Fatalf("a restore towards %s%s", a.Goal.Host, p.tale())
 				}
@@ -124,9 +209,11 @@ func (j *judge) watches(t *rapid.T, p *player) func(step) {
 // Whatever is lost, late, doubled or out of turn.
 func TestModelNothingIsWrittenAgainstWhatWasTold(t *testing.T) {
 	modelled(t, func(t *rapid.T, l leg, captures map[bool][][]announcement) {
-		facts := drawLeg(t, l, captures)
+		disturbed := drawDisturbances(t, l, time.Hour, false)
+		facts := drawLeg(t, l, captures, disturbed)
 		by := faults{loss: rapid.Bool().Draw(t, "loss"), anyTurn: rapid.Bool().Draw(t, "any turn"), longest: time.Hour}
 		p := drawPlayer(t, l)
+		p.disturbs(disturbed)
 		p.expires = true
 		p.workTakes = rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute}).Draw(t, "work takes")
 		j := &judge{leg: l}
@@ -135,22 +222,34 @@ func TestModelNothingIsWrittenAgainstWhatWasTold(t *testing.T) {
 	})
 }
 
-// Nothing is lost: the end is the truth's, whatever the turn. A handover is begun
-// by a start, the pause or Nova's beginnings: what comes before any of them has
+// Nothing is lost: the end is the truth's, whatever the turn, and whichever replica sees it. A
+// handover is begun by a start, the pause or Nova's beginnings: what comes before any of them has
 // come to nobody.
 func TestModelItEndsWhereTheTruthDemands(t *testing.T) {
 	modelled(t, func(t *rapid.T, l leg, captures map[bool][][]announcement) {
-		facts := drawLeg(t, l, captures)
-		schedule := drawSchedule(t, facts, faults{anyTurn: rapid.Bool().Draw(t, "any turn"), longest: time.Hour})
+		by, disturbed := faults{anyTurn: rapid.Bool().Draw(t, "any turn"), longest: time.Hour}, disturbances{}
+		if rapid.Bool().Draw(t, "disturbed") {
+			by.longest = holdFor / 2 // what is held for longer is not given back
+			disturbed = drawDisturbances(t, l, by.longest, true)
+		}
+		schedule := drawSchedule(t, drawLeg(t, l, captures, disturbed), by)
 		p := drawPlayer(t, l)
-		j := &judge{leg: l}
-		p.watch = j.watches(t, p)
+		p.disturbs(disturbed)
+		j, k := &judge{leg: l}, &knowledge{}
+		judges := j.watches(t, p)
+		p.watch = func(s step) { judges(s); k.follows(s) }
 		first := slices.IndexFunc(schedule, func(d delivery) bool { return d.fact.opens() })
 		p.play(schedule[first:])
 		missing := slices.ContainsFunc(schedule[:first], func(d delivery) bool {
-			return !slices.ContainsFunc(schedule[first:], func(e delivery) bool { return e.fact.at == d.fact.at && e.fact.String() == d.fact.String() })
+			return !slices.ContainsFunc(schedule[first:], func(e delivery) bool { return e.fact.id() == d.fact.id() })
 		})
-		if missing || p.Current().Source == "" {
+		if missing || k.lacks() || len(p.lost) > 0 {
+			return
+		}
+		if p.Current() == nil {
+			t.Fatalf("no handover goes on%s", p.tale())
+		}
+		if p.guessed() || p.Current().Source == "" {
 			return // neither Nova, nor a pause, nor rows read in time have named the source
 		}
 		if p.phase() != l.ends {
@@ -160,13 +259,44 @@ func TestModelItEndsWhereTheTruthDemands(t *testing.T) {
 	})
 }
 
+// knowledge follows what the replica that acts can know of a migration.
+type knowledge struct {
+	goesOn    bool
+	told      map[string]bool // in the handover that goes on, of what is not only listed
+	forgotten map[string]bool // told before it began
+	unnoticed bool            // a replica took over of which none had begun, or had ended: what has come before has come to nobody
+}
+
+func (k *knowledge) follows(s step) {
+	_, found := s.in.(LeftOver)
+	switch {
+	case s.restart != nil:
+		k.unnoticed = k.unnoticed || !k.goesOn && len(k.told) > 0
+		return
+	case found && s.opened():
+		for fact := range k.told {
+			put(&k.forgotten, fact, true)
+		}
+		k.told = nil
+	case s.of != nil && !s.of.fact.listed():
+		fact := s.of.fact.id()
+		put(&k.told, fact, true)
+		delete(k.forgotten, fact)
+	}
+	k.goesOn = s.current
+}
+
+// lacks tells whether something has been told that the replica cannot know.
+func (k *knowledge) lacks() bool { return k.unnoticed || len(k.forgotten) > 0 }
+
 // wantLastGoals checks what every port is to become at the end.
 func wantLastGoals(t *rapid.T, p *player, l leg) {
 	want := map[Phase]Goal{
 		Left: {Kind: GoalVerify, Host: l.destination}, Failed: {Kind: GoalRestore, Host: l.source},
 		Contradicted: {Kind: GoalHold}, Lost: {Kind: GoalHold},
 	}[l.ends]
-	all := aims(p.log)
+	log := p.log[p.began:] // the replica's that acts
+	all := aims(log)
 	if len(all) == 0 {
 		t.Fatalf("no port has a goal%s", p.tale())
 	}
@@ -175,7 +305,8 @@ func wantLastGoals(t *rapid.T, p *player, l leg) {
 	if last != want {
 		t.Fatalf("the last goal is %s %s, want %s %s%s", last.Kind, last.Host, want.Kind, want.Host, p.tale())
 	}
-	if alarms := len(alarmsIn(p.log)); (l.ends == Contradicted || l.ends == Lost) && (alarms == 0 || alarms > 2) || strings.HasPrefix(l.name, "e8") && alarms != 1 {
+	cutOff := func(a Alarm) bool { return a.CutOff } // of a left-over's mending
+	if alarms := len(slices.DeleteFunc(alarmsIn(log), cutOff)); (l.ends == Contradicted || l.ends == Lost) && (alarms == 0 || alarms > 2) || strings.HasPrefix(l.name, "e8") && alarms != 1 {
 		t.Fatalf("%d alarms%s", alarms, p.tale())
 	}
 }

@@ -2,7 +2,6 @@ package handover
 
 import (
 	"cmp"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -123,16 +122,9 @@ type leg struct {
 // truly are the recorded migrations, each of one guest from compute1 to compute2.
 func truly(t testing.TB) []leg {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", "*.jsonl"))
-	if err != nil || len(files) < 20 {
-		t.Fatalf("%d streams, %v", len(files), err)
-	}
 	var legs []leg
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".jsonl")
-		if name != "g-no-migration-ops" && name != "m1-small-idle-x10" { // none and ten migrations
-			legs = append(legs, trulyOf(name, readLines[record](t, file)))
-		}
+	for _, name := range migrationsRecorded(t) {
+		legs = append(legs, trulyOf(name, load(t, name)))
 	}
 	return legs
 }
@@ -284,7 +276,9 @@ func TestTheTruthOfTheRecordedStreams(t *testing.T) {
 	for _, l := range truly(t) {
 		ends[l.ends]++
 		lost, both := strings.HasPrefix(l.name, "f-"), strings.HasPrefix(l.name, "e8")
-		succeeds := strings.Contains(l.name, "success") || strings.HasPrefix(l.name, "h") || strings.HasPrefix(l.name, "c2")
+		succeeds := slices.ContainsFunc([]string{"success", "paused-guest", "not-live", "suspend-flag", "suspend-forced", "c2-", "b-busy", "m2-", "of-two"}, func(word string) bool {
+			return strings.Contains(l.name, word)
+		})
 		want := map[bool]Phase{true: Left, false: Failed}[succeeds]
 		switch {
 		case lost:
@@ -296,7 +290,7 @@ func TestTheTruthOfTheRecordedStreams(t *testing.T) {
 			t.Errorf("%s ends %s, from %s till %s, failed %t; want %s", l.name, phaseName(l.ends), l.from, l.till, l.failed, want)
 		}
 	}
-	if ends[Left] != 7 || ends[Failed] != 11 || ends[Contradicted] != 1 || ends[Lost] != 1 {
+	if ends[Left] != 13 || ends[Failed] != 14 || ends[Contradicted] != 1 || ends[Lost] != 1 {
 		t.Errorf("ends %v", ends)
 	}
 }

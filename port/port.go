@@ -7,6 +7,7 @@ package port
 import (
 	"errors"
 	"slices"
+	"unique"
 )
 
 // ErrGone marks the answer of a Neutron that does not know the port any more.
@@ -47,6 +48,8 @@ type Row struct {
 	VIFType  string
 	VNICType string
 	Profile  map[string]any
+
+	announces string // of a row without its profile, its migrating_to: see Lean
 }
 
 // Bound tells whether the agents can wire the row.
@@ -56,9 +59,32 @@ func (r Row) Bound() bool {
 
 // MigratingTo is the host that the profile announces; empty if none.
 func (r Row) MigratingTo() string {
+	if r.Profile == nil {
+		return r.announces
+	}
 	host, _ := r.Profile[MigratingTo].(string)
 	return host
 }
+
+// Lean gives the port without its profiles, of which only MigratingTo is still told: for who
+// keeps very many. What many ports have in common is one string in all of them.
+func (p Port) Lean() Port {
+	for _, shared := range []*string{&p.DeviceOwner, &p.Network, &p.Status, &p.Driver} {
+		*shared = Intern(*shared)
+	}
+	rows := make([]Row, len(p.Rows))
+	for i, r := range p.Rows {
+		rows[i] = Row{
+			Host: Intern(r.Host), Active: r.Active, VIFType: Intern(r.VIFType), VNICType: Intern(r.VNICType),
+			announces: Intern(r.MigratingTo()),
+		}
+	}
+	p.Rows = rows
+	return p
+}
+
+// Intern gives the same string for equal ones, so that each has its memory once.
+func Intern(s string) string { return unique.Make(s).Value() }
 
 // Active gives the ACTIVE row; more than one was never seen.
 func (p Port) Active() (Row, bool) {

@@ -1,6 +1,10 @@
 package port
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+	"unsafe"
+)
 
 func TestRightOn(t *testing.T) {
 	row := func(host string, active bool, vif string) Row { return Row{Host: host, Active: active, VIFType: vif} }
@@ -55,5 +59,40 @@ func TestRowsAreFoundByHostAndByBeingActive(t *testing.T) {
 	}
 	if n := p.ActiveRows(); n != 1 {
 		t.Errorf("%d ACTIVE rows", n)
+	}
+}
+
+func TestALeanPortAnswersAsTheWholeOne(t *testing.T) {
+	whole := Port{
+		ID: "p", Device: "i", DeviceOwner: "compute:nova", Network: "n", MAC: "m", Status: "ACTIVE", Driver: "ovn", TrunkParent: true, Revision: 7,
+		Rows: []Row{
+			{Host: "a", Active: true, VIFType: "ovs", VNICType: "normal", Profile: map[string]any{MigratingTo: "b", "other": 1}},
+			{Host: "b", VIFType: VIFUnbound, VNICType: "direct", Profile: map[string]any{}},
+			{Host: "c", Profile: map[string]any{MigratingTo: 5}},
+			{Host: "d"},
+		},
+	}
+	lean := whole.Lean().Lean()
+	if lean.Describe() != whole.Describe() {
+		t.Errorf("%s; whole: %s", lean.Describe(), whole.Describe())
+	}
+	for i, r := range lean.Rows {
+		if r.Profile != nil || r.MigratingTo() != whole.Rows[i].MigratingTo() {
+			t.Errorf("row %d: %+v", i, r)
+		}
+		lean.Rows[i].Profile, lean.Rows[i].announces = whole.Rows[i].Profile, ""
+	}
+	if !reflect.DeepEqual(lean, whole) {
+		t.Errorf("beside its profiles: %+v, whole: %+v", lean, whole)
+	}
+	if whole.Rows[0].MigratingTo() != "b" {
+		t.Error("the whole port has changed")
+	}
+}
+
+func TestEqualStringsAreInterned(t *testing.T) {
+	a, b := Intern(string([]byte("compute1"))), Intern(string([]byte("compute1")))
+	if a != "compute1" || unsafe.StringData(a) != unsafe.StringData(b) {
+		t.Errorf("%q and %q", a, b)
 	}
 }

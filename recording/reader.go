@@ -7,7 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
+
+// longest is later than any message of a recording: what is later is no time that a clock
+// could count to.
+const longest = 10 * 365 * 24 * time.Hour
 
 // Read reads a whole recording. Its errors name the line.
 func Read(from io.Reader) (Header, []Message, error) {
@@ -63,11 +68,16 @@ func readMessage(earlier []Message, line []byte) ([]Message, error) {
 	if err := d.Decode(&m); err != nil {
 		return nil, fmt.Errorf("message: %w", err)
 	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("message: something stands behind it")
+	}
 	switch {
 	case (len(m.Body) > 0) == (m.Unreadable != nil):
 		return nil, errors.New("message: it needs a body, or else unreadable")
 	case m.MS < 0, len(earlier) > 0 && m.MS < earlier[len(earlier)-1].MS:
 		return nil, errors.New("message: ms goes back")
+	case m.MS > float64(longest.Milliseconds()):
+		return nil, fmt.Errorf("message: ms is %g, which is more than ten years", m.MS)
 	}
 	return append(earlier, m), nil
 }

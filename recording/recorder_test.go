@@ -67,18 +67,21 @@ func TestFilesThatAreNoRecordingAreRefusedByTheirLine(t *testing.T) {
 	const header = `{"earlybind_recording":1,"nova_exchange":"nova"}` + "\n"
 	const message = `{"ms":5,"exchange":"nova","key":"k","body":{}}` + "\n"
 	for want, file := range map[string]string{
-		"line 1: there is no header":                 "",
-		"line 1: this is no header":                  message,
-		"line 1: this is no header of a recording":   "text\n",
-		"line 1: the recording is of version 2":      `{"earlybind_recording":2}` + "\n",
-		"line 1 is cut off":                          strings.TrimSpace(header),
-		"line 3 is cut off":                          header + message + message[:20],
-		"line 2: message: invalid character":         header + message[:20] + "\n",
-		"line 2: message: json: unknown field":       header + `{"ms":1,"color":"blue"}` + "\n",
-		"line 2: message: it needs a body, or else":  header + `{"ms":1,"exchange":"nova","key":"k"}` + "\n",
-		"line 3: message: ms goes back":              header + message + strings.Replace(message, "5", "4", 1),
-		"line 2: message: ms goes back":              header + strings.Replace(message, "5", "-1", 1),
-		"line 2: message: it needs a body, or else ": header + `{"ms":1,"body":{},"unreadable":{"bytes":1,"sha256":"x"}}` + "\n",
+		"line 1: there is no header":                   "",
+		"line 1: this is no header":                    message,
+		"line 1: this is no header of a recording":     "text\n",
+		"line 1: the recording is of version 2":        `{"earlybind_recording":2}` + "\n",
+		"line 1 is cut off":                            strings.TrimSpace(header),
+		"line 3 is cut off":                            header + message + message[:20],
+		"line 2: message: invalid character":           header + message[:20] + "\n",
+		"line 2: message: json: unknown field":         header + `{"ms":1,"color":"blue"}` + "\n",
+		"line 2: message: it needs a body, or else":    header + `{"ms":1,"exchange":"nova","key":"k"}` + "\n",
+		"line 3: message: ms goes back":                header + message + strings.Replace(message, "5", "4", 1),
+		"line 2: message: ms goes back":                header + strings.Replace(message, "5", "-1", 1),
+		"line 2: message: something stands behind it":  header + strings.TrimSpace(message) + "x\n",
+		"line 3: message: something stands behind it":  header + message + strings.TrimSpace(message) + message,
+		"line 2: message: ms is 1e+300, which is more": header + strings.Replace(message, "5", "1e300", 1),
+		"line 2: message: it needs a body, or else ":   header + `{"ms":1,"body":{},"unreadable":{"bytes":1,"sha256":"x"}}` + "\n",
 	} {
 		if _, messages, err := Read(strings.NewReader(file)); err == nil || messages != nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("want %q: %+v, %v", want, messages, err)

@@ -124,6 +124,10 @@ func (c *cloud) play(m *migration, note func(what string)) {
 				note(s.name)
 			}
 			for _, h := range s.call(ctx, m.Migration) {
+				h.Call.Took = 0 // real time, which is another in each replay
+				if h.Call.Method != http.MethodGet {
+					h.Call.Took = writeTakes
+				}
 				note(h.Error())
 			}
 		}

@@ -27,7 +27,7 @@ const (
 	golden  = "testdata/golden"
 )
 
-func load(t *testing.T, name string) (recording.Header, []recording.Message) {
+func load(t testing.TB, name string) (recording.Header, []recording.Message) {
 	t.Helper()
 	file, err := os.Open(filepath.Join(shipped, name+".jsonl"))
 	if err != nil {

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -31,6 +34,9 @@ func seed(f *testing.F, add func(raw []byte)) {
 		add(raw)
 		add(bare(f, raw))
 	}
+	for _, raw := range recorded(f) {
+		add(raw)
+	}
 	for _, n := range append(ownNotifications(f), notify(f, EventJournal, entry)) {
 		raw, err := n.Encode()
 		if err != nil {
@@ -41,6 +47,40 @@ func seed(f *testing.F, add func(raw []byte)) {
 	for _, raw := range broken {
 		add([]byte(raw))
 	}
+}
+
+// recorded are the bodies of the repository's recordings, the first of each event type. (Package
+// recording reads them, and imports this one.)
+func recorded(f *testing.F) [][]byte {
+	f.Helper()
+	files, err := filepath.Glob(filepath.Join("..", "recordings", "*.jsonl"))
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no recordings: %v", err)
+	}
+	var bodies [][]byte
+	known := map[string]bool{}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for line := range bytes.Lines(raw) {
+			var m struct {
+				Body json.RawMessage `json:"body"`
+			}
+			if err := json.Unmarshal(line, &m); err != nil {
+				f.Fatal(err)
+			}
+			if n, err := Decode(m.Body); err == nil && !known[n.EventType] {
+				known[n.EventType] = true
+				bodies = append(bodies, m.Body)
+			}
+		}
+	}
+	if len(bodies) < 20 {
+		f.Fatalf("%d kinds of messages", len(bodies))
+	}
+	return bodies
 }
 
 var entry = JournalEntry{
@@ -117,6 +157,61 @@ func FuzzParseNova(f *testing.F) {
 			t.Fatalf("ports %q", e.Ports)
 		}
 	})
+}
+
+// FuzzGlance writes notifications as oslo.messaging does, of any content: what a glance calls
+// unrelated is. Of other bytes it says what it likes, without a panic.
+func FuzzGlance(f *testing.F) {
+	seed(f, func(raw []byte) {
+		if n, err := Decode(raw); err == nil {
+			f.Add(n.MessageID, n.PublisherID, n.EventType, string(n.Payload), raw)
+		}
+	})
+	for _, text := range []string{`\"event_type\": \"x\"`, `"event_type": "x"`, `\\"event_type\\": \\"x\\"`, `"payload":`, `\"payload\":`} {
+		f.Add(text, "compute.a", "instance.live_migration_pre.start", "{}", []byte(text))
+		f.Add("id", text, "instance.live_migration_pre.end", "{}", []byte(text))
+		f.Add("id", "compute.a", text, `{"event_type": "instance.live_migration_pre.start"}`, []byte(text))
+	}
+	f.Fuzz(func(t *testing.T, id, publisher, kind, payload string, raw []byte) {
+		Glance(raw)
+		if !json.Valid([]byte(payload)) {
+			payload = "null"
+		}
+		for _, plain := range []bool{true, false} { // the event type may be written with escapes
+			inner := `{"message_id": ` + quoted(t, id, true) + `, "publisher_id": ` + quoted(t, publisher, true) + `, "event_type": ` + quoted(t, kind, plain) +
+				`, "priority": "INFO", "payload": ` + payload + `, "timestamp": "2026-11-23 00:00:00.000000"}`
+			written := []byte(`{"oslo.version": "2.0", "oslo.message": ` + quoted(t, inner, true) + `}`)
+			n, err := Decode(written)
+			_, about, _ := ParseNova(n)
+			if unrelated := Glance(written); unrelated && about {
+				t.Fatalf("unrelated, err %v: %s", err, written)
+			}
+		}
+	})
+}
+
+// quoted is a text as Python's json writes it, in ASCII; if not plain with letters as escapes too.
+func quoted(t *testing.T, text string, plain bool) string {
+	t.Helper()
+	raw, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ascii strings.Builder
+	for i, r := range string(raw) {
+		switch {
+		case r == '_' && !plain && raw[i-1] != '\\':
+			ascii.WriteString(`\u005f`)
+		case r < utf8.RuneSelf:
+			ascii.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&ascii, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&ascii, `\u%04x`, r)
+		}
+	}
+	return ascii.String()
 }
 
 // FuzzParseOwn reads payloads as each of earlybind's own messages; what is read
