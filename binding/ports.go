@@ -144,7 +144,11 @@ func ListPortsOnHost(ctx context.Context, client *gophercloud.ServiceClient, hos
 func (c call) ports(ctx context.Context, client *gophercloud.ServiceClient, filter url.Values) ([]Port, error) {
 	var list []Port
 	next := portsURL(client) + "?" + filter.Encode()
-	for next != "" {
+	for read := map[string]bool{}; next != ""; {
+		if read[next] {
+			return nil, c.fail(fmt.Errorf("the pages of the list lead back to %s", next))
+		}
+		read[next] = true
 		resp, err := pagination.Request(ctx, client, nil, next)
 		if err != nil {
 			return nil, c.fail(err)

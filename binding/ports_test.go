@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	th "github.com/gophercloud/gophercloud/v2/testhelper"
@@ -96,6 +97,19 @@ func TestListPortsEndsWithAnEmptyPage(t *testing.T) {
 	th.AssertNoErr(t, err)
 	if len(list) != 1 || pages != 2 {
 		t.Errorf("%d pages: %+v", pages, list)
+	}
+}
+
+func TestListPortsWhosePagesLeadBack(t *testing.T) {
+	server := th.SetupHTTP()
+	t.Cleanup(server.Teardown)
+	server.Mux.HandleFunc("/ports", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"ports": [{"id": "first"}], "ports_links": [{"rel": "next", "href": "`+server.Endpoint()+`ports?marker=1"}]}`)
+	})
+	list, err := binding.ListPortsOnHost(t.Context(), client.ServiceClient(server), "compute1")
+	if err == nil || !strings.Contains(err.Error(), "lead back") || list != nil {
+		t.Errorf("%d ports, %v", len(list), err)
 	}
 }
 

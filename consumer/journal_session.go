@@ -94,7 +94,7 @@ func (s *session) deliverJournal(ctx context.Context, d amqp.Delivery) error {
 func (s *session) moveEntry(ctx context.Context, d amqp.Delivery, to share, settle, back func()) error {
 	err := s.sender.keep(ctx, s.settings.queuesOf(to).journal, s.sender.again(d))
 	switch {
-	case errors.Is(err, errNotKept):
+	case errors.Is(err, errNotKept), errors.Is(err, errNoTurn):
 		s.leaveInJournal(d, fmt.Errorf("it is to be moved to the share %s: %w", to, err), settle, back)
 	case err != nil:
 		return fmt.Errorf("move an entry of the journal to the share %s: %w", to, err)

@@ -450,7 +450,7 @@ func (s *session) park(ctx context.Context, d amqp.Delivery, reason error) error
 	}
 	why := reasonOf(reason)
 	switch err := s.sender.park(ctx, d, why); {
-	case err != nil && s.sender.blocked.Load():
+	case err != nil && s.sender.blocked.Load(), errors.Is(err, errNoTurn):
 		s.aside = append(s.aside, unparked{d, reason})
 		return nil
 	case err != nil:

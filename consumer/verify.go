@@ -102,7 +102,7 @@ func (r reading) up() bool { return r.err == nil && r.Status == binding.PortActi
 // at last and reports the goal as done.
 func (w *worker) finish(ctx context.Context, host string, right bool, patience time.Duration, seen reading) {
 	goal := w.aim.Goal
-	for began := w.tools.clock(); right && !seen.up() && !w.replaced(); seen = w.look(ctx) {
+	for began := w.tools.clock(); right && !seen.up() && !errors.Is(seen.err, port.ErrGone) && !w.replaced(); seen = w.look(ctx) {
 		bound := patience
 		if seen.err != nil {
 			bound += unreadPatience

@@ -225,11 +225,21 @@ func (h *Handover) take(r Rows) {
 // runs: rows may be wrong since an earlier migration.
 func (h *Handover) unnamed() bool { return h.Source == "" || h.byRows && !h.running.known }
 
+// mayComeFrom tells whether a host may still prove to be the source: none is named, or the rows
+// alone name one, and it has a row too.
+func (h *Handover) mayComeFrom(host string) bool {
+	return h.Source == "" || h.unnamed() && slices.ContainsFunc(h.ports, func(p port.Port) bool {
+		_, has := p.Row(host)
+		return has
+	})
+}
+
 // from names the source. Where the rows had named another, what that one has said is no word
 // of a source's.
 func (h *Handover) from(host string) {
 	if h.byRows && host != h.Source {
 		e := h.evidence
+		h.alarmed, h.asked = Watching, false
 		h.evidence = evidence{
 			started: e.started, incoming: e.incoming, arrived: e.arrived, gone: e.gone, missed: e.missed,
 			novaPost: e.novaPost, novaPostEnd: e.novaPostEnd, rollback: e.rollback, rollbackEnd: e.rollbackEnd,

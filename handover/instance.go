@@ -150,12 +150,12 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		return append(out, i.end(OutcomeSuperseded)...)
 	}
 	switch {
-	case s.Listed && s.Sign == SignPaused && h.byRows && h.unnamed() && s.Host != h.Destination:
+	case s.Listed && s.Sign == SignPaused && h.byRows && h.mayComeFrom(s.Host) && s.Host != h.Destination:
 		h.from(s.Host) // what is paused while it migrates away is no left-over
 	case s.Listed && s.Sign != SignStarted:
 	case s.Sign == SignStarted && h.Destination == "" && s.Host != h.Source:
 		h.Destination = s.Host
-	case (s.Sign == SignPaused || s.Sign == SignPostCopy) && h.unnamed() && s.Host != h.Destination:
+	case (s.Sign == SignPaused || s.Sign == SignPostCopy) && h.mayComeFrom(s.Host) && s.Host != h.Destination:
 		h.from(s.Host)
 	case s.Sign == SignResumed && h.Destination == "" && h.Source != "" && s.Host != h.Source:
 		h.Destination = s.Host
@@ -268,7 +268,7 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 	}
 	h = i.current
 	// The end of post_dest names the destination, where the instance is by then.
-	if h.Source == "" && !(n.Step == wire.NovaPostDest && n.Ended) || h.unnamed() && n.Step == wire.NovaPre {
+	if h.Source == "" && !(n.Step == wire.NovaPostDest && n.Ended) || n.Step == wire.NovaPre && h.mayComeFrom(n.PayloadHost) {
 		h.from(n.PayloadHost)
 	}
 	if n.Step == wire.NovaPre || n.Step == wire.NovaRollbackDest || n.Step == wire.NovaPostDest {
@@ -329,7 +329,7 @@ func (i *Instance) adopts(n NovaSign) bool {
 	h := i.current
 	switch n.Step {
 	case wire.NovaPre:
-		return (h.unnamed() || h.Source == n.PayloadHost) && (h.Destination == "" || h.Destination == n.PublisherHost)
+		return (h.mayComeFrom(n.PayloadHost) || h.Source == n.PayloadHost) && (h.Destination == "" || h.Destination == n.PublisherHost)
 	case wire.NovaPostDest:
 		return h.Destination == "" || h.Destination == n.PublisherHost
 	case wire.NovaRefused:

@@ -151,9 +151,9 @@ func (e evidence) phase() Phase {
 	settled := e.rollbackEnd && e.resumed.known && e.running.known && !arrived
 	failed := back || settled || gone && !vanished || e.sincePause(e.died) || e.leftOver
 	left := e.sincePause(e.left) || e.sincePause(e.absent) && arrived
-	// The destination's libvirt was away, its guest runs, and the source lists the
-	// guest as running without ever having paused it.
-	both := arrived && e.doubtful() && e.running.known && !e.paused.known
+	// The guest runs on the destination, and the source lists it as running without ever having
+	// paused it: it has resumed it, or the destination's libvirt was away.
+	both := arrived && (e.resumed.known || e.doubtful()) && e.running.known && !e.paused.known
 
 	switch {
 	case left, e.novaPost && !failed && !e.rollback:

@@ -234,6 +234,39 @@ func TestTheSourceIsWhoSaysSoAndNotWhoseRowIsActive(t *testing.T) {
 	}
 }
 
+// A SUSPENDED or a pre of long ago, of a host that has no row of the port, names no source.
+func TestAHostWithoutARowIsNotTheSource(t *testing.T) {
+	for name, stray := range map[string]Input{
+		"a pause":  at(third, 1, SignPaused),
+		"a pre":    NovaSign{NovaEvent: wire.NovaEvent{RequestID: "old", Step: wire.NovaPre, PayloadHost: third, PublisherHost: dst}},
+		"a list":   listed(third, 1, SignPaused),
+		"postcopy": at(third, 1, SignPostCopy),
+	} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(at(dst, 1, SignStarted), stray)
+		if _, isPre := stray.(NovaSign); !isPre && d.Current().Source != src {
+			t.Errorf("%s: the source is %s", name, d.Current().Source)
+		}
+		d.tell(at(dst, 2, SignStopped))
+		for _, a := range aimed(d.log, GoalRestore) {
+			if a.Goal.Host != src {
+				t.Errorf("%s: restores %+v", name, a)
+			}
+		}
+	}
+}
+
+// The source has resumed the guest and lists it as running, and its pause was not heard of: that it
+// runs on the destination too is told, and nothing is activated there.
+func TestAGuestThatTheSourceHasResumedDoesNotArrive(t *testing.T) {
+	d := newDrive(chosen(PolicyResumed, RepairOwn, true), ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 2, SignResumed), listed(src, 3, SignRunning), at(dst, 2, SignResumed))
+	wantPhase(t, d, Contradicted)
+	if got := aimed(d.log, GoalCommit); len(got) != 0 || len(alarmsIn(d.log)) != 1 {
+		t.Errorf("commits %+v, alarms %+v", got, alarmsIn(d.log))
+	}
+}
+
 // Found by the model, by libvirt-events/e6: a list is taken in as two signs, of which the first
 // made its host heard again, so that a port was committed before the second, which says that the
 // guest runs on the source.
