@@ -44,6 +44,10 @@ func (r Report) Text() string {
 			mends++
 		}
 	}
+	if mends == 0 {
+		fmt.Fprintf(&b, "%d not right, and none has a plan: docs/repair.md, and the command in its alarm (earlybind audit -instance UUID)\n", len(wrong))
+		return b.String()
+	}
 	fmt.Fprintf(&b, "%d not right, of which %d have a plan: earlybind doctor -fix carries it out\n", len(wrong), mends)
 	return b.String()
 }

@@ -236,6 +236,9 @@ func (b *Builder) later(handovers []Handover) {
 // sentence puts what a line says into words.
 func sentence(e audit.Entry) string {
 	var parts []string
+	if e.Port != "" {
+		parts = append(parts, "port "+e.Port)
+	}
 	for _, part := range []string{e.Host, e.Outcome, e.Why, e.Saw, e.Decided} {
 		if part != "" {
 			parts = append(parts, part)

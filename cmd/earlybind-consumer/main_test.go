@@ -182,7 +182,7 @@ func TestStartsBeforeNeutronAndBeforeTheBroker(t *testing.T) {
 	p.writes(t, "consumer.started", "ready")
 	p.writes(t, "consumer.lost", "")
 	p.wantHealth(t, "/live", http.StatusOK, "live")
-	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "broker: connect: no node of RabbitMQ could be reached")
+	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "broker: connect: no node of RabbitMQ could be used")
 	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "neutron: met at the start")
 	status, scrape := p.get(t, "/metrics")
 	for _, want := range []string{

@@ -78,7 +78,7 @@ func DialTogether(ctx context.Context, s Settings, names ...string) ([]*amqp.Con
 	}
 	urls := slices.Clone(s.AMQPUrls)
 	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
-	faults := []error{errors.New("no node of RabbitMQ could be reached")}
+	faults := []error{errors.New("no node of RabbitMQ could be used")}
 	for _, u := range urls {
 		conns, err := dialNode(ctx, s, tlsConfig, u, names)
 		if err == nil {

@@ -137,7 +137,11 @@ func OfLog(l audit.Line) (who, what string) {
 		case l.Outcome == "" && l.Err == nil: // within a restore
 			return "earlybind", strings.TrimSpace("restore: " + l.Decided + " " + l.Why)
 		case l.Decided == "":
-			return "earlybind", "read: " + l.Outcome + fault
+			what := "read: " + l.Outcome + fault
+			if l.Outcome != "" && l.Host != "" {
+				what += ", for " + l.Host // a guest there: in a restore the destination's rows can be read as right
+			}
+			return "earlybind", what
 		}
 	}
 	if who, what, ok := OfLine(l); ok {
