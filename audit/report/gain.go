@@ -35,6 +35,8 @@ type Gain struct {
 	// same: its row was ACTIVE already, or it was left to Nova. When it became ACTIVE is not in
 	// the log, so they are in OutageAlone and not in Outage.
 	ByNova int `json:"activated_by_nova,omitempty"`
+	// Late are those whose lead is negative.
+	Late int `json:"late,omitempty"`
 	// Lead is how much earlier the destination was ACTIVE than Nova began to look: see
 	// [Handover.Lead].
 	Lead Spread `json:"lead_ms"`
@@ -154,6 +156,10 @@ func gainNotes(gains []Gain) []string {
 		notes = append(notes, fmt.Sprintf("In %s an activate was answered, and a port was Nova's all the same: it was ACTIVE already, or was left to Nova. When is",
 			count(all.ByNova, "migration")), "not in the log: such outages are in the line of Nova alone, as what they were at least.")
 	}
+	if all.Late > 0 {
+		notes = append(notes, fmt.Sprintf("In %s the last answer came after Nova had begun, a negative lead: Nova was first, or Neutron slow. Then Nova's", count(all.Late, "migration")),
+			"requests would have been answered later than the line of Nova alone has it: it ends when Nova begins to ask, that of earlybind with Neutron's answers.")
+	}
 	if all.Lead.Count+all.WouldSuspended.Count+all.WouldResumed.Count == 0 {
 		notes = append(notes, "No lead is known: what speaks of Nova needs its notifications (README, \"Use it\").")
 	}
@@ -237,6 +243,9 @@ func (g *gathered) add(h Handover) {
 	}
 	if lead, told := h.Lead(); told {
 		g.lead = append(g.lead, lead)
+		if lead < 0 {
+			g.gain.Late++
+		}
 	}
 	for figure, to := range map[string]*[]int64{
 		"would_lead_suspended_ms": &g.wouldSuspended, "would_lead_resumed_ms": &g.wouldResumed,
@@ -259,6 +268,7 @@ func (g *gathered) merge(other *gathered) {
 	g.gain.Early += other.gain.Early
 	g.gain.TakenOver += other.gain.TakenOver
 	g.gain.ByNova += other.gain.ByNova
+	g.gain.Late += other.gain.Late
 	g.lead = append(g.lead, other.lead...)
 	g.wouldSuspended = append(g.wouldSuspended, other.wouldSuspended...)
 	g.wouldResumed = append(g.wouldResumed, other.wouldResumed...)

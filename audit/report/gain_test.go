@@ -243,6 +243,17 @@ func TestFiguresOfAHandoverThatWasTakenOverAreNotCounted(t *testing.T) {
 	}
 }
 
+// A negative lead is explained: it does not say that earlybind has cost anything.
+func TestANegativeLeadIsExplained(t *testing.T) {
+	for lead, late := range map[int64]int{-2973: 1, 0: 0, 344: 0} {
+		figures := map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "pause_to_active_ms": 900 - lead, "lead_ms": lead}
+		r := of(Options{}, migration{like: "lab-success auto", driver: "openvswitch", source: "a", destination: "b", figures: figures}.lines(0)...)
+		if notes := strings.Join(gainNotes(r.Gains), " "); r.Gains[0].Late != late || strings.Contains(notes, "In 1 migration the last answer came after Nova had begun") != (late > 0) {
+			t.Errorf("lead %d: %d, %s", lead, r.Gains[0].Late, notes)
+		}
+	}
+}
+
 // An activate that is answered with 409 has gained nothing, and its answer is nobody's outage.
 func TestWhatNovaHasActivatedIsNoGain(t *testing.T) {
 	figures := map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "pause_to_active_ms": 160, "lead_ms": 740}
