@@ -63,6 +63,8 @@ type Case struct {
 	Port     port.Port
 	Server   *Server
 	Sighting Sighting
+	// Newest is the instance's newest migration, ended or not; nil if it has none.
+	Newest *Migration
 	Finding
 }
 
@@ -209,7 +211,7 @@ func (c Cloud) look(ctx context.Context, s suspect, guests Guests, gap string) (
 			return nil, err
 		}
 	}
-	return &Case{Port: p, Server: f.Server, Sighting: f.Sighting, Finding: Diagnose(f)}, nil
+	return &Case{Port: p, Server: f.Server, Sighting: f.Sighting, Newest: f.Newest, Finding: Diagnose(f)}, nil
 }
 
 // ask has Nova and the hosts speak of the port's instance.

@@ -129,9 +129,10 @@ func (m *mending) settle(c Case) {
 	}
 }
 
-// same compares what a diagnosis rests on.
+// same compares what a diagnosis rests on; another migration may have begun and ended meanwhile.
 func same(a, b Case) bool {
-	return a.Verdict == b.Verdict && reflect.DeepEqual(a.Port.Rows, b.Port.Rows) && reflect.DeepEqual(a.Server, b.Server) && a.Host == b.Host
+	return a.Verdict == b.Verdict && a.Host == b.Host &&
+		reflect.DeepEqual(a.Port.Rows, b.Port.Rows) && reflect.DeepEqual(a.Server, b.Server) && reflect.DeepEqual(a.Newest, b.Newest)
 }
 
 // carryOut sends the plan's requests, each decided anew from what is read.

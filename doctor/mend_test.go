@@ -397,6 +397,18 @@ func TestARowThatWasDeletedToBeMadeAgainIsMadeByTheNextRun(t *testing.T) {
 	})
 }
 
+// A migration that has begun and ended while it was waited leaves all as it was, but for itself.
+func TestAMigrationInBetweenLeavesThePortAlone(t *testing.T) {
+	admit(t, func(t *testing.T, w *ward) {
+		w.port(activeRow(here), inactiveRow(there))
+		found := w.examine()
+		w.nova.unfinished[instance] = []Migration{{UUID: "m2", Type: "live-migration", Status: "completed", Source: there, Dest: here}}
+		if m := w.mend(found); len(m) != 1 || m[0].Verdict != Stale || !strings.HasPrefix(m[0].Outcome, "left alone: what is found has changed") || len(w.neutron.Writes()) != 0 {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
 // Between the deletion of the guest's own row and its making nothing stops a mending, but that
 // the instance is elsewhere: the port would have no row at all.
 func TestTheGuestsRowIsMadeWhateverHappensMeanwhile(t *testing.T) {
