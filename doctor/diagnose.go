@@ -226,6 +226,10 @@ func onHost(f Facts, host string) Finding {
 	row, here := p.Row(host)
 	active, any := p.Active()
 	others := slices.DeleteFunc(slices.Clone(p.Rows), func(r port.Row) bool { return r.Host == host })
+	left := ""
+	if len(others) > 0 {
+		left = "a row is left on " + hosts(others) + ": a migration there is refused with 409"
+	}
 	found := Finding{}
 	switch {
 	case p.ActiveRows() > 1:
@@ -237,15 +241,15 @@ func onHost(f Facts, host string) Finding {
 	case !any:
 		found = Finding{Verdict: Bricked, Why: "no row is ACTIVE: the port cannot be activated, updated or bound anew"}
 	case row.VIFType == port.VIFBindingFailed:
-		return Finding{Verdict: BindingFailed, Why: "Neutron could not bind the row on " + host + ": is the agent there alive? An update of the port tries again"}
+		return Finding{Verdict: BindingFailed, Why: "Neutron could not bind the row on " + host + ": is the agent there alive? An update of the port tries again" + also(left)}
 	case !row.Bound():
-		found = Finding{Verdict: Unbound, Why: "the row on " + host + " is ACTIVE and " + row.VIFType + ": no agent wires it"}
+		found = Finding{Verdict: Unbound, Why: "the row on " + host + " is ACTIVE and " + row.VIFType + ": no agent wires it" + also(left)}
 	case row.MigratingTo() != "":
-		found = Finding{Verdict: LeftMarked, Why: "the profile still has migrating_to " + row.MigratingTo() + ", and no migration runs"}
+		found = Finding{Verdict: LeftMarked, Why: "the profile still has migrating_to " + row.MigratingTo() + ", and no migration runs" + also(left)}
 	case rollback.Made(row):
-		found = Finding{Verdict: LeftMarked, Why: "the row still carries the mark of a restore"}
+		found = Finding{Verdict: LeftMarked, Why: "the row still carries the mark of a restore" + also(left)}
 	case len(others) > 0:
-		found = Finding{Verdict: Stale, Why: "a row is left on " + hosts(others) + ": a migration there is refused with 409"}
+		found = Finding{Verdict: Stale, Why: left}
 	case f.Server.VMState == "active" && p.Status != "ACTIVE":
 		return Finding{Verdict: Down, Why: "the rows are right, and the port's status is " + p.Status + ": is it plugged in, and the agent alive? (docs/repair.md)"}
 	default:
@@ -257,6 +261,13 @@ func onHost(f Facts, host string) Finding {
 		found.Verdict, found.Why, found.Plan = Strange, found.Why+"; no plan leads back: "+stuck, nil
 	}
 	return found
+}
+
+func also(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "; " + why
 }
 
 func hosts(rows []port.Row) string {
