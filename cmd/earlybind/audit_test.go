@@ -72,7 +72,7 @@ func TestAudit(t *testing.T) {
 	}{
 		{"audit", wrongUsage, "", "at least one FILE is needed"},
 		{"audit -h", done, "Exit status: 0 nothing in them is not right", ""},
-		{"audit -nonsense " + right, wrongUsage, "", "usage: earlybind audit"},
+		{"audit -nonsense " + right, wrongUsage, "", "How it is called: earlybind audit -h"},
 		{"audit -since yesterday " + right, wrongUsage, "", `-since: "yesterday" is no time`},
 		{"audit " + right, done, "1 right: 1 migrated", ""},
 		{"audit " + packed, done, "1 right: 1 migrated", ""},

@@ -115,18 +115,15 @@ func parse(f *flag.FlagSet, about string, args []string, faults io.Writer) (file
 func parseFiles(f *flag.FlagSet, about, operands string, args []string, faults io.Writer) (files []string, err error) {
 	var said bytes.Buffer
 	f.SetOutput(&said)
-	f.Usage = func() {
-		usage := strings.TrimSpace("usage: earlybind " + f.Name() + " [options] " + operands)
-		fmt.Fprintf(f.Output(), "%s\n\n%s\n\noptions:\n", usage, about)
-		f.PrintDefaults()
-	}
-	defer f.SetOutput(faults)
+	usage := strings.TrimSpace("usage: earlybind " + f.Name() + " [options] " + operands)
+	f.Usage = func() {}
 	for len(args) > 0 { // options may stand after FILE
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(&said, "%s\n\n%s\n\noptions:\n", usage, about)
+			f.PrintDefaults()
 			return nil, help{said.String()}
 		} else if err != nil {
-			fmt.Fprint(faults, said.String())
-			return nil, errUsage
+			return nil, misused(f, faults, err.Error())
 		}
 		if args = f.Args(); len(args) > 0 {
 			files, args = append(files, args[0]), args[1:]
@@ -135,9 +132,8 @@ func parseFiles(f *flag.FlagSet, about, operands string, args []string, faults i
 	return files, nil
 }
 
-// misused says what is wrong with how a command was called.
+// misused says what is wrong with how a command was called, and where it stands how it is.
 func misused(f *flag.FlagSet, faults io.Writer, what string) error {
-	fmt.Fprintf(faults, "earlybind %s: %s\n\n", f.Name(), what)
-	f.Usage()
+	fmt.Fprintf(faults, "earlybind %[1]s: %[2]s\nHow it is called: earlybind %[1]s -h\n", f.Name(), what)
 	return errUsage
 }

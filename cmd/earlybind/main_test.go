@@ -29,7 +29,7 @@ func TestCommands(t *testing.T) {
 		{"replay", wrongUsage, "", "one FILE is needed"},
 		{"replay a b", wrongUsage, "", "one FILE is needed"},
 		{"replay -h", done, "No server is needed", ""},
-		{"replay -nonsense x", wrongUsage, "", "usage: earlybind replay"},
+		{"replay -nonsense x", wrongUsage, "", "How it is called: earlybind replay -h"},
 		{"replay -speed -1 x", wrongUsage, "", "-speed must be 0"},
 		{"replay -speed 0.01 x", wrongUsage, "", "-speed must be 0"},
 		{"replay -policy fast x", wrongUsage, "", "a policy is one of"},
