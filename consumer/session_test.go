@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -249,6 +250,30 @@ func TestATurnIsWaitedForNoLongerThanTheContextLasts(t *testing.T) {
 		pass(10 * time.Second)
 		if err := send.journal(t.Context(), e); err != nil {
 			t.Errorf("when the first is kept: %v", err)
+		}
+	})
+}
+
+// Where others are kept first and the broker takes long, a message that is to be parked waits aside, and an
+// entry that is to be moved stays where it is: the session goes on.
+func TestWithoutATurnNothingIsLostAndTheSessionGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := defaults()
+		s := &session{
+			Consumer: New(settings, nil, true, audit.New(io.Discard, 0, "r"), "r"),
+			sender:   &sender{keeping: make(chan struct{}, 1)}, journal: newJournal(nil),
+		}
+		s.sender.keeping <- struct{}{} // another's, for good
+		broker := &acknowledger{}
+		d := amqp.Delivery{Acknowledger: broker, DeliveryTag: 1, Body: []byte(poison)}
+		if err := s.park(t.Context(), d, errTest); err != nil || len(s.aside) != 1 {
+			t.Errorf("parked: %v, %d aside", err, len(s.aside))
+		}
+		if err := s.moveEntry(t.Context(), d, share{}, func() { t.Error("settled") }, func() {}); err != nil {
+			t.Errorf("moved: %v", err)
+		}
+		if said := broker.take(); len(said) != 0 {
+			t.Errorf("settled by %q", said)
 		}
 	})
 }
