@@ -283,8 +283,8 @@ func TestAStatusIsReadAgainWhenNeutronIsBack(t *testing.T) {
 				return c.then == nil, c.then
 			})
 			d.aim(handover.GoalVerify, src, true)
-			got, _ := d.wait()
-			if l := d.last(t, audit.PortVerified); !got.Right || !got.Up || l.Outcome != c.outcome || len(d.of(audit.HandoverAlarm)) != 0 {
+			got, took := d.wait()
+			if l := d.last(t, audit.PortVerified); took > 20*time.Second || !got.Right || !got.Up || l.Outcome != c.outcome || len(d.of(audit.HandoverAlarm)) != 0 {
 				t.Errorf("%s: %+v, %+v, alarms %+v", name, got, l, d.of(audit.HandoverAlarm))
 			}
 		})
