@@ -19,7 +19,7 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 		out = append(out, Arm{})
 	}
 	h.arm = false
-	h.asked = h.asked && phase == Failing
+	h.asked = h.asked && (phase == Failing || phase == Failed)
 	switch phase {
 	case Paused, PostCopy, Arrived:
 		out = append(out, h.commit(s, bars, paused, phase, now)...)
@@ -30,12 +30,12 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 			out = append(out, h.aim(p, goal, "the guest has left the source")...)
 		}
 	case Failing:
-		if !h.asked {
-			h.asked = true
-			out = append(out, AskHosts{Why: "the migration may have failed and no host has said where the guest is"})
-		}
+		out = append(out, h.ask("the migration may have failed and no host has said where the guest is")...)
 		out = append(out, h.fail(s)...)
 	case Failed:
+		if h.unnamed() {
+			out = append(out, h.ask("the migration has failed, and only Neutron's rows say from where")...)
+		}
 		out = append(out, h.restore(s)...)
 	case Contradicted, Lost:
 		if h.alarmed != phase {
@@ -49,6 +49,15 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 		out = append(out, h.aimAll(Goal{Kind: GoalHold}, alarms[phase])...)
 	}
 	return out
+}
+
+// ask has the hosts asked, once, where the guest is.
+func (h *Handover) ask(why string) []Decision {
+	if h.asked {
+		return nil
+	}
+	h.asked = true
+	return []Decision{AskHosts{Why: why}}
 }
 
 // fail aims the ports of a migration that Nova says has failed, and of which no event of a
@@ -256,13 +265,14 @@ func (h *Handover) refuse(s Settings, policy Policy, why string, p port.Port, no
 }
 
 // restore aims the ports at the source that repair covers, and has the others
-// read. Repair by ownership goes by what was committed, and by policy: what
+// read; all, as long as the rows alone say which host that is: what an earlier migration has
+// left wrong would be restored. Repair by ownership goes by what was committed, and by policy: what
 // earlybind may commit, a process that was killed may have committed.
 func (h *Handover) restore(s Settings) []Decision {
 	var out []Decision
 	for _, p := range h.ports {
 		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.leftOver}
-		if h.mends(s, p) {
+		if h.mends(s, p) && !h.unnamed() {
 			goal.Kind = GoalRestore
 		}
 		out = append(out, h.aim(p, goal, "the migration has failed")...)

@@ -70,6 +70,10 @@ func drawDelay(t *rapid.T, longest time.Duration) time.Duration {
 	return drawSpan(t, "delay", 0, min(kind, longest))
 }
 
+// apart is how far the places of what was drawn are from each other: what hosts answer who are asked
+// comes in between.
+const apart = 1000
+
 // inSequence sorts facts by their time and gives the hosts' their places in their
 // hosts' streams.
 func inSequence(facts []fact) []fact {
@@ -80,7 +84,7 @@ func inSequence(facts []fact) []fact {
 		if f.host() == "" {
 			continue
 		}
-		sequence[f.host()]++
+		sequence[f.host()] += apart
 		facts[i].inputs = slices.Clone(f.inputs)
 		for k, in := range f.inputs {
 			s := in.(HostSign)
@@ -126,6 +130,12 @@ type player struct {
 	rightAt   time.Duration // when Nova is done with the rows
 	// watch is told of every step that decided something.
 	watch func(step)
+
+	// asked gives what the hosts list then, when they are asked; nil: they do not answer. Each answer
+	// has its place in its host's stream.
+	asked    func(time.Duration) []fact
+	stream   []fact
+	answered uint64
 
 	queue []event
 	heard time.Duration
@@ -187,6 +197,8 @@ const (
 	holdFor = 10 * time.Minute
 	// writeTakes is how long an activate takes.
 	writeTakes = 200 * time.Millisecond
+	// answerTakes is how long it takes until a host's list is there that was asked for.
+	answerTakes = 20 * time.Millisecond
 )
 
 func (p *player) put(e event) {
@@ -256,6 +268,8 @@ func (p *player) give(e event) {
 	}
 	for _, d := range decided {
 		switch d := d.(type) {
+		case AskHosts:
+			p.answer(e.at + answerTakes)
 		case Arm:
 			p.put(event{at: e.at + p.rowsTake, input: func() Input {
 				if p.Current() != of {
@@ -291,6 +305,28 @@ func (p *player) give(e event) {
 	}
 	if p.watch != nil {
 		p.watch(step{at: e.at, in: in, before: phase, of: e.of, decided: decided, current: p.Current() != nil})
+	}
+}
+
+// answer has the hosts say what they have.
+func (p *player) answer(at time.Duration) {
+	if p.asked == nil {
+		return
+	}
+	for _, f := range p.asked(at) {
+		p.answered++
+		order := wire.Order{Epoch: 1, Sequence: p.answered}
+		for _, said := range p.stream {
+			if said.host() == f.host() && said.at <= at {
+				order.Sequence = max(order.Sequence, said.inputs[0].(HostSign).Order.Sequence+p.answered)
+			}
+		}
+		d := &delivery{at: at, fact: f}
+		for _, in := range f.inputs {
+			s := in.(HostSign)
+			s.Order = order
+			p.put(event{at: at, input: func() Input { return s }, of: d})
+		}
 	}
 }
 

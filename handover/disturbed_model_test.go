@@ -53,13 +53,7 @@ func drawDisturbances(t *rapid.T, l leg, longest time.Duration, keep bool) distu
 		out.events = append(out.events, event{at: at, restart: r})
 		// It asks when it begins, and when it has taken something over.
 		for _, asks := range []time.Duration{0, 2 * time.Second} {
-			for _, host := range []string{l.source, l.destination, third} {
-				when := at + asks + 10*time.Millisecond
-				if !l.silent(host, when) {
-					d := l.has(host, when)
-					out.lists = append(out.lists, l.telling(list(host, when, d, false), d))
-				}
-			}
+			out.lists = append(out.lists, l.lists(at+asks+10*time.Millisecond)...)
 		}
 	}
 	for range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "hosts are muted") {
@@ -193,7 +187,3 @@ func (p *player) hold(e event, decided []Decision) {
 		p.held = nil
 	}
 }
-
-// guessed tells whether nobody but rows that are wrong has named the source. What is then restored
-// is what is there: nothing is changed, and what was wrong before stays so.
-func (p *player) guessed() bool { h := p.Current(); return h != nil && h.Source == third }

@@ -119,8 +119,23 @@ func (h *Handover) learn(s HostSign) {
 	}
 }
 
+// name takes for the source, where nobody has named one, the host that has a row and lists the
+// guest as running there: it leaves from where it runs.
+func (h *Handover) name() {
+	if h.Destination == "" || !h.unnamed() {
+		return
+	}
+	for _, s := range h.unplaced {
+		if s.Sign == SignRunning && s.Host != h.Destination && h.hasRow(s.Host) {
+			h.from(s.Host)
+			return
+		}
+	}
+}
+
 // place learns again what hosts said whose part was not known then.
 func (h *Handover) place() {
+	h.name()
 	pair := [2]string{h.Source, h.Destination}
 	if h.placed == pair {
 		return
@@ -228,7 +243,12 @@ func (h *Handover) unnamed() bool { return h.Source == "" || h.byRows && !h.runn
 // mayComeFrom tells whether a host may still prove to be the source: none is named, or the rows
 // alone name one, and it has a row too.
 func (h *Handover) mayComeFrom(host string) bool {
-	return h.Source == "" || h.unnamed() && slices.ContainsFunc(h.ports, func(p port.Port) bool {
+	return h.Source == "" || h.unnamed() && h.hasRow(host)
+}
+
+// hasRow tells whether a port has a row for a host.
+func (h *Handover) hasRow(host string) bool {
+	return slices.ContainsFunc(h.ports, func(p port.Port) bool {
 		_, has := p.Row(host)
 		return has
 	})

@@ -268,7 +268,7 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 	}
 	h = i.current
 	// The end of post_dest names the destination, where the instance is by then.
-	if h.Source == "" && !(n.Step == wire.NovaPostDest && n.Ended) || n.Step == wire.NovaPre && h.mayComeFrom(n.PayloadHost) {
+	if h.mayComeFrom(n.PayloadHost) && !(n.Step == wire.NovaPostDest && n.Ended) {
 		h.from(n.PayloadHost)
 	}
 	if n.Step == wire.NovaPre || n.Step == wire.NovaRollbackDest || n.Step == wire.NovaPostDest {
@@ -335,7 +335,7 @@ func (i *Instance) adopts(n NovaSign) bool {
 	case wire.NovaRefused:
 		return false // no migration has come of that request
 	default:
-		return h.Source == "" || n.PayloadHost == "" || h.Source == n.PayloadHost
+		return h.mayComeFrom(n.PayloadHost) || n.PayloadHost == "" || h.Source == n.PayloadHost
 	}
 }
 

@@ -213,7 +213,9 @@ func TestTheSourceIsWhoSaysSoAndNotWhoseRowIsActive(t *testing.T) {
 		{"post-copy", wrong, []Input{at(src, 1, SignPostCopy)}, PostCopy},
 		{"what the other says is no source's", wrong, []Input{listed(third, 9, SignAbsent), at(third, 10, SignLeft), at(src, 1, SignPaused), at(dst, 2, SignResumed)}, Arrived},
 		{"the source lists it as paused", wrong, []Input{listed(src, 1, SignPaused), at(dst, 2, SignStopped)}, Failed},
+		{"the source lists it as running", wrong, []Input{at(dst, 2, SignStopped), listed(third, 1, SignAbsent), listed(src, 1, SignRunning)}, Failed},
 		{"Nova says it", wrong, []Input{start("req", wire.NovaPre), at(dst, 2, SignStopped)}, Failed},
+		{"Nova's roll-back says it", wrong, []Input{at(dst, 2, SignStopped), start("req", wire.NovaRollback)}, Failed},
 		{"the rows are right, and a pause of long ago comes", ready("p1"), []Input{listed(src, 1, SignRunning), at(third, 1, SignPaused)}, Watching},
 	} {
 		d := newDrive(suspended, c.rows)
@@ -230,6 +232,29 @@ func TestTheSourceIsWhoSaysSoAndNotWhoseRowIsActive(t *testing.T) {
 		}
 		if n := len(aimed(d.log, GoalRestore)); (n == 1) != (c.phase == Failed) {
 			t.Errorf("%s: %d restores", c.name, n)
+		}
+	}
+}
+
+// A migration fails, and only rows say from where, which an earlier one may have left wrong: the
+// hosts are asked, and nothing is restored before one of them or Nova has named the source.
+func TestWhatOnlyTheRowsNameIsNotRestored(t *testing.T) {
+	for name, named := range map[string]Input{
+		"a list":            listed(src, 1, SignRunning),
+		"the pause":         at(src, 1, SignPaused),
+		"Nova's roll-back":  start("req", wire.NovaRollback),
+		"Nova's at the end": ended("req", wire.NovaRollback),
+	} {
+		d := newDrive(chosen(PolicySuspended, RepairAll, true), ready("p1"))
+		d.tell(at(dst, 1, SignStarted))
+		got := d.tell(at(dst, 2, SignStopped))
+		wantPhase(t, d, Failed)
+		if aimed := aims(got); len(aimed) != 1 || aimed[0].Goal != (Goal{Kind: GoalVerify, Host: src}) || !slices.ContainsFunc(got, func(d Decision) bool { _, asks := d.(AskHosts); return asks }) {
+			t.Errorf("%s: before it %+v", name, got)
+		}
+		got = d.tell(named)
+		if aimed := aims(got); len(aimed) != 1 || aimed[0].Goal.Kind != GoalRestore || aimed[0].Goal.Host != src {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

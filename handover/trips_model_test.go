@@ -73,7 +73,7 @@ func (w trips) rows(now time.Duration) []port.Port {
 }
 
 func (w trips) player(s Settings) *player {
-	return &player{drive: newDrive(s), chosen: s, rowsAt: w.rows, rowsTake: 10 * time.Millisecond, workTakes: 500 * time.Millisecond}
+	return &player{drive: newDrive(s), chosen: s, rowsAt: w.rows, rowsTake: 10 * time.Millisecond, workTakes: 500 * time.Millisecond, asked: w.lists, stream: w.facts}
 }
 
 // What a replica has heard once, or what is older than that, changes nothing when
@@ -135,17 +135,17 @@ func TestModelLateMessagesOfTheFirstMigrationNeverChangeTheSecond(t *testing.T) 
 func (w trips) asked(at time.Duration) []fact {
 	var out []fact
 	for _, asks := range []time.Duration{0, 2 * time.Second} {
-		when, l := at+asks+10*time.Millisecond, w.first
-		if when >= w.second.from {
-			l = w.second
-		}
-		for _, host := range []string{src, dst, third} {
-			if d := l.has(host, when); !l.silent(host, when) {
-				out = append(out, l.telling(list(host, when, d, false), d))
-			}
-		}
+		out = append(out, w.lists(at+asks+10*time.Millisecond)...)
 	}
 	return out
+}
+
+// lists are what the hosts have then.
+func (w trips) lists(when time.Duration) []fact {
+	if when >= w.second.from {
+		return w.second.lists(when)
+	}
+	return w.first.lists(when)
 }
 
 // Each of two migrations ends as its own truth demands, the second one promptly
@@ -163,7 +163,8 @@ func TestModelTheSecondMigrationEndsWhereItsTruthDemands(t *testing.T) {
 			w.facts = append(w.facts, w.asked(at)...)
 		}
 		var schedule []delivery
-		for _, f := range inSequence(w.facts) {
+		p.stream = inSequence(w.facts)
+		for _, f := range p.stream {
 			schedule = append(schedule, delivery{at: f.at + drawSpan(t, "delay", 0, 20*time.Millisecond), fact: f})
 		}
 		p.play(inTurn(schedule))

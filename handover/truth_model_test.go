@@ -253,6 +253,19 @@ func (l leg) has(host string, when time.Duration) domain {
 	return map[string]domain{l.source: now.source, l.destination: now.destination}[host]
 }
 
+// lists are what the hosts have then, those that can say it.
+func (l leg) lists(when time.Duration) []fact {
+	var out []fact
+	for _, host := range []string{l.source, l.destination, third} {
+		if l.silent(host, when) {
+			continue
+		}
+		d := l.has(host, when)
+		out = append(out, l.telling(list(host, when, d, false), d))
+	}
+	return out
+}
+
 // silent tells whether a host's publisher could not ask its libvirt then.
 func (l leg) silent(host string, when time.Duration) bool {
 	ms := func(x float64) time.Duration { return time.Duration(x * float64(time.Millisecond)) }
