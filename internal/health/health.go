@@ -27,12 +27,17 @@ type Board struct {
 	mu    sync.Mutex
 	beats map[*Loop]time.Duration // of the loops that do not rest: the last one, since began
 	facts map[string]Fact
+
+	changed chan struct{}
 }
 
 // NewBoard makes an empty one.
 func NewBoard() *Board {
-	return &Board{began: time.Now(), beats: map[*Loop]time.Duration{}, facts: map[string]Fact{}}
+	return &Board{began: time.Now(), beats: map[*Loop]time.Duration{}, facts: map[string]Fact{}, changed: make(chan struct{}, 1)}
 }
+
+// Changed gives something whenever a fact has changed since it last gave something; for one reader.
+func (b *Board) Changed() <-chan struct{} { return b.changed }
 
 // Fact is what a part says of something that the work needs.
 type Fact struct {
@@ -52,7 +57,14 @@ func (b *Board) put(name string, f Fact) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if old, known := b.facts[name]; known && old == f {
+		return
+	}
 	b.facts[name] = f
+	select {
+	case b.changed <- struct{}{}:
+	default: // the last change was not looked at yet
+	}
 }
 
 // Loop is one loop of a program. It is watched from its first beat on.

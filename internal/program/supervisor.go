@@ -10,8 +10,8 @@ import (
 	"github.com/earlybind/earlybind/internal/health"
 )
 
-// lookEvery is how often the board is looked at, for systemd and the log.
-const lookEvery = time.Second
+// lookEvery is how often loops are looked at that may be stuck. What changes on the board is told at once.
+const lookEvery = health.Turn
 
 // supervisor is one run of a program's work.
 type supervisor struct {
@@ -60,6 +60,8 @@ func (s *supervisor) run(work Work) int {
 			s.say("has not finished within EARLYBIND_DRAIN=%s: ends without", s.drain)
 			return cutShort
 		case <-look.C:
+			last = s.look(last)
+		case <-s.board.Changed():
 			last = s.look(last)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -96,11 +97,17 @@ func TestAStuckLoopIsNamedOnce(t *testing.T) {
 		loop := p.board.Loop("session", time.Minute)
 		p.board.Has("broker", "connected")
 		loop.Beat()
-		time.Sleep(2 * time.Minute)
+		time.Sleep(2*time.Minute + time.Second)
 		loop.Beat()
-		time.Sleep(2 * time.Second)
+		p.board.Has("broker", "connected") // is no change
+		synctest.Wait()
+		if said := p.log.String(); strings.Contains(said, "again") {
+			t.Errorf("said %q already", said)
+		}
+		p.board.Lacks("broker", "lost") // is told at once, and what else there is
+		synctest.Wait()
 		p.signals <- os.Interrupt
-		want := "program: not ready: session: stuck: has not come round for 1m1s, and may take 1m0s\nprogram: lives again\n"
+		want := "program: not ready: session: stuck: has not come round for 1m5s, and may take 1m0s\nprogram: lives again\n"
 		if _, _, said := p.ended(); said != want {
 			t.Errorf("said %q", said)
 		}
