@@ -47,6 +47,7 @@ type session struct {
 	writing  sync.WaitGroup   // what is sent each second
 	conn     *amqp.Connection // that host events come through
 	nova     *amqp.Connection // that Nova's notifications come through
+	out      *amqp.Connection // that is sent on
 	active   bool             // a tick of this session has come back: the queue serves us
 	gone     bool             // the queues were given back
 	// aside are messages that are to be parked when the broker reads again.
@@ -55,7 +56,8 @@ type session struct {
 	// is looked at; rivalHolds how many it acts for.
 	rival      string
 	rivalHolds int
-	events     feed
+
+	layout, orders, events feed
 	// What the replica that is active reads beside the events. The notifications have a connection
 	// of their own: thousands of them may be on their way, and an event would come behind them. It
 	// is to the same node, so that all moves to another replica together.
@@ -72,38 +74,13 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	loop := c.health.Loop("session"+c.name, roundWithin)
 	defer loop.Rest() // when all that follows has ended
 
-	name := "earlybind-consumer " + c.replica
-	if !c.part.only() {
-		name += " share " + c.part.String()
-	}
-	conns, err := c.dial(asked, c.settings.Settings, name, name+" notifications", name+" sender")
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	for _, conn := range conns {
-		defer closeConnection(conn)
-		go watch(cancel, conn)
-	}
-	in, nova, out := conns[0], conns[1], conns[2]
-	// A frozen node of a cluster keeps a connection alive and answers nothing.
-	setUp, cancelSetUp := context.WithTimeoutCause(asked, setUpWithin, fmt.Errorf("the session was not set up within %s", setUpWithin))
-	defer cancelSetUp()
-	// amqp091-go's calls know no context; closing ends them.
-	begun := context.AfterFunc(setUp, func() { closeConnection(in); closeConnection(out) })
-	defer begun()
-	opened, err := c.open(in, out)
-	if !begun() {
-		return context.Cause(setUp)
-	}
+	s, err := c.begin(asked, cancel)
 	if err != nil {
 		return err
 	}
+	defer s.disconnect()
+	s.loop = loop
 	up()
-
-	s := &session{
-		Consumer: c, sender: opened.sender, lease: &lease{clock: c.clock}, shelf: newShelf(c.part.portion(maxShelf)), journal: newJournal(opened.sender.journal),
-		loop: loop, conn: in, nova: nova, events: opened.events,
-	}
 	c.serving.Store(s)
 	defer c.serving.Store(nil)
 	work, stop := context.WithCancel(ctx)
@@ -117,11 +94,11 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	defer s.leaveJournal()
 	defer stop()
 	defer func() { _ = s.letGo() }() // fails only with the connection
-	go c.settings.bindNova(work, in, c.queues(), s.lease.held, s.novaBound())
+	go c.settings.bindNova(work, s.conn, c.queues(), s.lease.held, s.novaBound())
 	s.writing.Go(func() { s.eachSecond(work, cancel, "ticker", tickWithin, s.tick) })
 	s.writing.Go(func() { s.eachSecond(work, cancel, "doubts", roundWithin, s.writeDoubts) })
-	kept := retained{settings: s.settings, name: c.queues().paused, conn: out, refused: s.refuse}
-	go s.heed(work, opened.orders, kept, cancel)
+	kept := retained{settings: s.settings, name: c.queues().paused, conn: s.out, refused: s.refuse}
+	go s.heed(work, s.orders, kept, cancel)
 
 	review := time.NewTicker(reviewEvery)
 	defer review.Stop()
@@ -167,11 +144,11 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 			if err := s.deliver(work, d); err != nil {
 				return err
 			}
-		case _, ok := <-opened.layout.deliveries:
+		case _, ok := <-s.layout.deliveries:
 			if !ok {
-				return opened.layout.ended(ctx)
+				return s.layout.ended(ctx)
 			}
-		case reason := <-opened.sender.closed:
+		case reason := <-s.sender.closed:
 			return fmt.Errorf("the sender's channel was closed: %w", reason)
 		case d, ok := <-s.journalled.deliveries:
 			if !ok {
@@ -202,35 +179,61 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 	}
 }
 
-// openings are what a session works with from its beginning.
-type openings struct {
-	layout, orders, events feed
-	sender                 *sender
+// begin connects, and opens what a session works with from its beginning. Each connection that
+// ends ends the session.
+func (c *Consumer) begin(asked context.Context, broken context.CancelCauseFunc) (*session, error) {
+	name := "earlybind-consumer " + c.replica
+	if !c.part.only() {
+		name += " share " + c.part.String()
+	}
+	conns, err := c.dial(asked, c.settings.Settings, name, name+" notifications", name+" sender")
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	s := &session{Consumer: c, conn: conns[0], nova: conns[1], out: conns[2], lease: &lease{clock: c.clock}, shelf: newShelf(c.part.portion(maxShelf))}
+	for _, conn := range conns {
+		go watch(broken, conn)
+	}
+	// A frozen node of a cluster keeps a connection alive and answers nothing.
+	setUp, cancel := context.WithTimeoutCause(asked, setUpWithin, fmt.Errorf("the session was not set up within %s", setUpWithin))
+	defer cancel()
+	// amqp091-go's calls know no context; closing ends them.
+	begun := context.AfterFunc(setUp, s.disconnect)
+	err = s.open()
+	if !begun() {
+		err = context.Cause(setUp)
+	}
+	if err != nil {
+		s.disconnect()
+		return nil, err
+	}
+	return s, nil
 }
 
-// open declares what is this program's own and opens it on the two connections.
-func (c *Consumer) open(in, out *amqp.Connection) (o openings, err error) {
-	ch, err := in.Channel()
+// open declares what is this program's own and opens it.
+func (s *session) open() error {
+	ch, err := s.conn.Channel()
 	if err != nil {
-		return o, err
+		return err
 	}
-	if err := c.settings.declare(ch, c.queues()); err != nil {
-		return o, err
+	if err := s.settings.declare(ch, s.queues()); err != nil {
+		return err
 	}
-	if err := c.settings.findBeyond(in); err != nil {
-		return o, err
+	if err := s.settings.findBeyond(s.conn); err != nil {
+		return err
 	}
-	if o.layout, err = openFeed(in, c.queues().layout, c.replica+" layout", 1); err != nil {
-		return o, err
+	if s.layout, err = openFeed(s.conn, s.queues().layout, s.replica+" layout", 1); err != nil {
+		return err
 	}
-	if o.orders, err = openOrders(in, c.queues().paused, keyKept, c.replica); err != nil {
-		return o, err
+	if s.orders, err = openOrders(s.conn, s.queues().paused, keyKept, s.replica); err != nil {
+		return err
 	}
-	if o.sender, err = newSender(c.settings, c.queues(), c.replica, out, c.tellBlocked); err != nil {
-		return o, err
+	if s.sender, err = newSender(s.settings, s.queues(), s.replica, s.out, s.tellBlocked); err != nil {
+		return err
 	}
-	o.events, err = openFeed(in, c.queues().events, c.replica, c.part.portion(prefetch))
-	return o, err
+	s.journal = newJournal(s.sender.journal)
+	s.events, err = openFeed(s.conn, s.queues().events, s.replica, s.part.portion(prefetch))
+	return err
 }
 
 // watch ends the session when a connection does.
@@ -242,11 +245,17 @@ func watch(cancel context.CancelCauseFunc, conn *amqp.Connection) {
 	cancel(errors.New("connection closed"))
 }
 
-// hangUp ends what waits for the broker on the session's connections: amqp091-go's calls know no
-// context.
+// hangUp ends what waits for the broker on the connections that are read: amqp091-go's calls know
+// no context.
 func (s *session) hangUp() {
 	closeConnection(s.conn)
 	closeConnection(s.nova)
+}
+
+// disconnect closes them all.
+func (s *session) disconnect() {
+	closeConnection(s.out)
+	s.hangUp()
 }
 
 func closeConnection(conn *amqp.Connection) {
