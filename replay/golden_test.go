@@ -112,7 +112,8 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 		"lab-aborted-in-pre-copy": "compute1", "lab-aborted-in-switchover": "compute1",
 		"lab-failed-in-pre-copy": "compute1", "lab-failed-in-switchover": "compute1", "lab-failed-in-finish": "compute1",
 		"lab-destination-libvirtd-killed": "compute1", "lab-destination-frozen": "compute1",
-		"lab-source-libvirtd-killed": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
+		"lab-destination-libvirtd-restarted": "compute1", "lab-destination-thaws": "compute1", "lab-post-copy-failed": neither,
+		"lab-source-libvirtd-killed": sourceIfTold, "lab-source-libvirtd-restarted": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
 		"lab-network-cut-long": "compute1", "lab-network-cut-left-paused": sourceIfTold, "lab-network-cut": sourceIfTold,
 		"lab-paused-guest": "compute2", "lab-force-completed": "compute2", "lab-post-copy": "compute2",
 	} {

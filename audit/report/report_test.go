@@ -168,7 +168,7 @@ func TestGolden(t *testing.T) {
 // are, and an alarm says so.
 var notFine = []string{
 	"post-copy-failed", "destination-thaws", "source-qemu-killed",
-	"lab-source-libvirtd-killed", "lab-network-cut",
+	"lab-source-libvirtd-killed", "lab-source-libvirtd-restarted", "lab-network-cut",
 }
 
 func TestEveryRecordingKeepsTheRules(t *testing.T) {

@@ -49,14 +49,14 @@ func (l *Lab) boot(ctx context.Context, host string, touch ...string) error {
 // migrations meanwhile.
 func (l *Lab) ComputesUp(ctx context.Context) (bool, error) {
 	var nova struct {
-		Services []struct{ State string }
+		Services []struct{ State, Status string }
 	}
 	if _, err := l.Nova.Get(ctx, l.Nova.ServiceURL("os-services")+"?binary=nova-compute", &nova, nil); err != nil {
 		return false, err
 	}
 	up := 0
 	for _, s := range nova.Services {
-		if s.State == "up" {
+		if s.State == "up" && s.Status == "enabled" { // nova-compute disables itself while its libvirt is away
 			up++
 		}
 	}

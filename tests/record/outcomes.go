@@ -16,6 +16,8 @@ type outcome struct {
 	prepare func(context.Context, *play) (undo func() error, err error)
 	// stage makes it happen, and returns at the last event that it waits for.
 	stage func(context.Context, *play) error
+	// goesOn: Nova takes the migration for one that goes on, whatever has happened.
+	goesOn bool
 	// after, if set, mends what only this outcome leaves.
 	after func(context.Context, *play) error
 	// ends tells, of the states of the guest's domains, whether it came about.
@@ -69,6 +71,23 @@ func inPreCopy(happen func(context.Context, *play) error) func(context.Context, 
 			return err
 		}
 		return p.await(ctx, destination, "stopped", "")
+	}
+}
+
+// restartedInPreCopy ends a host's libvirtd as systemd does, while the guest's memory is copied; it
+// is started again at once. What the destination's says of its domain may be lost with it.
+func restartedInPreCopy(host string) func(context.Context, *play) error {
+	return func(ctx context.Context, p *play) error {
+		if err := p.migrate(ctx, destination, "started", "migrated"); err != nil {
+			return err
+		}
+		if err := errors.Join(lab.Sleep(ctx, 2*time.Second), p.Signal(ctx, host, lab.Libvirtd, "TERM"), lab.Sleep(ctx, time.Second)); err != nil {
+			return err
+		}
+		return lab.Until(ctx, "libvirtd to be back", func() (bool, error) {
+			_, err := p.Exec(ctx, host, "virsh", "version")
+			return err == nil, nil
+		})
 	}
 }
 
@@ -166,6 +185,15 @@ var outcomes = []outcome{
 		ends: runsOn(source),
 	},
 	{
+		// As an upgrade of the package does it.
+		name: "source-libvirtd-restarted", about: "The source's libvirtd is restarted, as systemd does it, while the guest's memory is copied.",
+		prepare: limited(tightLink), stage: restartedInPreCopy(source), ends: runsOn(source),
+	},
+	{
+		name: "destination-libvirtd-restarted", about: "The destination's libvirtd is restarted, as systemd does it, while the guest's memory is copied.",
+		prepare: limited(tightLink), stage: restartedInPreCopy(destination), ends: runsOn(source),
+	},
+	{
 		name: "source-qemu-killed", about: "The source's QEMU is killed while the guest stands still: the guest is lost.",
 		prepare: limited(slowLink),
 		stage: func(ctx context.Context, p *play) error {
@@ -186,21 +214,27 @@ var outcomes = []outcome{
 		prepare: limited(slowLink), stage: frozenUntilSourceGoesOn, ends: runsOn(source),
 	},
 	{
-		// Which of the two comes about is libvirt's luck: when it thaws it finds both the source's
-		// request to let the guest run, and the connection's end, which has the guest destroyed.
-		name: "destination-thaws", about: "The destination's libvirtd is frozen until the source has given up, and lets the guest run there as well when it thaws.",
+		// The cut keeps the connection's end from the destination: otherwise it finds that, too, when it
+		// thaws, and destroys the guest at once (destination-frozen). As it is libvirt does tell QEMU to let
+		// the guest run, and only the lock on the disk's image keeps it from that, which the source's QEMU
+		// has: where storage has none (libvirt-events/e8), the guest runs on both.
+		name: "destination-thaws", about: "The destination's libvirtd is frozen and cut off when it has been asked to let the guest run, until the source has given up and goes on; when it thaws, it tries, and the disk's lock keeps it from that.",
 		prepare: limited(slowLink),
 		stage: func(ctx context.Context, p *play) error {
-			if err := frozenUntilSourceGoesOn(ctx, p); err != nil {
+			if err := p.migrate(ctx, source, "suspended", "migrated"); err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-			defer cancel()
-			return p.await(ctx, destination, "resumed", "")
+			return frozenLibvirtd(ctx, p, 20*time.Second, func() error {
+				return cut(ctx, p, func() error {
+					if err := errors.Join(p.await(ctx, source, "resumed", ""), lab.Sleep(ctx, 10*time.Second)); err != nil {
+						return err
+					}
+					return errors.Join(p.Signal(ctx, destination, lab.Libvirtd, "CONT"), p.await(ctx, destination, "stopped", ""))
+				})
+			})
 		},
-		after: func(ctx context.Context, p *play) error { return p.Destroy(ctx, destination, p.instance) },
-		ends: func(domains map[string]string) bool {
-			return domains[source] == "running" && domains[destination] == "running"
+		ends: func(domains map[string]string) bool { // the destination keeps its definition
+			return domains[source] == "running" && domains[destination] != "running"
 		},
 	},
 	{
@@ -281,9 +315,15 @@ var outcomes = []outcome{
 			}
 			return p.await(ctx, destination, "stopped", "")
 		},
-		ends: func(domains map[string]string) bool {
-			return domains[source] != "running" && domains[destination] != "running"
+		goesOn: true, // libvirt keeps the job for a recovery
+		after: func(ctx context.Context, p *play) error {
+			if err := p.Destroy(ctx, source, p.instance); err != nil {
+				return err
+			}
+			_, err := p.Settled(ctx)
+			return err
 		},
+		ends: func(domains map[string]string) bool { return len(domains) == 1 && domains[source] == "paused" },
 	},
 	{
 		name: "two-guests", about: "Two guests change places at the same time.",
