@@ -39,6 +39,10 @@ type ClientOpts struct {
 	// Interface overrides OS_INTERFACE and clouds.yaml: public, internal or admin.
 	Interface string
 
+	// ServerName is the name that the certificates of Keystone and of the catalog's services
+	// have to be for; default the host of each URL.
+	ServerName string
+
 	// Version makes the user agent "earlybind/<version> gophercloud/...".
 	Version string
 
@@ -73,7 +77,8 @@ func (o ClientOpts) withDefaults() ClientOpts {
 // The client is safe for concurrent use and renews its token by itself. Credentials come from clouds.yaml
 // and secure.yaml, or from the OS_* variables; in both cases OS_PASSWORD_FILE and
 // OS_APPLICATION_CREDENTIAL_SECRET_FILE name a file that holds the secret, whose
-// trailing newline is dropped.
+// trailing newline is dropped. OS_CACERT, OS_CERT and OS_KEY name the files for TLS, before an
+// entry's cacert, cert and key.
 //
 // An [*Error] tells what did not work, and [IsTransient] whether it is worth another
 // try. No error quotes a secret, nor anything that can hold one.
@@ -113,6 +118,22 @@ func NewProvider(ctx context.Context, opts ClientOpts) (*gophercloud.ProviderCli
 		return nil, endpoint, fmt.Errorf("%s: %w", account(opts.Cloud, auth), setupFailed(OpAuthenticate, err))
 	}
 	return provider, endpoint, nil
+}
+
+// CheckCredentials tells of what [NewProvider] would refuse before it asks anybody: a fault of clouds.yaml, of
+// the OS_* variables, or of the files that they name.
+func CheckCredentials(opts ClientOpts) error {
+	auth, _, _, err := credentials(opts.withDefaults())
+	if err == nil {
+		var scope map[string]any
+		if scope, err = auth.ToTokenV3ScopeMap(); err == nil {
+			_, err = auth.ToTokenV3CreateMap(scope)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("OpenStack credentials: %w", err)
+	}
+	return nil
 }
 
 // transport keeps HTTP/1.1: a connection for each request in flight, which one lost
@@ -262,6 +283,7 @@ func credentials(opts ClientOpts) (gophercloud.AuthOptions, gophercloud.Endpoint
 		return auth, endpoint, nil, fmt.Errorf("%s: %w", origin, err)
 	}
 	auth.AllowReauth = true
+	tlsConfig.ServerName = opts.ServerName
 	return auth, endpoint, tlsConfig, nil
 }
 

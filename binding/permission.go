@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 )
 
 // ProbePermission returns nil if the user may write rows, and [ErrForbidden] if
@@ -29,6 +30,20 @@ func ProbePermission(ctx context.Context, client *gophercloud.ServiceClient) err
 		e.Op, e.PortID, e.Host = OpProbe, "", ""
 	}
 	return err
+}
+
+// Roles are those of the client's token, as Keystone has given it. What each allows is Neutron's to say.
+func Roles(client *gophercloud.ServiceClient) ([]string, error) {
+	token, ok := client.GetAuthResult().(interface{ ExtractRoles() ([]tokens.Role, error) })
+	if !ok {
+		return nil, errors.New("Keystone's answer tells no roles")
+	}
+	roles, err := token.ExtractRoles()
+	var names []string
+	for _, r := range roles {
+		names = append(names, r.Name)
+	}
+	return names, err
 }
 
 func randomUUID() string {

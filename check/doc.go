@@ -18,7 +18,7 @@
 //
 // # What is never done
 //
-// Nothing is written to Neutron but what the consumer does at its start: a POST of a row for
+// Nothing is written to Neutron but what a consumer that is to write does at its start: a POST of a row for
 // a port that does not exist. At a broker it uses queues and an exchange of its own, which go
 // with its connection; it declares passively what is others', takes no message from any queue
 // of theirs, and asks the publishers what a consumer asks them when it becomes active. What it

@@ -178,12 +178,15 @@ type Made struct {
 	Exchanges   map[string]MadeExchange
 	Queues      map[string]MadeQueue
 	Permissions Seen[Permissions]
+	// Novas are those of the user who has made Nova's exchange.
+	Novas Seen[Permissions]
 }
 
 // MadeExchange is one that is there.
 type MadeExchange struct {
 	Type    string
 	Durable bool
+	By      string // the user who has made it; empty if RabbitMQ does not know
 }
 
 // MadeQueue is one that is there, with the policy that is in force on it.
@@ -192,7 +195,7 @@ type MadeQueue struct {
 	Durable bool
 	Policy  string // its name; of an operator's policy, if that is the only one
 	// Limits are the numbers that policies put in force on it, by the policy's key
-	// ("message-ttl", "expires", "max-length", "max-length-bytes").
+	// ("message-ttl", "expires", "max-length", "max-length-bytes", "delivery-limit").
 	Limits Seen[map[string]float64]
 }
 

@@ -20,7 +20,7 @@ func Judge(f Facts) []Finding {
 	}
 	for _, b := range f.Brokers {
 		for _, rule := range []func(Facts, BrokerFacts) []Finding{
-			connection, alarm, brokerVersion, rights, lifeOfMessages, notifications, defaultQueues, types, consumers,
+			connection, alarm, brokerVersion, rights, rightsOfNova, lifeOfMessages, notifications, defaultQueues, types, consumers,
 		} {
 			found := rule(f, b)
 			for i := range found {

@@ -19,6 +19,8 @@ const (
 	guest       = "9d3f3f2f-5b2a-4a2e-9a55-0d3f6a4f1c11"
 	other       = "3b6f6f0e-0c43-4f35-8f0d-b60f7f0f6a22"
 	resized     = "6a0f1c7e-5f0b-4a53-9d3e-0f2f7f9b7d33"
+
+	keptOff = "^(?!earlybind)" // as docs/security.md has it
 )
 
 // fit is a cloud in which all was seen, and nothing is to be said against.
@@ -61,12 +63,14 @@ func fit() Facts {
 				},
 			},
 			Made: Saw(Made{
-				Exchanges: map[string]MadeExchange{"nova": {"topic", false}, "earlybind": {"topic", true}},
+				Exchanges: map[string]MadeExchange{"nova": {"topic", false, "openstack"}, "earlybind": {"topic", true, "earlybind"}},
 				Queues: map[string]MadeQueue{
 					"earlybind": made("quorum", "", nil), "earlybind.journal": made("quorum", "", nil),
+					"earlybind.parked":       made("quorum", "", nil),
 					"earlybind.check.X.kept": made("classic", "", nil), "notifications.info": made("classic", "", nil),
 				},
 				Permissions: Saw(Permissions{"^earlybind.*", "^earlybind.*", "^(earlybind.*|nova)$"}),
+				Novas:       Saw(Permissions{keptOff, keptOff, keptOff}),
 			}),
 		}},
 	}
@@ -111,6 +115,12 @@ func TestRules(t *testing.T) {
 			change(&m)
 			b.Made = Saw(m)
 		})
+	}
+	parked := func(limits map[string]float64) func(*Facts) {
+		return management(func(m *Made) { m.Queues["earlybind.parked"] = made("quorum", "all", limits) })
+	}
+	novas := func(configure, write, read string) func(*Facts) {
+		return management(func(m *Made) { m.Novas = Saw(Permissions{configure, write, read}) })
 	}
 	driver := func(name string) func(*Facts) {
 		return func(f *Facts) {
@@ -228,6 +238,17 @@ func TestRules(t *testing.T) {
 		{"a right was not seen", b(func(b *BrokerFacts) { b.Rights[1].Has = unseen }), "rabbitmq.rights", Unknown, "the reason"},
 		{"rights over all", management(func(m *Made) { m.Permissions = Saw(Permissions{".*", ".*", ".*"}) }), "rabbitmq.rights", Note, "set_permissions -p nova earlybind '^earlybind.*'"},
 
+		{"Nova's user may all", novas(".*", ".*", ".*"), "rabbitmq.nova-user", Note, "user openstack may read and purge, delete, write to earlybind's"},
+		{"and is kept off so", novas(".*", ".*", ".*"), "rabbitmq.nova-user", Note, "set_permissions -p nova openstack '^(?!earlybind)' '^(?!earlybind)' '^(?!earlybind)'"},
+		{"Nova's user may read", novas(keptOff, keptOff, "nova|earlybind"), "rabbitmq.nova-user", Note, "may read and purge earlybind's"},
+		{"Nova's user may write to the hosts' exchange", novas(keptOff, "^(nova|earlybind)$", keptOff), "rabbitmq.nova-user", Note, "may write to earlybind's"},
+		{"Nova's user may delete what is parked", novas("parked", keptOff, keptOff), "rabbitmq.nova-user", Note, "may delete earlybind's"},
+		{"Nova's user is kept off otherwise", novas("", "^(?!(earlybind|foo))nova.*", "^(nova|notifications)"), "rabbitmq.nova-user", Fit, "kept off"},
+		{"a queue of another name", all(novas(keptOff, keptOff, keptOff), setting(func(s *consumer.Settings) { s.Queue = "foo" })), "rabbitmq.nova-user", Note, "'^(?!(earlybind|foo))'"},
+		{"a pattern that Go does not know", novas(keptOff, keptOff, "^(?=nova)"), "rabbitmq.nova-user", Unknown, "what '^(?=nova)' allows is not known"},
+		{"another", novas(keptOff, `^(?!early\(bind)`, keptOff), "rabbitmq.nova-user", Unknown, "is not known"},
+		{"rights are told to administrators", management(func(m *Made) { m.Novas = Unseen[Permissions]("user m may not see it") }), "rabbitmq.nova-user", Unknown, "user m may not see it"},
+
 		{"a short life", b(func(b *BrokerFacts) { b.Kept = not }), "rabbitmq.policy", Blocker, "--priority 100"},
 		{"openstack-helm's life, as the management tells", management(func(m *Made) {
 			m.Queues["earlybind.check.X.kept"] = made("classic", "ha_ttl_nova", map[string]float64{"message-ttl": 70000})
@@ -238,6 +259,19 @@ func TestRules(t *testing.T) {
 		{"the life of host events may be short", management(func(m *Made) {
 			m.Queues["earlybind"] = made("quorum", "p", map[string]float64{"message-ttl": 70000})
 		}), "rabbitmq.policy", Fit, ""},
+		{"a short life of what is parked", parked(map[string]float64{"message-ttl": 70000}), "rabbitmq.policy", Note, "policy all gives queue earlybind.parked message-ttl = 70000"},
+		{"which is the remedy's to mend", parked(map[string]float64{"message-ttl": 70000}), "rabbitmq.policy", Note, "--priority 100 --apply-to queues earlybind '^earlybind'"},
+		{"room for few that are parked", parked(map[string]float64{"max-length": 9999}), "rabbitmq.policy", Note, "max-length = 9999"},
+		{"room for little that is parked", parked(map[string]float64{"max-length-bytes": 1 << 20}), "rabbitmq.policy", Note, "max-length-bytes = 1048576"},
+		{"looks at what is parked are counted", parked(map[string]float64{"delivery-limit": 20}), "rabbitmq.policy", Note, "delivery-limit = 20"},
+		{"a parking queue that expires", parked(map[string]float64{"expires": 1e12}), "rabbitmq.policy", Note, "expires = 1000000000000"},
+		{"looks at what is parked are not counted", parked(map[string]float64{"delivery-limit": -1}), "rabbitmq.policy", Fit, ""},
+		{"bounds of what is parked that are its own", parked(map[string]float64{"message-ttl": 7 * 24 * 3600 * 1000, "max-length": 10000, "max-length-bytes": 268435456, "delivery-limit": 1000000}),
+			"rabbitmq.policy", Fit, ""},
+		{"classic queues count no deliveries", all(parked(map[string]float64{"delivery-limit": 20}), setting(func(s *consumer.Settings) { s.QueueType = "classic" })), "rabbitmq.policy", Fit, ""},
+		{"a short life of what is parked, and of the journal", all(parked(map[string]float64{"message-ttl": 1}), management(func(m *Made) {
+			m.Queues["earlybind.journal"] = made("quorum", "all", map[string]float64{"message-ttl": 1})
+		})), "rabbitmq.policy", Blocker, "queue earlybind.journal"},
 		{"the management has no statistics yet", management(func(m *Made) { m.Queues["earlybind.check.X.kept"] = MadeQueue{Type: "classic"} }), "rabbitmq.policy", Unknown, "-listen 90s"},
 		{"the management has seen no queue in which messages last", management(func(m *Made) { m.Queues = nil }), "rabbitmq.policy", Unknown, "-listen 90s"},
 		{"a long life cannot be seen over AMQP", byAMQP, "rabbitmq.policy", Unknown, "-listen 90s"},
@@ -266,7 +300,7 @@ func TestRules(t *testing.T) {
 		{"nothing was made yet", management(func(m *Made) {
 			m.Exchanges, m.Queues = nil, map[string]MadeQueue{"earlybind.check.X.kept": {Type: "classic"}}
 		}), "rabbitmq.types", Unknown, "yet"},
-		{"an exchange that is no topic", management(func(m *Made) { m.Exchanges["nova"] = MadeExchange{"direct", true} }), "rabbitmq.types", Blocker, "type direct"},
+		{"an exchange that is no topic", management(func(m *Made) { m.Exchanges["nova"] = MadeExchange{"direct", true, ""} }), "rabbitmq.types", Blocker, "type direct"},
 
 		{"no consumer runs", queue("earlybind.layout", Saw(Queue{})), "consumers", Note, "two consumers"},
 		{"one runs", queue("earlybind.layout", Saw(Queue{true, 0, 1})), "consumers", Note, "nobody takes over"},
@@ -361,6 +395,11 @@ func TestWhatCannotBeSeenIsNeverFit(t *testing.T) {
 		"notifications": func(f *Facts) { f.Brokers[0].Listened, f.Brokers[0].Notifications = Unseen[bool](why), nil },
 		"kept":          func(f *Facts) { byAMQP(f); f.Brokers[0].Kept = Unseen[bool](why) },
 		"made":          byAMQP,
+		"Nova's rights": func(f *Facts) {
+			m, _ := f.Brokers[0].Made.Get()
+			m.Novas = Unseen[Permissions](why)
+			f.Brokers[0].Made = Saw(m)
+		},
 		"default queue": func(f *Facts) { f.Brokers[0].Queues["notifications.info"] = Unseen[Queue](why) },
 		"consumers":     func(f *Facts) { f.Brokers[0].Queues["earlybind.layout"] = Unseen[Queue](why) },
 	} {
@@ -514,31 +553,6 @@ func TestHostsWithoutAPublisherAreMissed(t *testing.T) {
 			return f.ID == "publishers.missing" && slices.Equal(f.Hosts, []string{"compute3"})
 		}) {
 			t.Errorf("%s: it is not missed", name)
-		}
-	}
-}
-
-// Whatever differs between deployment tools is told for each of them.
-func TestRemediesAreTheSameForEveryTool(t *testing.T) {
-	for name, remedies := range map[string][]Remedy{
-		"notifications": sendNotifications(), "broker": rightBroker(), "queues": boundDefaultQueues("nova"),
-		"life": longLife("nova", "earlybind"), "version": versionOfNeutron(), "libvirt": readLibvirt(),
-	} {
-		var tools []string
-		for _, r := range remedies {
-			tools = append(tools, r.Tool)
-		}
-		if !slices.Equal(tools, Tools) {
-			t.Errorf("%s: %q", name, tools)
-		}
-	}
-	f := fit()
-	f.Brokers[0].Exchanges["nova"] = Saw(false)
-	for _, found := range For(Kolla, Judge(f)) {
-		for _, r := range found.Do {
-			if r.Tool != Kolla && r.Tool != AnyTool {
-				t.Errorf("%s has a remedy of %s", found.ID, r.Tool)
-			}
 		}
 	}
 }

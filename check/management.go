@@ -42,8 +42,8 @@ const statisticsWithin = 12 * time.Second
 
 var errAbsent = errors.New("it is not there")
 
-// Made reads how exchanges and queues of a vhost were made, and a user's rights there. The
-// policies that it gives with a queue are those in force on it.
+// Made reads how exchanges and queues of a vhost were made, and the rights there of a user and of who has made the
+// first of the exchanges. The policies that it gives with a queue are those in force on it.
 func (m Management) Made(ctx context.Context, vhost, user string, exchanges, queues []string) (Made, error) {
 	made := Made{Exchanges: map[string]MadeExchange{}, Queues: map[string]MadeQueue{}}
 	transport := &http.Transport{TLSClientConfig: m.TLS, ResponseHeaderTimeout: confirmWithin}
@@ -54,10 +54,11 @@ func (m Management) Made(ctx context.Context, vhost, user string, exchanges, que
 		var e struct {
 			Type    string `json:"type"`
 			Durable bool   `json:"durable"`
+			By      string `json:"user_who_performed_action"`
 		}
 		switch err := api.get(ctx, &e, "exchanges", vhost, name); {
 		case err == nil:
-			made.Exchanges[name] = MadeExchange{e.Type, e.Durable}
+			made.Exchanges[name] = MadeExchange{e.Type, e.Durable, e.By}
 		case !errors.Is(err, errAbsent):
 			return Made{}, err
 		}
@@ -80,6 +81,10 @@ func (m Management) Made(ctx context.Context, vhost, user string, exchanges, que
 	}
 	if user != "" {
 		made.Permissions = Look(api.permissions(ctx, vhost, user))
+	}
+	made.Novas = Unseen[Permissions]("RabbitMQ does not tell who has made Nova's exchange")
+	if len(exchanges) > 0 && made.Exchanges[exchanges[0]].By != "" {
+		made.Novas = Look(api.permissions(ctx, vhost, made.Exchanges[exchanges[0]].By))
 	}
 	return made, nil
 }

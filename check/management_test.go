@@ -35,7 +35,8 @@ func management(t *testing.T, known map[string]string) Management {
 
 func TestManagement(t *testing.T) {
 	known := map[string]string{
-		"/api/exchanges/%2F/nova":          `{"type": "topic", "durable": false}`,
+		"/api/exchanges/%2F/nova":          `{"type": "topic", "durable": false, "user_who_performed_action": "openstack"}`,
+		"/api/users/openstack/permissions": `[{"vhost": "/", "configure": "d", "write": "e", "read": "f"}]`,
 		"/api/queues/%2F/earlybind":        `{"type": "quorum", "durable": true, "effective_policy_definition": {}}`,
 		"/api/queues/%2F/notifications.in": `{"type": "classic", "policy": "ttl", "effective_policy_definition": {"message-ttl": 70000, "overflow": "drop-head"}}`,
 		"/api/queues/%2F/old":              `{"type": "classic", "effective_policy_definition": []}`,
@@ -49,7 +50,7 @@ func TestManagement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := got.Exchanges["nova"]; len(got.Exchanges) != 1 || e.Type != "topic" || e.Durable {
+	if e := got.Exchanges["nova"]; len(got.Exchanges) != 1 || e.Type != "topic" || e.Durable || e.By != "openstack" {
 		t.Errorf("%+v", got.Exchanges)
 	}
 	if q := got.Queues["earlybind"]; len(got.Queues) != 5 || q.Type != "quorum" || !q.Durable || q.Policy != "" {
@@ -71,11 +72,18 @@ func TestManagement(t *testing.T) {
 	if p, ok := got.Permissions.Get(); !ok || p != (Permissions{"a", "b", "c"}) {
 		t.Errorf("%+v", got.Permissions)
 	}
+	if p, ok := got.Novas.Get(); !ok || p != (Permissions{"d", "e", "f"}) {
+		t.Errorf("%+v", got.Novas)
+	}
 
 	// Rights are told to administrators alone; the rest is told all the same.
 	known["/api/users/earlybind/permissions"] = ""
+	known["/api/exchanges/%2F/nova"] = `{"type": "topic"}`
 	if got, err = m.Made(t.Context(), "/", "earlybind", []string{"nova"}, queues); err != nil || len(got.Queues) != 5 {
 		t.Errorf("%+v %v", got, err)
+	}
+	if _, ok := got.Novas.Get(); ok {
+		t.Errorf("%+v, and nobody has made the exchange", got.Novas)
 	}
 	if _, ok := got.Permissions.Get(); ok || !strings.Contains(got.Permissions.Why(), "may not see it") {
 		t.Errorf("%+v", got.Permissions)

@@ -11,7 +11,9 @@ import (
 // Where a setting lives was read in kolla-ansible 1a68181 (ansible/roles/nova, nova-cell,
 // rabbitmq), openstack-ansible ff08037 and openstack-ansible-os_nova e06c7bc
 // (defaults/main.yml, templates/nova.conf.j2), openstack-helm 0ee5ade (nova, libvirt and
-// rabbitmq/values.yaml) and nova 00a0304 (nova/conf/notifications.py). None was run.
+// rabbitmq/values.yaml) and nova 00a0304 (nova/conf/notifications.py). None was run. The
+// files that a remedy alone rests on stand with it; os_neutron is openstack-ansible-os_neutron fbbab47,
+// plugins openstack-ansible-plugins 76b7f0d, hardening ansible-hardening 07c0a9d, neutron 2131d26.
 
 // anywhere is a remedy that is the same in every cloud.
 func anywhere(text string) []Remedy { return []Remedy{{AnyTool, text}} }

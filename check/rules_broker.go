@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,9 +120,108 @@ func rights(f Facts, b BrokerFacts) []Finding {
 	return append(all, Finding{ID: id, Level: Fit, Saw: fmt.Sprintf("user %s may do what a consumer does", s.AMQPUser)})
 }
 
+// rightsOfNova tells whether Nova's user may read, delete and fill what is earlybind's, as it mostly may all in its vhost:
+// each compute host has its password. Whose it is tells Nova's exchange.
+func rightsOfNova(f Facts, b BrokerFacts) []Finding {
+	made, _ := b.Made.Get()
+	user := made.Exchanges[f.Settings.NovaExchange].By
+	if user == "" || user == f.Settings.AMQPUser { // of that one tells rabbitmq.rights
+		return nil
+	}
+	const id = "rabbitmq.nova-user"
+	has, ok := made.Novas.Get()
+	if !ok {
+		return one(Finding{ID: id, Level: Unknown, Saw: fmt.Sprintf("what Nova's user %s may do with earlybind's queues was not seen: %s", user, made.Novas.Why()),
+			Do: anywhere("-management-user of an administrator of RabbitMQ, who alone is shown users' rights")})
+	}
+	pattern := "^(?!" + ownNames(f.Settings.Queue) + ")"
+	var may []string
+	for _, right := range []struct{ pattern, what string }{
+		{has.Read, "read and purge"}, {has.Configure, "delete"}, {has.Write, "write to"},
+	} {
+		reaches, known := f.reachesOwn(right.pattern)
+		if !known {
+			return one(Finding{ID: id, Level: Unknown, Saw: fmt.Sprintf("whether Nova's user %s may %s earlybind's queues was not seen: what '%s' allows is not known here",
+				user, right.what, right.pattern), Do: anywhere("'" + pattern + "' keeps it off them (docs/security.md)")})
+		}
+		if reaches {
+			may = append(may, right.what)
+		}
+	}
+	if len(may) == 0 {
+		return one(Finding{ID: id, Level: Fit, Saw: fmt.Sprintf("Nova's user %s is kept off earlybind's queues and exchanges", user)})
+	}
+	return one(Finding{ID: id, Level: Note,
+		Saw: fmt.Sprintf("Nova's user %s may %s earlybind's queues and exchanges (configure '%s', write '%s', read '%s')", user, strings.Join(may, ", "), has.Configure, has.Write, has.Read),
+		Means: "each compute host has its password: who breaks into one can take what consumers are to hear and to keep, and read tokens in parked messages. " +
+			"earlybind works as it is (docs/security.md)",
+		Do: keepOff(b.Vhost, user, pattern)})
+}
+
+// ownNames is a pattern of how the names of all that is earlybind's begin.
+func ownNames(queue string) string {
+	if strings.HasPrefix(queue, "earlybind") {
+		return "earlybind"
+	}
+	return "(earlybind|" + queue + ")"
+}
+
+// reachesOwn tells whether a pattern of rights matches any name of earlybind's.
+func (f Facts) reachesOwn(pattern string) (reaches, known bool) {
+	own := f.Settings.Queue
+	for _, name := range []string{own, own + ".notifications", own + ".journal", own + ".parked", own + ".paused", own + ".layout", exchangeEvents, exchangeRequests} {
+		is, known := allows(pattern, name)
+		if is || !known {
+			return is, known
+		}
+	}
+	return false, true
+}
+
+// allows tells whether a pattern of rights matches a name: anywhere in it, and an empty one only an empty name
+// (rabbit_auth_backend_internal.erl). Go's expressions have no (?!…): the one that begins a pattern is taken
+// apart; what else Go does not understand is not known.
+func allows(pattern, name string) (is, known bool) {
+	if pattern == "" {
+		return name == "", true
+	}
+	if rest, ahead := strings.CutPrefix(pattern, "^(?!"); ahead {
+		end := closing(rest)
+		if end < 0 {
+			return false, false
+		}
+		not, known := allows("^(?:"+rest[:end]+")", name)
+		if not || !known {
+			return false, known
+		}
+		return allows("^"+rest[end+1:], name)
+	}
+	expression, err := regexp.Compile(pattern)
+	return err == nil && expression.MatchString(name), err == nil
+}
+
+// closing gives where the parenthesis is closed that stands open before a pattern; -1 if it is not clear.
+func closing(pattern string) int {
+	depth := 1
+	for i, c := range pattern {
+		switch c {
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i
+			}
+		case '\\', '[':
+			return -1
+		}
+	}
+	return -1
+}
+
 const (
-	keyLife   = "message-ttl" // milliseconds
-	keyExpiry = "expires"     // milliseconds that a queue may be unused
+	keyLife       = "message-ttl"    // milliseconds
+	keyExpiry     = "expires"        // milliseconds that a queue may be unused
+	keyDeliveries = "delivery-limit" // how often a message may come back; below 0 without an end
 )
 
 // lifeOfMessages tells whether a policy takes messages from the queues in which they are to
@@ -147,12 +247,18 @@ func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
 			}
 		}
 	}
+	parked := f.Settings.Queue + ".parked"
+	key, limit, takes := takesParked(f, made.Queues[parked])
 	kept, ok := b.Kept.Get()
 	switch {
 	case ok && !kept:
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   fmt.Sprintf("a message that was put in a queue of earlybind's was gone within %s: a policy gives messages a short life", f.Listened),
 			Means: means[keyLife], Do: longLife(b.Vhost, f.Settings.Queue)})
+	case takes:
+		return one(Finding{ID: id, Level: Note,
+			Saw:   fmt.Sprintf("policy %s gives queue %s %s = %.0f", made.Queues[parked].Policy, parked, key, limit),
+			Means: "messages that no consumer understands are put aside there, and can be gone before anybody has looked at them (docs/brokers.md)", Do: longLife(b.Vhost, f.Settings.Queue)})
 	case len(lasting) > 0 && made.knowsPolicies(lasting):
 		return one(Finding{ID: id, Level: Fit, Saw: "no policy gives the messages or queues of earlybind a short life"})
 	case ok:
@@ -161,6 +267,23 @@ func lifeOfMessages(f Facts, b BrokerFacts) []Finding {
 			Do:  anywhere("-listen 90s finds that of openstack-helm (70 s); -management URL finds all")})
 	}
 	return one(Finding{ID: id, Level: Unknown, Saw: "whether a policy gives earlybind's messages a short life was not seen: " + b.Kept.Why()})
+}
+
+// takesParked tells by what a policy takes parked messages sooner than the consumer would have them taken: of the queue's
+// own limits and a policy's the lower ones count.
+func takesParked(f Facts, q MadeQueue) (key string, limit float64, takes bool) {
+	limits, _ := q.Limits.Get()
+	own := f.Settings.ParkedArgs()
+	for _, key := range []string{keyLife, keyExpiry, "max-length", "max-length-bytes", keyDeliveries} {
+		limit, limited := limits[key]
+		least, has := own["x-"+key].(int64)
+		switch {
+		case !limited, key == keyDeliveries && limit < 0:
+		case key == keyExpiry, has && limit < float64(least):
+			return key, limit, true
+		}
+	}
+	return "", 0, false
 }
 
 // knowsPolicies tells whether the policies in force on all these queues were seen.

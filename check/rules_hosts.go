@@ -141,7 +141,7 @@ func more(n int) string {
 // elsewhere tells of publishers whose domains Neutron has on other hosts.
 func (f Facts) elsewhere() []Finding {
 	const id = "publishers.host"
-	fix := anywhere("EARLYBIND_HOST = [DEFAULT] host of that machine's nova-compute, as openstack compute service list shows it")
+	fix := novasName()
 	sure, perhaps := f.misnamed()
 	var all []Finding
 	if len(sure) > 0 {
@@ -311,7 +311,7 @@ func clocks(f Facts) []Finding {
 		return one(Finding{ID: id, Level: Note, Hosts: wrong,
 			Saw:   fmt.Sprintf("the clocks of %d of %s are off, the worst by at least %s %s this machine's: %s", len(wrong), of(seen, "host"), worst.Abs().Round(100*time.Millisecond), side, few(wrong)),
 			Means: "earlybind decides nothing by them, but logs of several machines cannot be read together, and Keystone's tokens can be refused",
-			Do:    anywhere("chrony or another NTP client on these hosts, and on this machine"),
+			Do:    clocksInStep(),
 		})
 	}
 	return one(Finding{ID: id, Level: Fit, Saw: fmt.Sprintf("the clocks of %s agree with this machine's, within the time of an answer", of(seen, "host"))})

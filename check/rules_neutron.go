@@ -42,7 +42,7 @@ func extended(f Facts) []Finding {
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   "this Neutron has no extension binding-extended",
 			Means: "ports have one binding only: there is nothing to activate early, and the consumer does not start",
-			Do:    anywhere("core_plugin = ml2 in neutron.conf; another core plugin has no such bindings"),
+			Do:    corePlugin(),
 		})
 	}
 	return one(Finding{ID: id, Level: Fit, Saw: "Neutron has extension binding-extended"})
@@ -58,36 +58,37 @@ func role(f Facts) []Finding {
 	const id = "neutron.role"
 	may, asked := f.Neutron.MayWrite.Get()
 	safe, dated := f.Neutron.Safe.Get()
-	add := func(role string) []Remedy {
-		return anywhere(fmt.Sprintf("openstack role add --user %s --project %s %s", account.User, account.Project, role))
+	command := func(verb, role string) []Remedy {
+		return openstackClient(fmt.Sprintf("role %s --user %s --project %s %s", verb, word(account.User), word(account.Project), role))
 	}
+	const means = "a consumer that is to write does not start; one that only observes does"
 	switch {
 	case !asked:
 		return one(Finding{ID: id, Level: Unknown, Saw: "whether the user may write port bindings could not be asked: " + f.Neutron.MayWrite.Why()})
 	case !may && account.has("service"):
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   account.String() + " may not write port bindings (403), though it has the role service",
-			Means: "the consumer does not start",
-			Do: anywhere("a policy.yaml of Neutron takes it away, or this is 2023.2, which wants admin: give role service " +
-				"create_port_binding, delete_port_binding, activate and update_port:binding:profile, or on 2023.2 the user role admin"),
+			Means: "a policy.yaml of Neutron takes it away, or this is 2023.2, which wants the role admin: " + means,
+			Do: append(policyOfNeutron("role:service", "create_port_binding", "delete_port_binding", "activate", "update_port:binding:profile"),
+				Remedy{AnyTool, fmt.Sprintf("on 2023.2: openstack role add --user %s --project %s admin", word(account.User), word(account.Project))}),
 		})
 	case !may && account.has("admin"):
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   account.String() + " may not write port bindings (403)",
-			Means: "from 2024.1 on Neutron wants the role service for it, and admin is not enough: the consumer does not start",
-			Do:    add("service"),
+			Means: "from 2024.1 on Neutron wants the role service for it, and admin is not enough: " + means,
+			Do:    command("add", "service"),
 		})
 	case !may:
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   account.String() + " may not write port bindings (403)",
-			Means: "the consumer does not start",
-			Do:    append(add("service"), Remedy{AnyTool, "the role admin in its place on 2023.2, which does not know service here"}),
+			Means: means + ", and sees no port",
+			Do:    append(command("add", "service"), Remedy{AnyTool, "the role admin in its place on 2023.2, which does not know service here"}),
 		})
 	case dated && !safe && !account.has("admin"):
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   account.String() + " is no administrator, and this Neutron shows nothing of 2023.2 or later",
 			Means: "before, only an administrator sees ports of others and their bindings: the consumer would find no port",
-			Do:    add("admin"),
+			Do:    command("add", "admin"),
 		})
 	case !dated && !account.has("admin"):
 		return one(Finding{ID: id, Level: Unknown,
@@ -96,7 +97,7 @@ func role(f Facts) []Finding {
 		return one(Finding{ID: id, Level: Note,
 			Saw:   account.String() + " may write port bindings",
 			Means: "from 2024.1 on the role service alone is enough: who breaks into a consumer's host has admin too (docs/security.md)",
-			Do:    anywhere(fmt.Sprintf("from 2024.1 on: openstack role remove --user %s --project %s admin", account.User, account.Project)),
+			Do:    command("remove", "admin"),
 		})
 	}
 	return one(Finding{ID: id, Level: Fit, Saw: account.String() + " may write port bindings"})
@@ -154,8 +155,8 @@ func reading(f Facts) []Finding {
 	case ok:
 		return one(Finding{ID: id, Level: Blocker,
 			Saw:   "Neutron shows ports and not their bindings",
-			Means: "no port can be judged",
-			Do:    anywhere("a policy.yaml of Neutron takes get_port_binding, or get_port:binding:host_id, from role service (admin before 2024.1)"),
+			Means: "no port can be judged: a policy.yaml of Neutron takes them from role service (admin before 2024.1)",
+			Do:    policyOfNeutron("role:admin or role:service", "get_port_binding", "get_port:binding:host_id"),
 		})
 	}
 	return one(Finding{ID: id, Level: Unknown, Saw: "whether Neutron shows the instances' ports was not seen: " + f.Neutron.ReadsRows.Why()})

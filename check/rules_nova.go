@@ -113,6 +113,6 @@ func hostNames(f Facts) []Finding {
 	return one(Finding{ID: "hosts.names", Level: Note, Hosts: strange,
 		Saw:   "no agent of Neutron is on the hosts that Nova calls " + few(strange),
 		Means: "either there is none, or Nova and the agent have two names for the host: then Nova itself cannot bind ports there",
-		Do:    anywhere("[DEFAULT] host in nova.conf and in the agent's configuration, the same"),
+		Do:    oneName(),
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -161,6 +162,30 @@ func TestARestoreOutlastsAnyFault(t *testing.T) {
 					}
 				})
 			})
+		}
+	}
+}
+
+// Who writes nothing is told of a port that is not there, and sends no write to learn whether it could have been seen.
+func TestAPortThatIsGoneIsReadWithoutAWriteByWhoObserves(t *testing.T) {
+	for _, c := range []struct {
+		policy handover.Policy
+		repair handover.Repair
+		calls  []string
+	}{
+		{handover.PolicyObserve, handover.RepairOwn, []string{binding.OpGetPort}},
+		{handover.PolicyObserve, handover.RepairOff, []string{binding.OpGetPort}},
+		{handover.PolicyObserve, handover.RepairAll, []string{binding.OpGetPort, binding.OpCreate}},
+		{handover.PolicyAuto, handover.RepairOwn, []string{binding.OpGetPort, binding.OpCreate}},
+	} {
+		n := bindingtest.New(t)
+		_, err := Settings{Policy: c.policy, Repair: c.repair}.Neutron(n.Client()).Read(t.Context(), "00000000-0000-4000-8000-00000000dead")
+		var calls []string
+		for _, r := range n.Requests() {
+			calls = append(calls, r.Op)
+		}
+		if !errors.Is(err, port.ErrGone) || !slices.Equal(calls, c.calls) {
+			t.Errorf("%s, %s: %q, %v", c.policy, c.repair, calls, err)
 		}
 	}
 }

@@ -25,10 +25,17 @@ type Neutron interface {
 // NewNeutron speaks to a real one, and bounds nothing.
 func NewNeutron(client *gophercloud.ServiceClient) Neutron { return api.New(client) }
 
-// Neutron speaks to a real one, with no more requests under way than are set.
+// Neutron speaks to a real one, with no more requests under way than are set, and with reads alone where nothing is to be written.
 func (s Settings) Neutron(client *gophercloud.ServiceClient) Neutron {
-	return api.New(client).Through(s.Turns(clock.Real()))
+	neutron := api.New(client).Through(s.Turns(clock.Real()))
+	if !s.Writes() {
+		neutron = neutron.ReadOnly()
+	}
+	return neutron
 }
+
+// Writes tells whether anything may be written to Neutron at all: not while all is observed, unless repair is of all ports.
+func (s Settings) Writes() bool { return writes(s.core(false)) }
 
 // Turns is the gate of what is asked of Neutron; nil where no bound is set.
 func (s Settings) Turns(c clock.Clock) *turn.Gate {

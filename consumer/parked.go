@@ -91,7 +91,7 @@ func (s Settings) lookAtParked(ctx context.Context, look func(Parked, []byte) bo
 	}
 	err = inTurn(ctx, func() error {
 		return locked(conn, queue, func(ch *amqp.Channel) error {
-			if err := declareQueue(ch, queue, s.parkedArgs()); err != nil {
+			if err := declareQueue(ch, queue, s.ParkedArgs()); err != nil {
 				return err
 			}
 			looks, err := conn.Channel()

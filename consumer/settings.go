@@ -35,6 +35,9 @@ type Settings struct {
 	BreakerPause    time.Duration `default:"1h"`
 	// Cloud is the entry of clouds.yaml; empty: OS_CLOUD, or the OS_* variables.
 	Cloud string
+	// OSServerName is the name that the certificates of Keystone and Neutron are for; empty: the
+	// host of each URL.
+	OSServerName string
 	// NeutronConcurrentActivate: detect, or what an operator knows better: safe, unsafe.
 	NeutronConcurrentActivate string `default:"detect"`
 	// NeutronAtOnce bounds how many requests to Neutron are under way, 0: no bound. Of those

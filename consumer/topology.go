@@ -111,7 +111,7 @@ func (s Settings) declare(ch *amqp.Channel, q queues) error {
 			return fmt.Errorf("unbind queue %s from exchange %s: %w", q.events, wire.ExchangeEvents, err)
 		}
 	}
-	if err := declareBound(ch, q.parked, q.parked, s.parkedArgs(), "#"); err != nil {
+	if err := declareBound(ch, q.parked, q.parked, s.ParkedArgs(), "#"); err != nil {
 		return err
 	}
 	journal := amqp.Table{
@@ -126,8 +126,8 @@ func (s Settings) declare(ch *amqp.Channel, q queues) error {
 	return declareBound(ch, q.journal, q.journal, journal, "#")
 }
 
-// parkedArgs are the arguments of the parking queue.
-func (s Settings) parkedArgs() amqp.Table {
+// ParkedArgs are the arguments with which the parking queue is declared.
+func (s Settings) ParkedArgs() amqp.Table {
 	args := amqp.Table{
 		"x-queue-type":       s.QueueType,
 		"x-message-ttl":      parkedTTL.Milliseconds(),

@@ -46,7 +46,7 @@ func (c *Changes) Of(e audit.Entry, ended []report.Outcome) (lines []string) {
 		delete(c.said, o.Instance)
 		verdict, _ := verdictOf(o)
 		parts := []string{"ended " + cmp.Or(o.Outcome, "without an end in the log")}
-		for _, part := range []string{verdict, outcomePorts(o), lead(o.Figures)} {
+		for _, part := range []string{verdict, outcomePorts(o), lead(o.Handover)} {
 			if part != "" {
 				parts = append(parts, part)
 			}

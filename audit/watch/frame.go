@@ -140,7 +140,7 @@ func heading(s report.Scene, now time.Time) []line {
 	first.add(bold, "earlybind watch")
 	if s.Lines == 0 {
 		first.add("", "  %s UTC  no line of an audit log yet", now.UTC().Format(time.DateTime))
-		return []line{first}
+		return []line{first, {{"it is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info: is that what is read?", ""}}}
 	}
 	first.add("", "  %s UTC, from %s on", now.UTC().Format(time.DateTime), sinceWhen(s.From, now))
 	switch len(s.Acting) {
@@ -319,9 +319,9 @@ func waits(g report.Going) string {
 // outcomeLines tells of one that has ended, and why it is not right.
 func outcomeLines(o report.Outcome, now time.Time) []line {
 	verdict, style := verdictOf(o)
-	early, would := "-", lead(o.Figures)
-	if ms, ok := o.Figures["lead_ms"]; ok {
-		early, would = fmt.Sprintf("%d ms", ms), ""
+	early, would := "-", lead(o.Handover)
+	if ms, told := o.Lead(); told {
+		early, would = fmt.Sprintf("%d ms", ms), late(ms)
 	}
 	var first line
 	first.add("", "  %s  ", sinceWhen(o.To, now))
@@ -378,21 +378,34 @@ func outcomePorts(o report.Outcome) string {
 	return text
 }
 
-// lead tells how much earlier than Nova the destination was ACTIVE, or would have been;
-// empty if it is not known. docs/audit.md has the figures.
-func lead(figures map[string]int64) string {
-	if ms, ok := figures["lead_ms"]; ok {
-		return fmt.Sprintf("lead %d ms", ms)
+// lead tells how much earlier than Nova the destination was ACTIVE, as [report.Handover.Lead] counts it, or would have
+// been; empty if it is not known. docs/audit.md has the figures.
+func lead(h report.Handover) string {
+	if ms, told := h.Lead(); told {
+		return strings.TrimSpace(fmt.Sprintf("lead %d ms %s", ms, late(ms)))
 	}
-	resumed, r := figures["would_lead_resumed_ms"]
-	suspended, s := figures["would_lead_suspended_ms"]
-	switch {
-	case r && s:
-		return fmt.Sprintf("lead would be %d ms (resumed), %d ms (suspended)", resumed, suspended)
-	case r:
-		return fmt.Sprintf("lead would be %d ms (resumed)", resumed)
-	case s:
-		return fmt.Sprintf("lead would be %d ms (suspended)", suspended)
+	if _, answered := h.Figures["lead_ms"]; answered {
+		return "no gain: was ACTIVE already"
+	}
+	var would []string
+	for _, policy := range []string{"resumed", "suspended"} {
+		switch ms, told := h.Figures["would_lead_"+policy+"_ms"]; {
+		case told && ms > 0:
+			would = append(would, fmt.Sprintf("%d ms (%s)", ms, policy))
+		case told:
+			would = append(would, fmt.Sprintf("none (%s)", policy))
+		}
+	}
+	if len(would) == 0 {
+		return ""
+	}
+	return "lead would be " + strings.Join(would, ", ")
+}
+
+// late explains a lead that is none.
+func late(ms int64) string {
+	if ms < 0 {
+		return "(Nova was first, or Neutron slow)"
 	}
 	return ""
 }

@@ -117,16 +117,35 @@ func TestWaits(t *testing.T) {
 	}
 }
 
+// What is told of one is what "earlybind audit" counts of all.
 func TestLead(t *testing.T) {
-	for want, figures := range map[string]map[string]int64{
-		"lead -40 ms": {"lead_ms": -40, "would_lead_resumed_ms": 3},
-		"lead would be 3 ms (resumed), 5 ms (suspended)": {"would_lead_resumed_ms": 3, "would_lead_suspended_ms": 5},
-		"lead would be 3 ms (resumed)":                   {"would_lead_resumed_ms": 3},
-		"lead would be 5 ms (suspended)":                 {"would_lead_suspended_ms": 5},
-		"":                                               {"pause_to_active_ms": 5},
+	for _, c := range []struct {
+		activated   int
+		figures     map[string]int64
+		early, tell string
+	}{
+		{1, map[string]int64{"lead_ms": 1834}, "1834 ms", ""},
+		{1, map[string]int64{"lead_ms": -40, "would_lead_resumed_ms": 3}, "-40 ms", "(Nova was first, or Neutron slow)"},
+		{0, map[string]int64{"lead_ms": -40}, "-40 ms", "(Nova was first, or Neutron slow)"},
+		{0, map[string]int64{"lead_ms": 70}, "-", "no gain: was ACTIVE already"}, // 409: somebody else's
+		{0, map[string]int64{"would_lead_resumed_ms": 3, "would_lead_suspended_ms": 5}, "-", "lead would be 3 ms (resumed), 5 ms (suspended)"},
+		{0, map[string]int64{"would_lead_resumed_ms": 0, "would_lead_suspended_ms": 5}, "-", "lead would be none (resumed), 5 ms (suspended)"},
+		{0, map[string]int64{"would_lead_resumed_ms": -7}, "-", "lead would be none (resumed)"},
+		{0, map[string]int64{"would_lead_suspended_ms": 5}, "-", "lead would be 5 ms (suspended)"},
+		{0, map[string]int64{"pause_to_active_ms": 5}, "-", ""},
 	} {
-		if got := lead(figures); got != want {
-			t.Errorf("%v: %q", figures, got)
+		o := report.Outcome{Handover: report.Handover{Activated: c.activated, Ports: 1, Figures: c.figures, Outcome: "migrated", Verdict: report.Right}}
+		frame := Frame(report.Scene{Lines: 1, Ended: []report.Outcome{o}}, noon, Size{}, false)
+		line := strings.Join(strings.Fields(frame[strings.LastIndex(frame, "\n"):]), " ")
+		if !strings.Contains(line, "right "+c.early+" ") || !strings.HasSuffix(line, strings.TrimSpace(" "+c.tell)) || c.tell == "" && !strings.HasSuffix(line, "port") && !strings.HasSuffix(line, "early)") {
+			t.Errorf("%d, %v: %s", c.activated, c.figures, line)
+		}
+		want := c.tell
+		if c.early != "-" {
+			want = strings.TrimSpace("lead " + c.early + " " + c.tell)
+		}
+		if got := lead(o.Handover); got != want {
+			t.Errorf("%d, %v: %q, want %q", c.activated, c.figures, got, want)
 		}
 	}
 }

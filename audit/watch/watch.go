@@ -20,6 +20,8 @@ type Options struct {
 	Terminal bool // draw frames in place; else one line for each change
 	Colour   bool
 	Size     func() Size // of the terminal
+	// Silent is told once of each log that has not had a line within a few seconds.
+	Silent func(name string)
 }
 
 // Read is what was read until the end.
@@ -84,7 +86,11 @@ func Run(ctx context.Context, sources []Source, out io.Writer, o Options) (r Rea
 		}
 		view = &frames{screen: screen, live: live, colour: o.Colour}
 	}
-	err = follow(ctx, items, room, live, view, &r)
+	err = follow(ctx, items, room, live, view, &r, func(source int) {
+		if o.Silent != nil {
+			o.Silent(sources[source].Name)
+		}
+	})
 	now := time.Now()
 	if ctx.Err() == nil { // the log is at its end: what it says is as of then
 		now = live.Now().To
@@ -95,10 +101,11 @@ func Run(ctx context.Context, sources []Source, out io.Writer, o Options) (r Rea
 	return r, err
 }
 
-func follow(ctx context.Context, items <-chan said, room []chan struct{}, live *report.Live, view view, r *Read) error {
+func follow(ctx context.Context, items <-chan said, room []chan struct{}, live *report.Live, view view, r *Read, silent func(source int)) error {
 	// Time is counted in ticks: a machine that is busy elsewhere for a second makes one of
 	// them, and so no log seem silent.
 	now := time.Time{}
+	due, heard := now.Add(firstWord), make([]bool, len(room))
 	merge, open := newMerge(len(room), now), len(room)
 	frame, wait := time.NewTicker(redraw), time.NewTicker(patience/2)
 	defer frame.Stop()
@@ -113,7 +120,13 @@ func follow(ctx context.Context, items <-chan said, room []chan struct{}, live *
 			}
 		case <-wait.C:
 			now = now.Add(patience / 2)
+			for source, has := range heard {
+				if now.Equal(due) && !has {
+					silent(source)
+				}
+			}
 		case s := <-items:
+			heard[s.source] = heard[s.source] || !s.caughtUp && s.end == nil
 			merge.put(s.source, s.item, now)
 		}
 		for {

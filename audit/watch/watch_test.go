@@ -6,9 +6,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -136,3 +138,42 @@ type failing struct{}
 
 func (*failing) Read([]byte) (int, error)  { return 0, errors.New("torn") }
 func (*failing) Write([]byte) (int, error) { return 0, errors.New("full") }
+
+// A log that says nothing of what is looked for, for it is the wrong one, is named once; one that speaks is not.
+func TestRunNamesALogThatIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		none, noneTo := io.Pipe()
+		late, lateTo := io.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		var silent []string
+		done := make(chan error, 1)
+		go func() {
+			sources := []Source{Stream("none", none), Stream("late", late), Stream("whole", bytes.NewReader(written)), Stream("other", strings.NewReader("Hello.\n"))}
+			_, err := Run(ctx, sources, io.Discard, Options{Outcomes: 10, Silent: func(name string) { silent = append(silent, name) }})
+			done <- err
+		}()
+		time.Sleep(firstWord - time.Second)
+		for _, w := range []struct {
+			to   io.Writer
+			text string
+		}{{noneTo, "Hello.\n"}, {lateTo, text(1)}} {
+			if _, err := io.WriteString(w.to, w.text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if len(silent) > 0 {
+			t.Errorf("%q are said to be silent before they had time to speak", silent)
+		}
+		time.Sleep(time.Hour)
+		_ = noneTo.Close()
+		_ = lateTo.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if !slices.Equal(silent, []string{"none", "other"}) {
+			t.Errorf("%q are said to be silent", silent)
+		}
+		cancel()
+	})
+}

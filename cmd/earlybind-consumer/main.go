@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -48,11 +49,19 @@ func about() program.About {
 	}
 }
 
+// settings are the consumer's, and what Neutron's client takes from clouds.yaml and the OS_* variables.
+type settings struct{ consumer.Settings }
+
+// Validate names every fault at once.
+func (s *settings) Validate() error {
+	return errors.Join(s.Settings.Validate(), binding.CheckCredentials(binding.ClientOpts{Cloud: s.Cloud}))
+}
+
 func main() {
-	var settings consumer.Settings
+	var s settings
 	registry := prom.NewRegistry(version)
-	os.Exit(program.Run(about(), &settings, registry, func(ctx context.Context, drain time.Duration, board *health.Board) error {
-		return run(ctx, settings, drain, board, metrics.NewConsumer(registry, handover.Drivers(settings.PolicyDrivers)))
+	os.Exit(program.Run(about(), &s, registry, func(ctx context.Context, drain time.Duration, board *health.Board) error {
+		return run(ctx, s.Settings, drain, board, metrics.NewConsumer(registry, handover.Drivers(s.PolicyDrivers)))
 	}))
 }
 
@@ -106,7 +115,7 @@ func meet(ctx context.Context, s consumer.Settings, log audit.Log, board *health
 }
 
 func meetOnce(ctx context.Context, s consumer.Settings, log audit.Log) (cloud, error) {
-	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: s.Cloud, Version: version})
+	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: s.Cloud, ServerName: s.OSServerName, Version: version})
 	if err != nil {
 		return cloud{}, err
 	}
@@ -125,10 +134,16 @@ func meetOnce(ctx context.Context, s consumer.Settings, log audit.Log) (cloud, e
 		Decided: fmt.Sprintf("policy %s, networks %s, drivers %s, hosts %s, canary %s, repair %s; breaker: %d bad outcomes, %s",
 			s.Policy, s.PolicyNetworks, s.PolicyDrivers, s.PolicyHosts, s.Canary, s.Repair, s.BreakerFailures, s.BreakerPause),
 	}
-	if err := binding.ProbePermission(ctx, client); errors.Is(err, binding.ErrForbidden) {
-		return cloud{}, fmt.Errorf("this user may not write port bindings: it needs the role service (Neutron 2024.1 and later) or admin (before): %w", err)
-	} else if err != nil {
-		return cloud{}, err
+	const needs = "it needs the role service (Neutron 2024.1 and later) or admin (before)"
+	if s.Writes() {
+		if err := binding.ProbePermission(ctx, client); errors.Is(err, binding.ErrForbidden) {
+			return cloud{}, fmt.Errorf("this user may not write port bindings: %s: %w", needs, err)
+		} else if err != nil {
+			return cloud{}, err
+		}
+	} else if roles, err := binding.Roles(client); err == nil && !slices.ContainsFunc(roles, func(r string) bool { return r == "service" || r == "admin" }) {
+		// The probe is a write, and a policy.yaml may have given another role what these have: it is said, no more.
+		line.Err = fmt.Errorf("this user's roles are %q: to see ports %s", roles, needs)
 	}
 	log.Record(line)
 	return cloud{client, safe}, nil

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +21,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/earlybind/earlybind/binding/bindingtest"
-	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/internal/config"
 	"github.com/earlybind/earlybind/internal/program"
 )
@@ -39,7 +39,9 @@ func TestMain(m *testing.M) {
 // It answers 503 while it is away.
 type openstack struct {
 	*httptest.Server
-	away atomic.Bool
+	away   atomic.Bool
+	writes atomic.Int64 // that came to Neutron
+	role   string       // of whoever asks
 }
 
 func newOpenStack(t *testing.T) *openstack {
@@ -48,20 +50,26 @@ func newOpenStack(t *testing.T) *openstack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &openstack{}
+	c := &openstack{role: "service"}
 	c.away.Store(true)
 	mux := http.NewServeMux()
 	says := func(pattern string, status int, body string) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Subject-Token", bindingtest.Token)
 			w.WriteHeader(status)
-			_, _ = io.WriteString(w, strings.ReplaceAll(body, "@URL@", c.URL))
+			_, _ = io.WriteString(w, strings.NewReplacer("@URL@", c.URL, "@ROLE@", c.role).Replace(body))
 		})
 	}
-	says("POST /v3/auth/tokens", http.StatusCreated, `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","catalog":[
+	says("POST /v3/auth/tokens", http.StatusCreated, `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","roles":[{"id":"r","name":"@ROLE@"}],"catalog":[
 		{"type":"network","endpoints":[{"interface":"public","region_id":"RegionOne","region":"RegionOne","url":"@URL@/"}]}]}}`)
 	says("GET /{$}", http.StatusOK, `{"versions":[{"id":"v2.0","status":"CURRENT","links":[{"rel":"self","href":"@URL@/v2.0/"}]}]}`)
-	mux.Handle("/v2.0/", httputil.NewSingleHostReverseProxy(neutron))
+	proxy := httputil.NewSingleHostReverseProxy(neutron)
+	mux.HandleFunc("/v2.0/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			c.writes.Add(1)
+		}
+		proxy.ServeHTTP(w, r)
+	})
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c.away.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -84,14 +92,14 @@ type process struct {
 	health string
 }
 
-func start(t *testing.T, c *openstack, broker string) *process {
+func start(t *testing.T, c *openstack, broker string, settings ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0]), health: freeAddress(t)}
-	p.Env = []string{
-		asProgram + "=yes", "EARLYBIND_AMQP_URLS=amqp://" + broker + "/", "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD=secret",
-		"EARLYBIND_HEALTH=" + p.health, "OS_AUTH_URL=" + c.URL + "/v3", "OS_USERNAME=earlybind", "OS_PASSWORD=secret",
+	p.Env = append(settings,
+		asProgram+"=yes", "EARLYBIND_AMQP_URLS=amqp://"+broker+"/", "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD=secret",
+		"EARLYBIND_HEALTH="+p.health, "OS_AUTH_URL="+c.URL+"/v3", "OS_USERNAME=earlybind", "OS_PASSWORD=secret",
 		"OS_PROJECT_NAME=service", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne",
-	}
+	)
 	p.Stderr = &p.faults
 	out, err := p.StdoutPipe()
 	if err != nil {
@@ -105,7 +113,7 @@ func start(t *testing.T, c *openstack, broker string) *process {
 }
 
 // writes waits for a line of the audit log with that event and outcome.
-func (p *process) writes(t *testing.T, event, outcome string) {
+func (p *process) writes(t *testing.T, event, outcome string) string {
 	t.Helper()
 	var said []string
 	for p.lines.Scan() {
@@ -115,10 +123,11 @@ func (p *process) writes(t *testing.T, event, outcome string) {
 			t.Fatalf("not a line of the audit log: %s", p.lines.Text())
 		}
 		if line.Event == event && line.Outcome == outcome {
-			return
+			return p.lines.Text()
 		}
 	}
 	t.Fatalf("ended without a line %s %s: %q, %s", event, outcome, said, &p.faults)
+	return ""
 }
 
 func (p *process) wantHealth(t *testing.T, path string, status int, says string) {
@@ -223,6 +232,72 @@ func TestStopsWhileTheBrokerIsFrozen(t *testing.T) {
 	p.stops(t)
 }
 
+// Where nothing may be written nothing is, not even to learn whether it might be: the token's roles say what is missing.
+func TestWhatIsAskedOfNeutronAtTheStart(t *testing.T) {
+	for _, c := range []struct {
+		role, settings string
+		writes         int64
+		says           string
+	}{
+		{"service", "", 0, ""},
+		{"admin", "", 0, ""},
+		{"member", "", 0, `this user's roles are [\"member\"]`},
+		{"service", "EARLYBIND_REPAIR=off", 0, ""},
+		{"service", "EARLYBIND_REPAIR=all", 1, ""},
+		{"member", "EARLYBIND_POLICY=auto", 1, ""}, // Neutron's answer counts
+		{"service", "EARLYBIND_POLICY=resumed", 1, ""},
+	} {
+		cloud := newOpenStack(t)
+		cloud.role = c.role
+		cloud.comes()
+		p := start(t, cloud, freeAddress(t), strings.Fields(c.settings)...)
+		line := p.writes(t, "consumer.started", "ready")
+		if strings.Contains(line, `"error"`) != (c.says != "") || !strings.Contains(line, c.says) || cloud.writes.Load() != c.writes {
+			t.Errorf("%+v: %d writes, %s", c, cloud.writes.Load(), line)
+		}
+		p.stops(t)
+	}
+}
+
+// What is wrong in the settings, in clouds.yaml and with what they name is said in one go, and with the exit code that tells a
+// supervisor not to try again.
+func TestWrongSettingsOfACloudStopTheStart(t *testing.T) {
+	clouds := filepath.Join(t.TempDir(), "clouds.yaml")
+	if err := os.WriteFile(clouds, []byte("clouds: {mine: {auth: {auth_url: http://127.0.0.1:1/v3, username: u, project_name: p, user_domain_name: d, project_domain_name: d}}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"no such entry":    {[]string{"OS_CLOUD=yours"}, `entry "yours" of ` + clouds},
+		"of earlybind's":   {[]string{"OS_CLOUD=mine", "EARLYBIND_CLOUD=yours"}, `entry "yours" of ` + clouds},
+		"no password":      {[]string{"OS_CLOUD=mine"}, "You must provide a password to authenticate"},
+		"no password file": {[]string{"OS_CLOUD=mine", "OS_PASSWORD_FILE=/nowhere/password"}, "OS_PASSWORD_FILE: open /nowhere/password"},
+		"no file":          {[]string{"OS_CLOUD=mine", "OS_CLIENT_CONFIG_FILE=/nowhere/clouds.yaml"}, "there is no /nowhere/clouds.yaml"},
+		"no cloud":         {nil, "neither OS_CLOUD nor OS_AUTH_URL is set"},
+		"no domain":        {[]string{"OS_AUTH_URL=http://127.0.0.1:1/v3", "OS_USERNAME=u", "OS_PASSWORD=p", "OS_PROJECT_NAME=p"}, "You must provide exactly one of DomainID or DomainName"},
+	} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append([]string{
+			asProgram + "=yes", "OS_CLIENT_CONFIG_FILE=" + clouds, "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD=secret",
+			"EARLYBIND_DRAIN=0s", "EARLYBIND_SHARES=99", "EARLYBIND_PLOICY=auto",
+		}, c.env...)
+		said, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != 78 {
+			t.Errorf("%s: ended with %d", name, code)
+		}
+		for _, want := range []string{c.want, "EARLYBIND_DRAIN must be", "EARLYBIND_SHARES must be", "EARLYBIND_PLOICY is not a setting"} {
+			if !strings.Contains(string(said), want) {
+				t.Errorf("%s: %q is not in %s", name, want, said)
+			}
+		}
+		if n := strings.Count(string(said), "\n"); n != 4 {
+			t.Errorf("%s: said in %d lines: %s", name, n, said)
+		}
+	}
+}
+
 // What -h shows of settings is enough to begin with, and has none that there is not.
 func TestSampleOfSettings(t *testing.T) {
 	shown := map[string]bool{}
@@ -230,7 +305,7 @@ func TestSampleOfSettings(t *testing.T) {
 		name, _, _ := strings.Cut(line, "=")
 		shown[name] = true
 	}
-	for _, v := range config.Variables("EARLYBIND", &program.Settings{}, &consumer.Settings{}) {
+	for _, v := range config.Variables("EARLYBIND", &program.Settings{}, &settings{}) {
 		if v.Required && !shown[v.Name] && !shown[v.Name+"_FILE"] {
 			t.Errorf("%s is required, and not shown", v.Name)
 		}

@@ -21,13 +21,16 @@ import (
 const aboutAudit = `Reads audit logs of earlybind's consumers and tells how each handover ended, what was gained, or would be and by which
 setting, by mechanism driver, hosts and size, and whether the log keeps to its own rules. FILE is what a consumer has
 written to its standard output, alone or with prefixes, as journalctl -o json or docker have it, or compressed by gzip;
-- is standard input. Give it the logs of all replicas, rotated ones too, in any order.
+- is standard input. Give it the logs of all replicas, rotated ones too, in any order: a journal has only its own host's
+consumer, and so those of two controllers are read as below, in bash, as root on both.
 
   earlybind audit consumer.log                            all of a log
   earlybind audit -since 7d /var/log/earlybind/*          did anything end wrong this week?
   earlybind audit -instance UUID consumer.log*            what happened to an instance; -port, -request too
-  journalctl -u earlybind-consumer -a -o json | earlybind audit -
-  docker logs CONSUMER | earlybind audit -html report.html -
+  earlybind audit <(journalctl -u earlybind-consumer -a -o json) \
+    <(ssh CONTROLLER2 journalctl -u earlybind-consumer -a -o json)
+  earlybind audit -html report.html <(docker logs CONSUMER1) <(docker logs CONSUMER2)
+  docker logs CONSUMER | earlybind audit -                one alone
 
 Exit status: 0 nothing in them is not right; 1 a log could not be read, or holds nothing of what was asked for;
 2 wrong options; 3 something is not right: a handover ended wrong or expired, there was an alarm, or a rule is broken.`
@@ -182,9 +185,10 @@ func readLogs(ctx context.Context, names []string, o report.Options) (report.Rep
 
 // noLine says that there is no line of the audit log in what was read.
 func noLine(names []string, skipped audit.Skipped) error {
-	return fmt.Errorf("%s: no line of earlybind's audit log in it%s; the log is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info",
-		strings.Join(names, ", "), beside(skipped))
+	return fmt.Errorf("%s: no line of earlybind's audit log in it%s; %s", strings.Join(names, ", "), beside(skipped), whatTheLogIs)
 }
+
+const whatTheLogIs = "the log is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info"
 
 func beside(s audit.Skipped) string {
 	switch {

@@ -25,9 +25,9 @@ import (
 
 const aboutCheck = `Reads a cloud and says what of it is fit for earlybind and what is not, with the setting that changes it for
 kolla-ansible, openstack-ansible, openstack-helm and a plain nova.conf. What could not be seen is said to be unknown.
-Nothing is changed: to Neutron goes one write, the consumer's own at its start (a binding for a random port id, which
-it refuses one way or the other); at RabbitMQ it uses queues of its own, which go when it ends, and asks the publishers
-for their domains, as a consumer does that becomes active.
+Nothing is changed: to Neutron goes one write, that of a consumer that is to write, at its start (a binding for a random
+port id, which it refuses one way or the other); at RabbitMQ it uses queues of its own, which go when it ends, and asks the
+publishers for their domains, as a consumer does that becomes active.
 
   set -a; . /etc/earlybind/consumer.env; set +a
   earlybind check                              all that the consumer's credentials show
@@ -150,14 +150,14 @@ func cloudToCheck(ctx context.Context, s consumer.Settings, novaCloud string, li
 		endpoint gophercloud.EndpointOpts
 	}
 	nova := sync.OnceValues(func() (met, error) {
-		provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(novaCloud, s.Cloud), OwnSecret: novaCloud != "", Version: version})
+		provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(novaCloud, s.Cloud), OwnSecret: novaCloud != "", ServerName: s.OSServerName, Version: version})
 		return met{provider, endpoint}, err
 	})
 	return check.Cloud{
 		Settings: s, Listen: listen,
 		Rights: check.Permissions{Configure: own.configure, Write: own.write, Read: own.read},
 		Neutron: func(ctx context.Context) (check.Neutron, error) {
-			client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: s.Cloud, Version: version})
+			client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: s.Cloud, ServerName: s.OSServerName, Version: version})
 			if err != nil {
 				return nil, err
 			}

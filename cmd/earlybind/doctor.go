@@ -75,12 +75,13 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	}
 	// The cloud is the consumer's, whose other settings are not needed where no publisher is asked.
 	*cloud = cmp.Or(*cloud, os.Getenv("EARLYBIND_CLOUD"))
+	serverName := os.Getenv("EARLYBIND_OS_SERVER_NAME")
 
-	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: *cloud, Version: version})
+	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: *cloud, ServerName: serverName, Version: version})
 	if err != nil {
 		return fmt.Errorf("Neutron: %w", err)
 	}
-	provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(*novaCloud, *cloud), OwnSecret: *novaCloud != "", Version: version})
+	provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(*novaCloud, *cloud), OwnSecret: *novaCloud != "", ServerName: serverName, Version: version})
 	if err != nil {
 		return fmt.Errorf("Nova: %w", err)
 	}
@@ -90,9 +91,7 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	}
 	c := doctor.Cloud{Neutron: neutron.New(client), Nova: doctor.NewNova(compute), Hosts: hosts, Ports: ports, Clock: clock.Real()}
 	if *ask {
-		c.Ask = func(ctx context.Context, hosts []string) (doctor.Guests, error) {
-			return doctor.AskPublishers(ctx, settings, hosts)
-		}
+		c.Ask = publishersOf(settings)
 	}
 	if *fix {
 		if c.Notes, err = doctor.OpenNotes(*journal, time.Now); err != nil {
@@ -101,6 +100,17 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 		defer c.Notes.Close()
 	}
 	return round{c, *leaving, *fix, *journal, *asJSON}.make(ctx, out, faults)
+}
+
+// publishersOf asks those that the settings' brokers reach.
+func publishersOf(s consumer.Settings) func(context.Context, []string) (doctor.Guests, error) {
+	return func(ctx context.Context, hosts []string) (doctor.Guests, error) {
+		guests, err := doctor.AskPublishers(ctx, s, hosts)
+		if err != nil {
+			err = errors.New(oneLine(err))
+		}
+		return guests, err
+	}
 }
 
 // round is what a doctor is asked to do in a cloud.

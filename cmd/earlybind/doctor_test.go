@@ -59,6 +59,32 @@ func TestADoctorsCloudIsTheConsumers(t *testing.T) {
 	}
 }
 
+// A broker that is away is told of in a line, by all that needs one.
+func TestABrokerThatIsAwayIsToldInALine(t *testing.T) {
+	for name, value := range map[string]string{
+		"EARLYBIND_AMQP_URLS": "amqp://127.0.0.1:1,amqp://127.0.0.1:2", "EARLYBIND_AMQP_USER": "earlybind", "EARLYBIND_AMQP_PASSWORD": "hunter2",
+	} {
+		t.Setenv(name, value)
+	}
+	const nodes = "no node of RabbitMQ could be used; 127.0.0.1:"
+	for _, command := range []string{"record " + filepath.Join(t.TempDir(), "recording"), "parked", "pause -show", "pause"} {
+		var faults bytes.Buffer
+		if code := run(t.Context(), strings.Fields(command), io.Discard, &faults); code != failed || !strings.Contains(faults.String(), nodes) || strings.Count(faults.String(), "\n") != 1 {
+			t.Errorf("%s: %d %s", command, code, &faults)
+		}
+	}
+	settings, err := consumerSettings(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := simulated.New("compute1", "compute2")
+	client := simulated.NewClient(simulated.InMemory, simulated.Transport{Handler: fake.Handler()})
+	r := round{Cloud: doctor.Cloud{Neutron: neutron.New(client), Nova: compute{}, Ask: publishersOf(settings)}}
+	if err := r.make(t.Context(), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), nodes) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("doctor -ask: %v", err)
+	}
+}
+
 // A host that Nova does not name has nothing in its way, and nothing at all.
 func TestADrainOfAHostThatNovaDoesNotNameIsAFault(t *testing.T) {
 	for name, want := range map[string]string{"Compute1": "is it compute1?", "compute1.example.org": "is it compute1?", "compute9": `no compute host "compute9"`} {

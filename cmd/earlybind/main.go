@@ -94,6 +94,9 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	return failed
 }
 
+// oneLine says in one what the broker's package says in a line per node.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
 // help is what who asks for it is told: it goes where a command's answer does.
 type help struct{ text string }
 

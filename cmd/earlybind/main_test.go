@@ -119,6 +119,33 @@ func TestEachCommandsHelp(t *testing.T) {
 	}
 }
 
+// The logs of two controllers are read as README has it, wherever it is told.
+func TestBothJournalsAreRead(t *testing.T) {
+	flat := func(text string) string {
+		return strings.Join(strings.Fields(strings.ReplaceAll(text, "\\\n", "")), " ")
+	}
+	pages := map[string]string{"audit -h": flat(aboutAudit), "watch -h": flat(aboutWatch)}
+	for name, file := range map[string]string{"README": "../../README.md", "earlybind-consumer(8)": "../../deploy/packages/man/earlybind-consumer.8.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages[name] = flat(string(text))
+	}
+	const audit = "earlybind audit <(journalctl -u earlybind-consumer -a -o json) <(ssh CONTROLLER2 journalctl -u earlybind-consumer -a -o json)"
+	const watch = "earlybind watch <(journalctl -u earlybind-consumer -a -o json -f -n 5000) <(ssh CONTROLLER2 journalctl -u earlybind-consumer -a -o json -f -n 5000)"
+	for page, commands := range map[string][]string{"README": {audit, watch}, "audit -h": {audit}, "watch -h": {watch}, "earlybind-consumer(8)": {audit}} {
+		for _, command := range commands {
+			if !strings.Contains(pages[page], command) {
+				t.Errorf("%s does not have %s", page, command)
+			}
+		}
+		if strings.Contains(pages[page], "json | earlybind") {
+			t.Errorf("%s reads one journal", page)
+		}
+	}
+}
+
 func TestARecordingIsNotWrittenOver(t *testing.T) {
 	t.Setenv("EARLYBIND_AMQP_USER", "u")
 	t.Setenv("EARLYBIND_AMQP_PASSWORD", "p")

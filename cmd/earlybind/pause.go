@@ -90,7 +90,7 @@ func reportPaused(told []consumer.Told, out io.Writer) error {
 	var wrong []string
 	for _, t := range told {
 		if t.Err != nil {
-			wrong = append(wrong, t.Cell+": "+strings.ReplaceAll(t.Err.Error(), "\n", "; "))
+			wrong = append(wrong, t.Cell+": "+oneLine(t.Err))
 			continue
 		}
 		fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
@@ -124,7 +124,7 @@ func reportOrder(told []consumer.Told, out io.Writer) error {
 			fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
 		}
 		if t.Err != nil {
-			wrong = append(wrong, t.Cell+": "+strings.ReplaceAll(t.Err.Error(), "\n", "; "))
+			wrong = append(wrong, t.Cell+": "+oneLine(t.Err))
 			continue
 		}
 		for _, w := range t.Words {

@@ -59,6 +59,9 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 		return err
 	}
 	written, err := live.Record(ctx, settings, recorder, header, file)
+	if err != nil {
+		err = errors.New(oneLine(err))
+	}
 	err = errors.Join(err, file.Close())
 	if err != nil && written == 0 {
 		return errors.Join(err, os.Remove(name)) // so that it can be tried again

@@ -14,13 +14,15 @@ import (
 
 const aboutWatch = `Shows live which handovers go on, where each stands and what it waits for, how the last have ended and with what lead,
 by the audit logs of earlybind's consumers. A file is followed, also when it is rotated; - is standard input. Give it the
-logs of all replicas: one that takes a handover over is then known. Of a file that is there already the last 16 MiB are
-read first. On a terminal it draws in place, in colours unless NO_COLOR is set; else it writes one line for each change.
+logs of all replicas: one that takes a handover over is then known. Journals are read as below, in bash, as root on both
+controllers. Of a file that is there already the last 16 MiB are read first. On a terminal it draws in place, in colours
+unless NO_COLOR is set; else it writes one line for each change, and names a log in which no line of an audit log comes.
 
+  earlybind watch <(journalctl -u earlybind-consumer -a -o json -f -n 5000) \
+    <(ssh CONTROLLER2 journalctl -u earlybind-consumer -a -o json -f -n 5000)
+  earlybind watch <(docker logs -f CONSUMER1) <(docker logs -f CONSUMER2)
   earlybind watch /var/log/earlybind/consumer.log
-  journalctl -u earlybind-consumer -a -o json -f -n 5000 | earlybind watch -
-  docker logs -f --since 1h CONSUMER | earlybind watch -
-  earlybind watch <(docker logs -f CONSUMER1) <(docker logs -f CONSUMER2)     (of bash)
+  docker logs -f --since 1h CONSUMER | earlybind watch -      one alone
 
 It ends with Ctrl-C, or when its input does. Exit status: 0; 1 a log could not be read, or its input has ended without a
 line of an audit log; 2 wrong options. "earlybind audit" tells more of a handover.`
@@ -53,6 +55,11 @@ func watchLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 		sources = append(sources, source)
 	}
 	o := watch.Options{Outcomes: *outcomes, Terminal: draws(out), Colour: colours(), Size: func() watch.Size { return sizeOf(out) }}
+	if !o.Terminal { // there a frame says it
+		o.Silent = func(name string) {
+			fmt.Fprintf(faults, "earlybind watch: %s: no line of earlybind's audit log in it yet, one is waited for; %s\n", name, whatTheLogIs)
+		}
+	}
 	read, err := watch.Run(ctx, sources, out, o)
 	if err == nil && ctx.Err() == nil && read.Lines == 0 {
 		err = noLine(files, read.Skipped)

@@ -100,3 +100,32 @@ func TestWhatIsDrawnOn(t *testing.T) {
 		t.Error("in colours")
 	}
 }
+
+// A file that is no audit log is waited for, since it may become one, and that is said.
+func TestWatchOfAFileWithoutALine(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var out bytes.Buffer
+	faults := &until{text: "\n", then: cancel}
+	name := write(t, t.TempDir(), "other.log", []byte("Hello.\n"))
+	want := "earlybind watch: " + name + ": no line of earlybind's audit log in it yet, one is waited for; the log is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info\n"
+	if code := run(ctx, []string{"watch", name}, &out, faults); code != done || out.Len() > 0 || faults.said.String() != want {
+		t.Errorf("%d, %s%s", code, &out, &faults.said)
+	}
+}
+
+// until does something when a text is written.
+type until struct {
+	said bytes.Buffer
+	text string
+	then func()
+}
+
+func (u *until) Write(p []byte) (int, error) {
+	defer func() {
+		if strings.Contains(u.said.String(), u.text) {
+			u.then()
+		}
+	}()
+	return u.said.Write(p)
+}

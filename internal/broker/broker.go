@@ -10,12 +10,10 @@ package broker
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"time"
 
@@ -99,27 +97,7 @@ func DialTogether(ctx context.Context, s Settings, names ...string) ([]*amqp.Con
 // dialNode opens all connections, or none.
 func dialNode(ctx context.Context, s Settings, tlsConfig *tls.Config, u string, names []string) (conns []*amqp.Connection, err error) {
 	for _, name := range names {
-		answered := func() bool { return true } // ends the watch over the handshake
-		// A Config of its own per dial: amqp091-go zeroes the credentials of
-		// a used one.
-		conn, err := amqp.DialConfig(u, amqp.Config{
-			SASL:            []amqp.Authentication{&amqp.PlainAuth{Username: s.AMQPUser, Password: s.AMQPPassword.Reveal()}},
-			Heartbeat:       heartbeat,
-			TLSClientConfig: tlsConfig.Clone(), // amqp091-go writes the URL's host into it
-			Properties:      amqp.Table{"connection_name": name, "product": "earlybind"},
-			Dial: func(network, address string) (net.Conn, error) {
-				dialer := net.Dialer{Timeout: connectTimeout}
-				conn, err := dialer.DialContext(ctx, network, address)
-				if err != nil {
-					return nil, err
-				}
-				// amqp091-go's handshake knows no context; closing ends it.
-				answered = context.AfterFunc(ctx, func() { _ = conn.Close() })
-				// amqp091-go lifts the deadline when the handshake is done.
-				return conn, conn.SetDeadline(time.Now().Add(handshakeTimeout))
-			},
-		})
-		answered()
+		conn, err := dialOne(ctx, s, tlsConfig, u, name)
 		if err != nil {
 			for _, open := range conns {
 				_ = open.CloseDeadline(time.Now().Add(handshakeTimeout))
@@ -131,6 +109,46 @@ func dialNode(ctx context.Context, s Settings, tlsConfig *tls.Config, u string, 
 	return conns, nil
 }
 
+// dialOne has amqp091-go speak plainly to what is connected here, by TLS where the URL wants it:
+// its own TLS keeps from us why a server ends a connection.
+func dialOne(ctx context.Context, s Settings, tlsConfig *tls.Config, u, name string) (*amqp.Connection, error) {
+	uri, err := amqp.ParseURI(u)
+	if err != nil {
+		return nil, err
+	}
+	secure, plain := (*secured)(nil), u
+	if uri.Scheme == "amqps" {
+		secure, plain = &secured{ended: make(chan error, 1)}, "amqp"+u[len("amqps"):]
+	}
+	answered := func() bool { return true } // ends the watch over the handshake
+	// A Config of its own per dial: amqp091-go zeroes the credentials of a used one.
+	conn, err := amqp.DialConfig(plain, amqp.Config{
+		SASL:       []amqp.Authentication{&amqp.PlainAuth{Username: s.AMQPUser, Password: s.AMQPPassword.Reveal()}},
+		Heartbeat:  heartbeat,
+		Properties: amqp.Table{"connection_name": name, "product": "earlybind"},
+		Dial: func(network, _ string) (net.Conn, error) {
+			dialer := net.Dialer{Timeout: connectTimeout}
+			conn, err := dialer.DialContext(ctx, network, address(u))
+			if err != nil {
+				return nil, err
+			}
+			// amqp091-go's handshake knows no context; closing ends it.
+			answered = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			// amqp091-go lifts the deadline when the handshake is done.
+			err = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+			if err != nil || secure == nil {
+				return conn, err
+			}
+			return secure.over(conn, tlsConfig, uri.Host)
+		},
+	})
+	answered()
+	if err != nil && secure != nil {
+		return nil, secure.why(err)
+	}
+	return conn, err
+}
+
 // Backoff gives the delays between attempts: from half a second, doubling to 30 s, each
 // drawn from ±50 % so that a cloud's hosts do not return in step.
 func Backoff() *backoff.ExponentialBackOff {
@@ -139,33 +157,4 @@ func Backoff() *backoff.ExponentialBackOff {
 	b.Multiplier = 2
 	b.MaxInterval = 30 * time.Second
 	return b
-}
-
-// TLS is how a server of the broker is met: by the files that the settings name, else by the
-// system's authorities. The error names every fault.
-func (s Settings) TLS() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.AMQPServerName}
-	var faults []error
-	if s.AMQPCaFile != "" {
-		c.RootCAs = x509.NewCertPool()
-		if pem, err := os.ReadFile(s.AMQPCaFile); err != nil {
-			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: %w", err))
-		} else if !c.RootCAs.AppendCertsFromPEM(pem) {
-			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_CA_FILE: no certificate in %s", s.AMQPCaFile))
-		}
-	}
-	switch {
-	case (s.AMQPCertFile == "") != (s.AMQPKeyFile == ""):
-		faults = append(faults, errors.New("EARLYBIND_AMQP_CERT_FILE and EARLYBIND_AMQP_KEY_FILE go together"))
-	case s.AMQPCertFile != "":
-		pair, err := tls.LoadX509KeyPair(s.AMQPCertFile, s.AMQPKeyFile)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("EARLYBIND_AMQP_CERT_FILE, EARLYBIND_AMQP_KEY_FILE: %w", err))
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
-	}
-	return c, nil
 }

@@ -103,7 +103,7 @@ func readDead(ctx context.Context, b bus, a *account) error {
 
 // open opens a channel on which what is published is confirmed.
 func open(ctx context.Context, b bus) (*amqp.Connection, *amqp.Channel, error) {
-	conn, err := b.dial("openstack", "chaos account")(ctx)
+	conn, err := b.dial("admin", "chaos account")(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -49,7 +49,7 @@ func TestRabbitMQMemoryAlarm(t *testing.T) {
 	}
 	nova.prepares(guest)
 	from, to := b.host(source), b.host(dest)
-	publish(t, b.channel("openstack"), wire.ExchangeEvents, "libvirt.x.states", amqp.Publishing{Body: []byte("poison")})
+	publish(t, b.channel("admin"), wire.ExchangeEvents, "libvirt.x.states", amqp.Publishing{Body: []byte("poison")})
 	other := newBroker(t) // of the same RabbitMQ: the publisher's lists are not those of the hosts here
 	leave(other, "quorum")
 	states := other.channel("admin")

@@ -155,6 +155,28 @@ func TestRabbitMQCheck(t *testing.T) {
 		c.wants("rabbitmq.types", check.Fit, "earlybind.journal: quorum, durable")
 		c.wants("rabbitmq.policy", check.Fit, "")
 		c.wants("rabbitmq.rights", check.Fit, "may do what a consumer does")
+		c.wants("rabbitmq.nova-user", check.Fit, "Nova's user openstack is kept off")
+	})
+
+	t.Run("NovasUser", func(t *testing.T) {
+		may := func(pattern string) {
+			b.api(http.MethodPut, "permissions/"+b.vhost+"/openstack", map[string]string{"configure": pattern, "write": pattern, "read": pattern}, nil)
+		}
+		purges := func() error {
+			ch := b.channel("openstack")
+			_, err := ch.QueuePurge("earlybind.parked", false)
+			return err
+		}
+		if err := purges(); err == nil {
+			t.Error("what is said to be kept off is not")
+		}
+		may(".*") // as deployment tools have it
+		c := checkBroker(b, "earlybind", time.Second, b.management(), nil)
+		c.TB = t
+		c.wants("rabbitmq.nova-user", check.Note, "user openstack may read and purge, delete, write to earlybind's queues")
+		c.wants("rabbitmq.nova-user", check.Note, "set_permissions -p "+b.vhost+" openstack '^(?!earlybind)' '^(?!earlybind)' '^(?!earlybind)'")
+		must(t, purges())
+		may("^(?!earlybind)")
 	})
 
 	t.Run("Publishers", func(t *testing.T) {
@@ -237,7 +259,7 @@ func TestRabbitMQCheck(t *testing.T) {
 		c.wants("rabbitmq.rights", check.Blocker, "may not make queues named earlybind.…, nor make exchanges named earlybind.…, nor write to exchanges named earlybind.…")
 		c.wants("publishers", check.Unknown, "may make no queue of its own")
 		c.wants("libvirt", check.Unknown, "no publisher has answered")
-		c = checkBroker(b, "openstack", time.Second, b.management(), nil)
+		c = checkBroker(b, "admin", time.Second, b.management(), nil)
 		c.TB = t
 		c.wants("rabbitmq.rights", check.Note, "configure '.*'")
 		rights := map[string]string{"configure": "^earlybind.*", "write": "^earlybind.*", "read": "^earlybind.*"}
@@ -263,15 +285,31 @@ func TestRabbitMQCheck(t *testing.T) {
 		c = checkBroker(b, "earlybind", time.Second, b.management(), nil)
 		c.TB = t
 		c.wants("rabbitmq.policy", check.Blocker, "message-ttl = 70000 ms")
+		inForce := func(policy, queue string) {
+			t.Helper()
+			eventually(t, "the policy "+policy+" to be in force on "+queue, func() (bool, error) {
+				var q struct{ Policy string }
+				b.api(http.MethodGet, b.path("queues")+"/"+queue, nil, &q)
+				return q.Policy == policy, nil
+			})
+		}
+		// Of the parking queue alone.
+		b.api(http.MethodPut, b.path("policies")+"/few", map[string]any{
+			"pattern": "parked$", "apply-to": "queues", "priority": 2, "definition": map[string]any{"max-length": 10},
+		}, nil)
+		b.api(http.MethodDelete, b.path("policies")+"/ha_ttl_nova", nil, nil)
+		inForce("few", "earlybind.parked")
+		inForce("", "earlybind.journal")
+		c = checkBroker(b, "earlybind", time.Second, b.management(), nil)
+		c.TB = t
+		c.wants("rabbitmq.policy", check.Note, "policy few gives queue earlybind.parked max-length = 10")
+		life(70000)
 		// What is said to be done about it.
 		b.api(http.MethodPut, b.path("policies")+"/earlybind", map[string]any{
 			"pattern": "^earlybind", "apply-to": "queues", "priority": 100, "definition": map[string]any{"max-length-bytes": 268435456},
 		}, nil)
-		eventually(t, "the other policy to be in force", func() (bool, error) {
-			var q struct{ Policy string }
-			b.api(http.MethodGet, b.path("queues")+"/earlybind.journal", nil, &q)
-			return q.Policy == "earlybind", nil
-		})
+		inForce("earlybind", "earlybind.journal")
+		inForce("earlybind", "earlybind.parked")
 		c = checkBroker(b, "earlybind", time.Second, b.management(), nil)
 		c.TB = t
 		c.wants("rabbitmq.policy", check.Fit, "")

@@ -21,7 +21,7 @@ func TestLibvirtPublisher(t *testing.T) {
 	l, b := theLab(t), newBroker(t)
 	runInside(t, l, source, program, "^TestReal",
 		"EARLYBIND_TEST_LIBVIRT_URI=test:///default",
-		"EARLYBIND_TEST_AMQP_URL=amqp://openstack:"+b.password+"@rabbitmq:5672/"+b.vhost)
+		"EARLYBIND_TEST_AMQP_URL=amqp://admin:"+b.password+"@rabbitmq:5672/"+b.vhost)
 }
 
 // libvirtd is started anew under a guest that runs: its publisher comes back by

@@ -215,11 +215,11 @@ func testPause(t *testing.T, queueType string) {
 		if err := refusal(t, closed); err.Code != amqp.AccessRefused {
 			t.Errorf("got %v", err)
 		}
-		// Nova's user has all rights, but not earlybind's name.
-		publish(t, b.channel("openstack"), "earlybind.paused", "kept", amqp.Publishing{UserId: "openstack", Body: body})
-		publish(t, b.channel("openstack"), "earlybind.paused", "kept", amqp.Publishing{Body: body})
+		// An administrator has all rights, but not earlybind's name.
+		publish(t, b.channel("admin"), "earlybind.paused", "kept", amqp.Publishing{UserId: "admin", Body: body})
+		publish(t, b.channel("admin"), "earlybind.paused", "kept", amqp.Publishing{Body: body})
 		for _, r := range []*replica{c, d} {
-			for _, user := range []string{"openstack", ""} {
+			for _, user := range []string{"admin", ""} {
 				r.await("host.refused", "kind", "identity", "why", fmt.Sprintf("refused: an order to pause came from user %q, not %q", user, "earlybind"))
 			}
 			if lines := r.all("event", "consumer.resumed"); len(lines) > 0 {
