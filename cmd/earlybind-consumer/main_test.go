@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -27,6 +28,9 @@ import (
 
 // asProgram names the variable that makes the test binary the program itself.
 const asProgram = "CONSUMER_TEST_AS_PROGRAM"
+
+// password is RabbitMQ's and Keystone's, which is seen nowhere.
+const password = "pa55word-of-the-tests"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
@@ -96,8 +100,8 @@ func start(t *testing.T, c *openstack, broker string, settings ...string) *proce
 	t.Helper()
 	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0]), health: freeAddress(t)}
 	p.Env = append(settings,
-		asProgram+"=yes", "EARLYBIND_AMQP_URLS=amqp://"+broker+"/", "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD=secret",
-		"EARLYBIND_HEALTH="+p.health, "OS_AUTH_URL="+c.URL+"/v3", "OS_USERNAME=earlybind", "OS_PASSWORD=secret",
+		asProgram+"=yes", "EARLYBIND_AMQP_URLS=amqp://"+broker+"/", "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD="+password,
+		"EARLYBIND_HEALTH="+p.health, "OS_AUTH_URL="+c.URL+"/v3", "OS_USERNAME=earlybind", "OS_PASSWORD="+password,
 		"OS_PROJECT_NAME=service", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne",
 	)
 	p.Stderr = &p.faults
@@ -205,10 +209,40 @@ func TestStartsBeforeNeutronAndBeforeTheBroker(t *testing.T) {
 			t.Errorf("no %s in %d %s", want, status, scrape)
 		}
 	}
-	if strings.Contains(scrape, "secret") {
+	if strings.Contains(scrape, password) {
 		t.Errorf("a secret in %s", scrape)
 	}
 	p.stops(t)
+}
+
+// Neither the list of processes nor what Go writes of a crash has a password or the token, with as much of it as Go can be told to
+// write.
+func TestACrashShowsNoSecret(t *testing.T) {
+	c := newOpenStack(t)
+	c.comes()
+	p := start(t, c, freeAddress(t), "GOTRACEBACK=system")
+	p.writes(t, "consumer.started", "ready")
+	p.writes(t, "consumer.lost", "")
+	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	logged := ""
+	for p.lines.Scan() {
+		logged += p.lines.Text()
+	}
+	_ = p.Wait()
+	if dump := p.faults.String(); !strings.Contains(dump, "SIGABRT: abort") || !strings.Contains(dump, "consumer.Run(") {
+		t.Errorf("no dump: %s", dump)
+	}
+	for name, text := range map[string]string{"the list of processes": string(list), "the dump": p.faults.String(), "the log": logged} {
+		if strings.Contains(text, password) || strings.Contains(text, bindingtest.Token) {
+			t.Errorf("a secret in %s: %s", name, text)
+		}
+	}
 }
 
 // A broker that takes connections and says nothing does not hold a stop up.
