@@ -47,7 +47,13 @@ func newNetwork(t *testing.T) network {
 // and nothing plugs it in.
 func (n network) port(t testing.TB, host string) string {
 	t.Helper()
-	id, err := n.NewPort(t.Context(), newUUID(), host, nil)
+	return n.portOf(t, newUUID(), host)
+}
+
+// portOf makes one of an instance.
+func (n network) portOf(t testing.TB, instance, host string) string {
+	t.Helper()
+	id, err := n.NewPort(t.Context(), instance, host, nil)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := n.RemovePort(context.WithoutCancel(t.Context()), id); err != nil {
