@@ -76,8 +76,10 @@ func newRig(ctx context.Context, r *rabbit, s *sink, directory string) (_ *rig, 
 	}
 	counted := consumermetrics.NewConsumer(prometheus.NewRegistry(), nil)
 	running.Go(func() {
-		_ = consumer.Run(ctx, time.Second, health.NewBoard(), settings, settings.Neutron(client), true,
-			audit.New(rig.said, zerolog.InfoLevel, "bench").Counted(counted.Count), "bench", counted)
+		_ = consumer.Replica{
+			Name: "bench", Neutron: settings.Neutron(client), ConcurrentActivateSafe: true,
+			Log: audit.New(rig.said, zerolog.InfoLevel, "bench").Counted(counted.Count), Board: health.NewBoard(), Metrics: counted,
+		}.Run(ctx, time.Second, settings)
 	})
 	if err := rig.said.await(ctx, "consumer.active", ""); err != nil {
 		return nil, err

@@ -10,10 +10,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
-	"github.com/earlybind/earlybind/audit"
-	"github.com/earlybind/earlybind/consumer/metrics"
 	"github.com/earlybind/earlybind/internal/broker"
-	"github.com/earlybind/earlybind/internal/health"
 )
 
 // Cells are brokers: the clusters are separated by white space, the nodes of one
@@ -65,14 +62,13 @@ func (s Settings) PerCell() []Settings {
 // Run serves every share of every cell until the context ends, and is then drained
 // as [Consumer.Run] says: a [Consumer] for each, with queues, a lease, a journal and
 // a breaker of its own. They share Neutron, the board and the log, in which each
-// line names its broker and its share if there are several, and the metrics, which
-// may be nil.
+// line names its broker and its share if there are several, and the metrics.
 //
 // An instance never leaves its cell in a live migration, nor its share, and all
 // that is said of it comes through its cell's broker: so one replica at a time acts
 // for it, as long as no two brokers carry the messages of one host.
-func Run(ctx context.Context, drain time.Duration, board *health.Board, s Settings, neutron Neutron, safe bool, log audit.Log, replica string, m *metrics.Consumer) error {
-	neutron = measured{neutron, m}
+func (r Replica) Run(ctx context.Context, drain time.Duration, s Settings) error {
+	r.Neutron = measured{r.Neutron, r.Metrics}
 	var all []*Consumer
 	cells := s.PerCell()
 	for _, cell := range cells {
@@ -80,36 +76,37 @@ func Run(ctx context.Context, drain time.Duration, board *health.Board, s Settin
 		if len(cells) > 1 {
 			name = cell.AMQPUrls.String()
 		}
-		all = append(all, perShare(New(cell, neutron, safe, log, replica), name, m)...)
+		all = append(all, r.perShare(cell, name)...)
 	}
 	faults := make([]error, len(all))
 	var running sync.WaitGroup
 	for i, one := range all {
-		running.Go(func() { faults[i] = one.Run(ctx, drain, board) })
+		running.Go(func() { faults[i] = one.Run(ctx, drain) })
 	}
 	running.Wait()
 	return errors.Join(faults...)
 }
 
-// perShare gives a consumer for each share of a cell, of which whole is made for
-// all. They have one balance. The cell's name is empty where there is one only.
-func perShare(whole *Consumer, cell string, m *metrics.Consumer) []*Consumer {
-	n := whole.settings.Shares
+// perShare gives a consumer for each share of a cell. They have one balance. The cell's name is
+// empty where there is one only.
+func (r Replica) perShare(s Settings, cell string) []*Consumer {
 	var all []*Consumer
-	for i := range max(n, 1) {
-		one := New(whole.settings, whole.neutron, whole.core.ConcurrentActivateSafe, whole.log, whole.replica)
-		one.balance = whole.balance
+	for i := range max(s.Shares, 1) {
+		one := New(s, r)
+		if i > 0 {
+			one.balance = all[0].balance
+		}
 		if cell != "" {
 			one.name = " " + cell
 		}
 		part := ""
-		if n > 1 {
-			one.part = share{number: i + 1, of: n}
+		if s.Shares > 1 {
+			one.part = share{number: i + 1, of: s.Shares}
 			part = one.part.String()
 			one.name += " share " + part
 		}
-		one.log = whole.log.Of(cell, part)
-		one.metrics = m.Cell(cell, part, one.standing)
+		one.log = r.Log.Of(cell, part)
+		one.metrics = r.Metrics.Cell(cell, part, one.standing)
 		all = append(all, one)
 	}
 	return all

@@ -43,21 +43,32 @@ type Consumer struct {
 	doubts      doubts
 }
 
-// New makes a replica that acts on neutron. safe tells what Neutron allows
-// ([handover.Settings.ConcurrentActivateSafe]).
-func New(s Settings, neutron Neutron, safe bool, log audit.Log, replica string) *Consumer {
+// Replica is what the consumers of one process have in common.
+type Replica struct {
+	Name    string // unique: [ReplicaName]
+	Neutron Neutron
+	// ConcurrentActivateSafe tells what Neutron allows ([handover.Settings.ConcurrentActivateSafe]).
+	ConcurrentActivateSafe bool
+	Log                    audit.Log
+	Board                  *health.Board
+	Metrics                *metrics.Consumer // nil: none
+}
+
+// New makes the replica's consumer of one cell, and of all its shares.
+func New(s Settings, r Replica) *Consumer {
 	start := time.Now()
 	clock := func() time.Duration { return time.Since(start) }
 	return &Consumer{
 		settings: s,
-		core:     s.core(safe),
-		neutron:  neutron,
-		log:      log,
+		core:     s.core(r.ConcurrentActivateSafe),
+		neutron:  r.Neutron,
+		log:      r.Log,
 		dial:     broker.DialTogether,
-		replica:  replica,
+		replica:  r.Name,
 		clock:    clock,
 		breaker:  newBreaker(s.BreakerFailures, s.BreakerPause, clock),
 		balance:  &balance{clock: clock},
+		health:   r.Board,
 	}
 }
 
@@ -76,10 +87,9 @@ func ReplicaName() string {
 // return: restores that are under way are finished as far as that allows, and the
 // answers to writes are waited for, while another replica acts already. It says
 // on the board how it stands.
-func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.Board) error {
-	c.health = board
+func (c *Consumer) Run(ctx context.Context, drain time.Duration) error {
 	wait := broker.Backoff()
-	board.Lacks(c.factBroker(), "not connected yet")
+	c.health.Lacks(c.factBroker(), "not connected yet")
 	var err error
 	defer func() { c.giveUp(err) }()
 	for {
@@ -94,7 +104,7 @@ func (c *Consumer) Run(ctx context.Context, drain time.Duration, board *health.B
 			wait.Reset()
 			continue // to wait for it behind the others
 		}
-		board.Lacks(c.factBroker(), err.Error())
+		c.health.Lacks(c.factBroker(), err.Error())
 		delay := wait.NextBackOff()
 		c.log.Record(audit.Line{Event: audit.ConsumerLost, Err: err, Decided: "to connect again", Figures: map[string]int64{"delay_ms": delay.Milliseconds()}})
 		select {

@@ -259,7 +259,7 @@ func FuzzDeliverJournal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, user string, body []byte) {
 		s := &session{
-			Consumer: New(settings, nil, true, audit.New(io.Discard, 0, "r"), "r"),
+			Consumer: New(settings, Replica{ConcurrentActivateSafe: true, Log: audit.New(io.Discard, 0, "r"), Name: "r"}),
 			sender:   &sender{}, journal: newJournal(nil),
 		}
 		s.sender.blocked.Store(true) // so that what is to be parked is put aside

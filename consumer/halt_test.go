@@ -204,7 +204,7 @@ func TestOrdersAreTakenFromEarlybindsUserAlone(t *testing.T) {
 // is, until one comes that can be.
 func TestAnOrderThatCannotBeUnderstoodPausesAll(t *testing.T) {
 	var book book
-	c := New(defaults(), nil, true, audit.New(io.Discard, 0, "r").Counted(func(_, _ string, l audit.Line) { book.record(l) }), "r")
+	c := New(defaults(), Replica{ConcurrentActivateSafe: true, Log: audit.New(io.Discard, 0, "r").Counted(func(_, _ string, l audit.Line) { book.record(l) }), Name: "r"})
 	s := &session{Consumer: c}
 	d := amqp.Delivery{UserId: c.settings.AMQPUser, Body: []byte("{}")}
 	for range 2 {

@@ -146,7 +146,7 @@ func TestAnUnknownSchemaIsToldApart(t *testing.T) {
 
 func TestARefusalIsSaidOnce(t *testing.T) {
 	b := &strings.Builder{}
-	c := New(defaults(), nil, true, audit.New(b, 0, "r"), "r")
+	c := New(defaults(), Replica{ConcurrentActivateSafe: true, Log: audit.New(b, 0, "r"), Name: "r"})
 	for range 3 {
 		c.refuse(errors.New("one"))
 	}
@@ -159,7 +159,7 @@ func TestARefusalIsSaidOnce(t *testing.T) {
 // A host that has been broken into can speak in the name of any number of others.
 func TestRefusalsAreBounded(t *testing.T) {
 	b := &strings.Builder{}
-	c := New(defaults(), nil, true, audit.New(b, 0, "r"), "r")
+	c := New(defaults(), Replica{ConcurrentActivateSafe: true, Log: audit.New(b, 0, "r"), Name: "r"})
 	for i := range 3 * maxRefusals {
 		c.refuse(fmt.Errorf("a message for host %d", i))
 	}

@@ -430,7 +430,7 @@ func TestAnEntryThatIsLeftTwiceIsKeptOnce(t *testing.T) {
 
 func TestAJournalThatTakesNothingIsToldOnceUntilItTakesSomethingAgain(t *testing.T) {
 	var out bytes.Buffer
-	c := New(defaults(), nil, true, audit.New(&out, 0, "r"), "r")
+	c := New(defaults(), Replica{ConcurrentActivateSafe: true, Log: audit.New(&out, 0, "r"), Name: "r"})
 	for _, err := range []error{errNotKept, errNotKept, errors.New("closed"), errNotKept, nil, nil, errNotKept, errNotKept} {
 		c.hearJournal(err)
 	}

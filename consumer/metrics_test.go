@@ -124,7 +124,7 @@ func TestHowAReplicaStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		settings := defaults()
 		settings.BreakerFailures, settings.BreakerPause = 1, time.Hour
-		c := New(settings, nil, true, audit.New(io.Discard, 0, "r"), "r")
+		c := New(settings, Replica{ConcurrentActivateSafe: true, Log: audit.New(io.Discard, 0, "r"), Name: "r"})
 		want := func(want metrics.Standing) {
 			t.Helper()
 			if got := c.standing(); got != want {

@@ -447,13 +447,13 @@ func (r *rabbit) start(t *testing.T, name string, n Neutron) *replicaOn {
 	settings := defaults()
 	settings.Policy = handover.PolicySuspended
 	one := &replicaOn{lines: &lines{}, board: health.NewBoard()}
-	one.Consumer = New(settings, n, true, audit.New(one.lines, zerolog.InfoLevel, name), name)
+	one.Consumer = New(settings, Replica{Neutron: n, ConcurrentActivateSafe: true, Log: audit.New(one.lines, zerolog.InfoLevel, name), Board: one.board, Name: name})
 	one.dial = r.dial
 	pass(time.Second) // its clock stands at 0, which is no time
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := one.Run(ctx, 25*time.Second, one.board); err != nil {
+		if err := one.Run(ctx, 25*time.Second); err != nil {
 			t.Error(err)
 		}
 	})

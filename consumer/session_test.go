@@ -260,7 +260,7 @@ func TestWithoutATurnNothingIsLostAndTheSessionGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		settings := defaults()
 		s := &session{
-			Consumer: New(settings, nil, true, audit.New(io.Discard, 0, "r"), "r"),
+			Consumer: New(settings, Replica{ConcurrentActivateSafe: true, Log: audit.New(io.Discard, 0, "r"), Name: "r"}),
 			sender:   &sender{keeping: make(chan struct{}, 1)}, journal: newJournal(nil),
 		}
 		s.sender.keeping <- struct{}{} // another's, for good

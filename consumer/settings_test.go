@@ -30,7 +30,7 @@ func TestOverridesAndTheBreakerReachTheCore(t *testing.T) {
 	if err := config.Load("EARLYBIND", &s); err != nil {
 		t.Fatal(err)
 	}
-	c := New(s, nil, true, audit.New(nil, zerolog.Disabled, ""), "")
+	c := New(s, Replica{ConcurrentActivateSafe: true, Log: audit.New(nil, zerolog.Disabled, "")})
 	if offline := NewOffline(s, nil, true, clock.Real(), nil); !reflect.DeepEqual(offline.registry.tools.settings, c.core) {
 		t.Errorf("a replay has %+v", offline.registry.tools.settings)
 	}

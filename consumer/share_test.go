@@ -80,12 +80,12 @@ func TestTheSharesOfWhatIsHeld(t *testing.T) {
 
 func TestASetOfSharesIsMadeForEachCell(t *testing.T) {
 	s := defaults()
-	log := audit.New(nil, zerolog.Disabled, "")
-	if got := perShare(New(s, nil, true, log, "r"), "cell", nil); len(got) != 1 || got[0].part != (share{}) || got[0].name != " cell" {
+	r := Replica{ConcurrentActivateSafe: true, Log: audit.New(nil, zerolog.Disabled, "")}
+	if got := r.perShare(s, "cell"); len(got) != 1 || got[0].part != (share{}) || got[0].name != " cell" {
 		t.Errorf("%+v", got)
 	}
 	s.Shares = 2
-	got := perShare(New(s, nil, true, log, "r"), "cell", nil)
+	got := r.perShare(s, "cell")
 	if len(got) != 2 || got[0].name != " cell share 1 of 2" || got[1].part != (share{2, 2}) || got[0].balance != got[1].balance || !got[1].core.ConcurrentActivateSafe {
 		t.Errorf("%+v", got)
 	}

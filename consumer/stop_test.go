@@ -195,11 +195,11 @@ func TestAStopWithoutABrokerTellsOfThemToo(t *testing.T) {
 	var out bytes.Buffer
 	settings := defaults()
 	settings.AMQPUrls = []string{"amqp://127.0.0.1:1/"}
-	consumer := New(settings, newNeutron(), true, audit.New(&out, zerolog.InfoLevel, "r"), "r")
+	consumer := New(settings, Replica{Neutron: newNeutron(), ConcurrentActivateSafe: true, Log: audit.New(&out, zerolog.InfoLevel, "r"), Board: health.NewBoard(), Name: "r"})
 	consumer.doubts.add(wire.JournalEntry{Instance: guest, Port: "p1", Why: "a write was answered late"})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := consumer.Run(ctx, time.Second, health.NewBoard()); err != nil {
+	if err := consumer.Run(ctx, time.Second); err != nil {
 		t.Error(err)
 	}
 	if said := out.String(); strings.Count(said, string(audit.HandoverAlarm)) != 1 || strings.Count(said, string(audit.ConsumerLost)) != 1 {

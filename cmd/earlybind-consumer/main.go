@@ -70,8 +70,8 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 	if err != nil {
 		return err
 	}
-	replica := consumer.ReplicaName()
-	log := audit.New(os.Stdout, level, replica).Counted(m.Count)
+	name := consumer.ReplicaName()
+	log := audit.New(os.Stdout, level, name).Counted(m.Count)
 	amqp.SetLogger(quiet{})
 
 	board.Lacks("neutron", "not met yet")
@@ -85,7 +85,8 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 	}
 	m.Settings(settings.Policy.String(), settings.Repair.String(), cloud.safe)
 	board.Has("neutron", "met at the start, at "+cloud.client.Endpoint)
-	return consumer.Run(ctx, drain, board, settings, settings.Neutron(cloud.client), cloud.safe, log, replica, m)
+	replica := consumer.Replica{Name: name, Neutron: settings.Neutron(cloud.client), ConcurrentActivateSafe: cloud.safe, Log: log, Board: board, Metrics: m}
+	return replica.Run(ctx, drain, settings)
 }
 
 // cloud is the Neutron that was met, and what it allows.

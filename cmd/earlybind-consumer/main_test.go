@@ -235,7 +235,7 @@ func TestACrashShowsNoSecret(t *testing.T) {
 		logged += p.lines.Text()
 	}
 	_ = p.Wait()
-	if dump := p.faults.String(); !strings.Contains(dump, "SIGABRT: abort") || !strings.Contains(dump, "consumer.Run(") {
+	if dump := p.faults.String(); !strings.Contains(dump, "SIGABRT: abort") || !strings.Contains(dump, "consumer.Replica.Run(") {
 		t.Errorf("no dump: %s", dump)
 	}
 	for name, text := range map[string]string{"the list of processes": string(list), "the dump": p.faults.String(), "the log": logged} {

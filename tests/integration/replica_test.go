@@ -59,7 +59,7 @@ func startReplica(b *broker, neutron consumer.Neutron, change func(*consumer.Set
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		_ = consumer.Run(ctx, 25*time.Second, r.board, settings, neutron, true, log, r.name, nil)
+		_ = consumer.Replica{Name: r.name, Neutron: neutron, ConcurrentActivateSafe: true, Log: log, Board: r.board}.Run(ctx, 25*time.Second, settings)
 		_ = writer.Close()
 	})
 	running.Go(func() { r.collect(reader) })
