@@ -173,6 +173,16 @@ func TestEveryPackageIsInTheREADME(t *testing.T) {
 	}
 }
 
+// The guide's index has every page.
+func TestTheGuideHasEveryPage(t *testing.T) {
+	guide := read(t, "docs/README.md")
+	for page := range pages(t) {
+		if name, is := strings.CutPrefix(page, "docs/"); is && !strings.Contains(name, "/") && name != "README.md" && !strings.Contains(guide, "("+name) {
+			t.Errorf("docs/README.md does not have %s", name)
+		}
+	}
+}
+
 // Who sees earlybind for the first time reads it all.
 func TestTheREADMEIsShort(t *testing.T) {
 	if n := strings.Count(read(t, "README.md"), "\n"); n >= 200 {
