@@ -90,11 +90,11 @@ func take(ctx context.Context, l *lab.Lab, s scenario) (*sample, error) {
 		Scenario: s.Key, Release: l.Release, Instance: server.ID,
 		Source: server.Host, Destination: lab.Other(server.Host), Began: time.Now(),
 	}
-	if s.NoPublishers {
-		if err := l.Stop(ctx, lab.Publishers...); err != nil {
+	if off := s.Without.publishers(m); len(off) > 0 {
+		if err := l.Stop(ctx, off...); err != nil {
 			return nil, err
 		}
-		defer l.Start(context.WithoutCancel(ctx), lab.Publishers...)
+		defer l.Start(context.WithoutCancel(ctx), off...)
 	}
 	ear := l.Listen(ctx)
 	if err := m.migrate(ctx, l, s); err != nil && !m.asked {

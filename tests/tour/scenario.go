@@ -21,8 +21,8 @@ type scenario struct {
 	// Again: as soon as Nova takes it, a new migration to the same host is asked for, which
 	// succeeds. Where earlybind is frozen, it goes on only then.
 	Again bool
-	// NoPublishers: both are stopped.
-	NoPublishers bool
+	// Without: the publishers of the migration's hosts that are stopped.
+	Without hosts
 	// Expect says, before it runs, what a reader should see.
 	Expect string
 }
@@ -38,6 +38,23 @@ const (
 	novaFirst             // the same, and earlybind is frozen until Nova has deleted the destination's rows
 	afterPause            // 2 s after the pause, whatever earlybind has done
 )
+
+// hosts are a migration's.
+type hosts int
+
+const (
+	noHost hosts = iota
+	theDestination
+	bothHosts
+)
+
+// publishers are those of a sample's hosts.
+func (h hosts) publishers(m *sample) []string {
+	return map[hosts][]string{
+		theDestination: {lab.PublisherOf(m.Destination)},
+		bothHosts:      lab.Publishers,
+	}[h]
+}
 
 var scenarios = []scenario{
 	{Key: "a", Title: "Nova alone (earlybind observes)", Policy: "observe",
@@ -66,8 +83,10 @@ var scenarios = []scenario{
 		Expect: "the other replica takes over; every port ends right"},
 	{Key: "l", Title: "failure after an early activation, and a consumer is killed on the way", Policy: "suspended", Fail: afterPause, KillConsumer: true,
 		Expect: "the other replica takes over and restores"},
-	{Key: "p", Title: "publishers switched off", Policy: "auto", NoPublishers: true,
+	{Key: "p", Title: "publishers switched off", Policy: "auto", Without: bothHosts,
 		Expect: "earlybind touches nothing and says why"},
+	{Key: "q", Title: "the destination has no publisher yet", Policy: "suspended", Without: theDestination,
+		Expect: "earlybind touches nothing, also at the pause that the source tells of, and says why"},
 }
 
 // unmet says what a sample lacks of what its story promises; empty if nothing.
@@ -89,9 +108,9 @@ func (s scenario) unmet(m *sample) string {
 		if first == nil && !m.says("observe (") {
 			return "earlybind has activated nothing and has not said why"
 		}
-	case "p":
+	case "p", "q":
 		if m.Figures.OursWritten > 0 || !m.says("no publisher was heard") {
-			return "without publishers earlybind must touch nothing and say why"
+			return "without a host's publisher earlybind must touch nothing and say why"
 		}
 	case "c":
 		if first != nil {
