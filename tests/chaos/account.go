@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // account follows every message that the broker has confirmed into the consumers'
@@ -27,9 +28,10 @@ import (
 // in two copies. A host's that is sent again because its confirmation was lost is
 // another message: it has an id of its own.
 type account struct {
-	mu   sync.Mutex
-	of   map[string]*fate
-	lost int // confirmed, and taken by no queue
+	mu sync.Mutex
+	of map[string]*fate
+
+	unrouted unrouted
 }
 
 // fate is what has become of the copies of one message.
@@ -69,13 +71,6 @@ func (a *account) note(digest, key string, change func(*fate)) {
 // confirmed notes a message that the broker has taken.
 func (a *account) confirmed(body []byte, key, instance string) {
 	a.note(digest(body), key, func(f *fate) { f.sent, f.instance = f.sent+1, instance })
-}
-
-// unrouted notes a message that the broker has confirmed and no queue has.
-func (a *account) unrouted() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.lost++
 }
 
 // isTick tells by its routing key whether a message is one of the consumers' to
@@ -126,9 +121,12 @@ type balance struct {
 	Copies int `json:"copies"`
 	Again  int `json:"settled_again"`
 	// Unconfirmed were settled, but their sender has not heard that they arrived
-	// and has sent another; Unrouted came while no queue was bound.
-	Unconfirmed int `json:"unconfirmed"`
-	Unrouted    int `json:"unrouted"`
+	// and has sent another; Unrouted came while no queue was bound, at most for
+	// UnboundMS; Misrouted did not.
+	Unconfirmed int      `json:"unconfirmed"`
+	Unrouted    int      `json:"unrouted"`
+	UnboundMS   int64    `json:"unbound_ms,omitempty"`
+	Misrouted   []string `json:"misrouted,omitempty"`
 
 	Missing []string `json:"missing,omitempty"` // those without an outcome
 }
@@ -137,7 +135,10 @@ type balance struct {
 func (a *account) balance() balance {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := balance{Unrouted: a.lost}
+	var b balance
+	var longest time.Duration
+	b.Unrouted, b.Misrouted, longest = a.unrouted.balance()
+	b.UnboundMS = longest.Milliseconds()
 	for digest, f := range a.of {
 		if f.sent == 0 {
 			b.Unconfirmed++
@@ -167,10 +168,9 @@ func (a *account) balance() balance {
 // the message that is parked and the one that expires in every run (see remains.go):
 // one that cannot see them proves nothing.
 func (b balance) verdict() error {
-	var faults []error
-	if b.Without > 0 {
-		faults = append(faults, fmt.Errorf("of %d messages %d have no outcome:\n  %s", b.Messages, b.Without,
-			strings.Join(b.Missing[:min(20, len(b.Missing))], "\n  ")))
+	faults := []error{
+		listed(fmt.Sprintf("of %d messages %d have no outcome", b.Messages, b.Without), b.Missing),
+		b.routedVerdict(),
 	}
 	if b.Parked == 0 || b.Expired == 0 {
 		faults = append(faults, fmt.Errorf("the account is blind: %d messages are seen parked and %d expired, and at least one of each was sent", b.Parked, b.Expired))
@@ -191,6 +191,8 @@ func sum(all []balance) balance {
 		t.Again += b.Again
 		t.Unconfirmed += b.Unconfirmed
 		t.Unrouted += b.Unrouted
+		t.UnboundMS = max(t.UnboundMS, b.UnboundMS)
+		t.Misrouted = append(t.Misrouted, b.Misrouted...)
 		t.Missing = append(t.Missing, b.Missing...)
 	}
 	return t

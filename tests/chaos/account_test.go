@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -34,7 +35,8 @@ func TestAccount(t *testing.T) {
 	a.says("parked", "parked")
 	a.dead(deadLetter("expired", "expired"))
 	a.dead(amqp.Delivery{RoutingKey: "consumer.tick.earlybind", Body: []byte("tick")})
-	a.unrouted()
+	a.unrouted.unbinds(time.Time{})
+	a.unrouted.add("nova", "k", time.Time{})
 	a.sends("open")
 	if n, instances := a.open(); n != 1 || len(instances) != 1 || !instances["open's instance"] {
 		t.Errorf("%d are open, of %v", n, instances)

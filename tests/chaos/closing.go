@@ -11,8 +11,9 @@ import (
 
 const (
 	// silenceWithin is how long a handover that is over holds its messages: Nova's
-	// silence is waited for half a minute.
-	silenceWithin = 60 * time.Second
+	// silence is waited for half a minute, and a port whose messages another replica has
+	// acted on is watched for a minute; the last look at it comes some seconds after that.
+	silenceWithin = 90 * time.Second
 	// settleWithin bounds the wait for outcomes: a handover that nothing ends holds
 	// its messages for ten minutes (holdFor of package consumer), and looks each
 	// minute.
@@ -37,6 +38,7 @@ func (g *game) closeAccount(ctx context.Context, stopSenders func()) (balance, e
 		return balance{}, err
 	}
 	g.awaitOutcomes(ctx, until)
+	g.awaitEnds(ctx, until)
 	stopSenders() // a consumer's question for lists would still be answered
 	g.awaitOutcomes(ctx, until)
 	g.consumers.stop()
@@ -91,7 +93,7 @@ func (g *game) migrateOnceMore(ctx context.Context) {
 			p := plan{number: -1 - i, stream: recordings[false][0], rng: rand.New(rand.NewPCG(1, uint64(i)))}
 			last := g.play(ctx, p, in)
 			j := g.judge(ctx, last, in, func() {})
-			r := newRecord(g.cloud.release, 0, last, j)
+			r := newRecord(g.cloud.release, g.build, 0, last, j)
 			if r.Right && len(r.Hurt) == 0 {
 				return
 			}

@@ -41,13 +41,6 @@ type consumers struct {
 	alarms map[string]int      // by instance
 }
 
-// ending is a handover that a replica says has ended.
-type ending struct {
-	request string
-	outcome string
-	at      time.Time
-}
-
 func newConsumers(binary, directory string, a *account) *consumers {
 	return &consumers{
 		binary: binary, directory: directory, account: a,
@@ -134,13 +127,17 @@ func (r *replica) alive() bool {
 
 // auditLine is what is read of a line; docs/audit.md has all fields.
 type auditLine struct {
+	Time      time.Time
 	Event     string
 	Replica   string
 	Instance  string
 	RequestID string `json:"request_id"`
-	Outcome   string
-	Saw       string
-	Why       string
+
+	Source, Destination string
+
+	Outcome string
+	Saw     string
+	Why     string
 }
 
 // onlyDown tells of an alarm that it complains of a port's status alone: here no
@@ -161,6 +158,10 @@ func (r *replica) read(log io.Reader) {
 			r.mu.Lock()
 			r.active, r.id = time.Now(), l.Replica
 			r.mu.Unlock()
+		case "consumer.started":
+			if l.Saw == "exchange nova" && l.Outcome == "bound" {
+				r.all.account.unrouted.bound(l.Time)
+			}
 		case "message.settled":
 			r.all.account.settledLine(l.Saw, l.Outcome)
 		}
@@ -171,7 +172,9 @@ func (r *replica) read(log io.Reader) {
 		r.all.lines[l.Instance] = append(r.all.lines[l.Instance], lines.Text())
 		switch l.Event {
 		case "handover.ended":
-			r.all.ends[l.Instance] = append(r.all.ends[l.Instance], ending{l.RequestID, l.Outcome, time.Now()})
+			r.all.ends[l.Instance] = append(r.all.ends[l.Instance], ending{
+				request: l.RequestID, source: l.Source, destination: l.Destination, outcome: l.Outcome, at: l.Time,
+			})
 		case "handover.alarm":
 			if !l.onlyDown() {
 				r.all.alarms[l.Instance]++
@@ -203,19 +206,6 @@ func (c *consumers) someoneActs() bool {
 	return !r.active.IsZero()
 }
 
-// endOf gives how a handover ended, by Nova's request id; or, since a handover
-// that no notification told of has none, by its time.
-func (c *consumers) endOf(p played, instance string) (ending, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range c.ends[instance] {
-		if e.request == p.request || e.request == "" && e.at.After(p.ended) {
-			return e, true
-		}
-	}
-	return ending{}, false
-}
-
 // about gives what was written about an instance.
 func (c *consumers) about(instance string) []string {
 	c.mu.Lock()
@@ -227,15 +217,6 @@ func (c *consumers) alarmsOf(instance string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.alarms[instance]
-}
-
-// forget drops what is known of an instance that is gone.
-func (c *consumers) forget(instance string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.lines, instance)
-	delete(c.ends, instance)
-	delete(c.alarms, instance)
 }
 
 // stop ends all processes in order, or else at all. It can be called again.

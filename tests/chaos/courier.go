@@ -156,7 +156,7 @@ func (c *courier) session(ctx context.Context) error {
 			}
 			continue
 		}
-		message := l.ready()
+		message, sent := l.ready(), time.Now()
 		confirmation, err := ch.PublishWithDeferredConfirmWithContext(ctx, l.exchange, l.key, true, false, message)
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (c *courier) session(ctx context.Context) error {
 		}
 		select {
 		case <-returned: // before it was confirmed
-			c.account.unrouted()
+			c.account.unrouted.add(l.exchange, l.key, sent)
 		default:
 			c.account.confirmed(message.Body, l.key, l.instance)
 		}

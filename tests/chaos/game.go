@@ -48,12 +48,14 @@ type game struct {
 	weather   weather
 	archive   archive
 	account   *account
+	build     string // of the consumers
 	directory string // of logs and stories
 	began     time.Time
 
 	mu      sync.Mutex
 	faults  []error     // of the harness itself
 	retired []*instance // that are migrated no more, and go at the end
+	open    []unended   // whose end was not told while they were watched
 }
 
 // say writes a line for whoever watches.
@@ -209,7 +211,7 @@ func (g *game) playAndJudge(ctx context.Context, o *order, number int, in *insta
 	}
 	for _, p := range chain {
 		j.met, _ = g.weather.between(p.began, last.ended.Add(j.toRight))
-		r := newRecord(g.cloud.release, o.seed, p, j)
+		r := newRecord(g.cloud.release, g.build, o.seed, p, j)
 		if !r.Right || len(r.Hurt) > 0 {
 			story, err := g.keepStory(p, in, j)
 			if err != nil {
@@ -218,6 +220,12 @@ func (g *game) playAndJudge(ctx context.Context, o *order, number int, in *insta
 			r.Story = story
 			g.say("handover %d: right %t %s; hurt Nova: %v; see %s", p.number, r.Right, r.Why, r.Hurt, story)
 		}
+		e, ok := g.consumers.endOf(p, in.id, false)
+		if !ok {
+			g.keepOpen(unended{played: p, in: in, j: j, record: r})
+			continue
+		}
+		r.ends(p, e)
 		if err := o.record(r); err != nil {
 			g.fail("%v", err)
 		}

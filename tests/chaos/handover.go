@@ -25,12 +25,13 @@ type instance struct {
 // played is one handover after Nova's part in it.
 type played struct {
 	plan
-	request string
-	began   time.Time
-	ended   time.Time // Nova's last answer
-	atOnce  bool      // the ports were right then
-	harms   []nova.Harm
-	calls   []string
+	request             string
+	source, destination string
+	began               time.Time
+	ended               time.Time // Nova's last answer
+	atOnce              bool      // the ports were right then
+	harms               []nova.Harm
+	calls               []string
 }
 
 // How long Nova takes between its steps; see package nova and
@@ -75,7 +76,9 @@ func (g *game) play(ctx context.Context, p plan, in *instance) played {
 	h.migration = nova.Migration{
 		Instance: in.id, RequestID: nova.NewRequestID(), Source: in.host, Destination: g.other(in.host), Ports: in.ports,
 	}
-	h.played = played{plan: p, request: h.migration.RequestID, began: time.Now()}
+	h.played = played{
+		plan: p, request: h.migration.RequestID, source: h.migration.Source, destination: h.migration.Destination, began: time.Now(),
+	}
 	h.network = nova.Network{Client: g.cloud.nova, Report: h.report, Patience: novaPatience}
 	g.migrates(in, h.migration.Destination)
 	defer g.migrates(in, "")
@@ -264,8 +267,6 @@ func (g *game) removeInstance(ctx context.Context, in *instance) {
 			g.say("port %s is left until the network goes: %v", p.ID, err)
 		}
 	}
-	g.consumers.forget(in.id)
-	g.proxy.forget(in)
 }
 
 func (g *game) other(host string) string {

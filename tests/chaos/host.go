@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -204,9 +205,29 @@ func (h *host) letter(key, eventType string, at time.Time, payload func(age time
 // newNovaCourier sends Nova's notifications. Its exchange is not durable: whoever
 // comes first after a restart of the broker declares it anew.
 func newNovaCourier(b bus, a *account) *courier {
-	return newCourier(a, b.dial("openstack", "chaos nova"), func(_ context.Context, ch *amqp.Channel) error {
+	dial := b.dial("openstack", "chaos nova")
+	look := func(ctx context.Context) (*amqp.Connection, error) {
+		conn, err := dial(ctx)
+		if err == nil && lacksNova(conn) {
+			a.unrouted.unbinds(time.Now())
+		}
+		return conn, err
+	}
+	return newCourier(a, look, func(_ context.Context, ch *amqp.Channel) error {
 		return ch.ExchangeDeclare("nova", amqp.ExchangeTopic, false, false, false, false, nil)
 	})
+}
+
+// lacksNova tells whether Nova's exchange is not there.
+func lacksNova(conn *amqp.Connection) bool {
+	ch, err := conn.Channel()
+	if err != nil {
+		return false
+	}
+	defer ch.Close()
+	var fault *amqp.Error
+	err = ch.ExchangeDeclarePassive("nova", amqp.ExchangeTopic, false, false, false, false, nil)
+	return errors.As(err, &fault) && fault.Code == amqp.NotFound
 }
 
 func novaLetter(n nova.Notification) letter {

@@ -17,9 +17,10 @@ const (
 	// rightWithin bounds the time to right after Nova's last answer, beside the
 	// time that the cloud's faults lasted.
 	rightWithin = 120 * time.Second
-	// endWithin is how long the consumers' word of the end is waited for once the
-	// rows are right: Nova's silence is waited for half a minute, and a write
-	// whose outcome is unknown is watched for a minute.
+	// endWithin is how long the consumers' word of the end is waited for, before the
+	// instance's next migration, once the rows are right: Nova's silence is waited for half
+	// a minute, and a write whose outcome is unknown is watched for a minute.
+	// What comes later is found in the end; see findEnds.
 	endWithin = 75 * time.Second
 	look      = time.Second
 )
@@ -30,7 +31,6 @@ type judgement struct {
 	right   bool
 	why     string        // it is not
 	toRight time.Duration // from Nova's last answer
-	outcome string        // as the consumers said; empty if they did not
 	alarms  int
 	met     []fault // of the cloud
 }
@@ -49,7 +49,7 @@ func (g *game) judge(ctx context.Context, p played, in *instance, settled func()
 	for {
 		j.await(ctx, g, p, in)
 		settled()
-		if !j.right || !g.awaitEnd(ctx, p, in, &j) {
+		if !j.right || !g.awaitEnd(ctx, p, in) {
 			break
 		}
 		// A repair that came late may have changed what was right.
@@ -76,14 +76,13 @@ func (j *judgement) await(ctx context.Context, g *game, p played, in *instance) 
 }
 
 // awaitEnd waits for the consumers' word; false if the context ends.
-func (g *game) awaitEnd(ctx context.Context, p played, in *instance, j *judgement) bool {
+func (g *game) awaitEnd(ctx context.Context, p played, in *instance) bool {
 	until := time.Now().Add(endWithin)
 	if len(p.harms) > 0 {
 		until = time.Now() // it may not have begun
 	}
 	for time.Now().Before(until) && ctx.Err() == nil {
-		if e, ok := g.consumers.endOf(p, in.id); ok {
-			j.outcome = e.outcome
+		if g.consumers.hasEnded(p, in.id, false) {
 			break
 		}
 		sleep(ctx, look/2)

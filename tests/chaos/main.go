@@ -14,10 +14,12 @@
 // What libvirt says is recorded (handover/testdata), with no pause longer than
 // 2 s; what Nova says and calls is package nova's. Of the lab it needs rabbitmq,
 // controller, compute1 and compute2. A run that was cut off goes on where it
-// stopped, with the seed of its results.
+// stopped, with the seed of its results; handovers whose end was not told by then are
+// played again.
 //
 // The exit status is 1 if a port has ended wrong, Nova was hurt, a replica has
-// written that was cut off, a message has no outcome, or handovers are missing.
+// written that was cut off, the end of a handover was not told without reason, a message
+// has no outcome, or was taken by no queue though one was bound, or handovers are missing.
 package main
 
 import (
@@ -113,6 +115,10 @@ const drainWithin = rightWithin + 30*time.Second
 
 // play is chaos on any cloud.
 func play(ctx context.Context, s settings, c cloud, streams map[string]stream) error {
+	build, err := buildOf(ctx, s.consumer)
+	if err != nil {
+		return err
+	}
 	records, balances, err := load(s.results, c.release)
 	if err != nil {
 		return err
@@ -126,7 +132,7 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	}
 	defer file.Close()
 	g := &game{
-		cloud: c, neutron: consumer.NewNeutron(c.nova), streams: streams, began: time.Now(),
+		cloud: c, neutron: consumer.NewNeutron(c.nova), streams: streams, build: build, began: time.Now(),
 		hosts: map[string]*host{}, account: newAccount(),
 		directory: filepath.Join(s.logs, fmt.Sprintf("%s-%d-%d", c.release, s.seed, len(records))),
 	}
@@ -137,7 +143,7 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	for _, r := range records {
 		o.done[r.Number] = true
 	}
-	fmt.Printf("seed %d, release %s: %d handovers, %d of them done before; logs in %s\n", s.seed, c.release, s.handovers, len(o.done), g.directory)
+	fmt.Printf("seed %d, release %s, build %s: %d handovers, %d of them done before; logs in %s\n", s.seed, c.release, build, s.handovers, len(o.done), g.directory)
 
 	var mu sync.Mutex
 	o.record = func(r record) error {
@@ -158,13 +164,15 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	if err != nil {
 		return err
 	}
+	g.findEnds(o.record)
 	balances = append(balances, b)
-	if err := file.Save(accountLine{Release: c.release, Seed: s.seed, Account: &b}); err != nil {
+	if err := file.Save(accountLine{Release: c.release, Build: build, Seed: s.seed, Account: &b}); err != nil {
 		return err
 	}
 	fmt.Println(table(records))
+	fmt.Println(ends(records))
 	fmt.Println(statement(balances))
-	faults := []error{verdict(records), b.verdict(), g.proxy.verdict(), g.failed()}
+	faults := []error{verdict(records), endVerdict(records), b.verdict(), g.proxy.verdict(), g.failed()}
 	if n := g.proxy.earlyActivates(); n > 0 && !c.safe {
 		faults = append(faults, fmt.Errorf("%d activates of a destination on a Neutron where that can hurt Nova", n))
 	} else {

@@ -135,16 +135,6 @@ func (p *proxy) about(in *instance) []string {
 	return calls
 }
 
-// forget drops what is known of an instance that is gone.
-func (p *proxy) forget(in *instance) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, one := range in.ports {
-		delete(p.calls, one.ID)
-		delete(p.moves, one.ID)
-	}
-}
-
 func (p *proxy) earlyActivates() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

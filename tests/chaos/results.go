@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -12,6 +14,7 @@ import (
 // record is one handover as it ended: a line of the results file.
 type record struct {
 	Release string  `json:"release"`
+	Build   string  `json:"build,omitempty"` // the consumer's version; samples of November 2026 and before have none
 	Seed    uint64  `json:"seed"`
 	Number  int     `json:"number"`
 	Fails   bool    `json:"fails"`
@@ -23,7 +26,9 @@ type record struct {
 	Right     bool     `json:"right"`
 	Why       string   `json:"why,omitempty"`
 	ToRightMS int64    `json:"to_right_ms"`
-	Outcome   string   `json:"outcome,omitempty"` // as the consumers said
+	Outcome   string   `json:"outcome,omitempty"`   // as the consumers said
+	ToEndMS   int64    `json:"to_end_ms,omitempty"` // until they said so, from Nova's last answer
+	NoEnd     noEnd    `json:"no_end,omitempty"`    // why they did not; samples of November 2026 and before have none
 	Alarms    int      `json:"alarms,omitempty"`
 	Hurt      []string `json:"hurt,omitempty"`
 	Refused   bool     `json:"refused,omitempty"`   // the migration did not begin: a row was in its way
@@ -40,15 +45,15 @@ func (r record) String() string {
 	if len(r.Hurt) > 0 {
 		text += ": hurt Nova: " + strings.Join(r.Hurt, "; ")
 	}
-	return text + "; the consumers say " + cmp.Or(r.Outcome, "nothing") + "; " + r.Story
+	return text + "; the consumers say " + cmp.Or(r.Outcome, "nothing of its end") + "; " + r.Story
 }
 
 // newRecord sums a handover up.
-func newRecord(release string, seed uint64, p played, j judgement) record {
+func newRecord(release, build string, seed uint64, p played, j judgement) record {
 	r := record{
-		Release: release, Seed: seed, Number: p.number, Fails: p.fails, Stream: p.stream, Shared: p.shared,
+		Release: release, Build: build, Seed: seed, Number: p.number, Fails: p.fails, Stream: p.stream, Shared: p.shared,
 		Faults: slices.Concat(p.faults, j.met),
-		AtOnce: j.atOnce, Right: j.right, Why: j.why, ToRightMS: j.toRight.Milliseconds(), Outcome: j.outcome, Alarms: j.alarms,
+		AtOnce: j.atOnce, Right: j.right, Why: j.why, ToRightMS: j.toRight.Milliseconds(), Alarms: j.alarms,
 	}
 	if len(r.Faults) == 0 {
 		r.Faults = []fault{calm}
@@ -64,10 +69,24 @@ func newRecord(release string, seed uint64, p played, j judgement) record {
 	return r
 }
 
+// buildOf gives the version of a program, which `make build` has from git describe.
+func buildOf(ctx context.Context, program string) (string, error) {
+	said, err := exec.CommandContext(ctx, program, "-version").Output()
+	_, version, ok := strings.Cut(strings.TrimSpace(string(said)), " ")
+	if err == nil && !ok {
+		err = fmt.Errorf("it says %q", said)
+	}
+	if err != nil {
+		return "", fmt.Errorf("which build %s is: %w", program, err)
+	}
+	return version, nil
+}
+
 // accountLine is a line of the results file that is no handover: the account of one
 // run that came to its end. Files of November 2026 and before have none.
 type accountLine struct {
 	Release string   `json:"release"`
+	Build   string   `json:"build,omitempty"`
 	Seed    uint64   `json:"seed"`
 	Account *balance `json:"account"`
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/earlybind/earlybind/tests/results"
 )
@@ -38,8 +41,8 @@ func statement(balances []balance) string {
     sent again             %8d   further copies of the same message
     settled again          %8d   the acknowledgement was lost with the session
     never confirmed        %8d   settled, but sent again by its sender, who could not know
-    into no queue          %8d   confirmed while no queue was bound
-`, len(balances), b.Messages, b.Done, b.Parked, b.Expired, b.Without, b.Copies, b.Again, b.Unconfirmed, b.Unrouted)
+    into no queue          %8d   Nova's, while no queue was bound: at most %.1f s
+`, len(balances), b.Messages, b.Done, b.Parked, b.Expired, b.Without, b.Copies, b.Again, b.Unconfirmed, b.Unrouted, float64(b.UnboundMS)/1000)
 }
 
 func row(name string, records []record, counts func(record) bool) string {
@@ -56,6 +59,47 @@ func row(name string, records []record, counts func(record) bool) string {
 	}
 	return fmt.Sprintf("%-26s %7d %10d %13d %6d %10d %8d %7d %16s\n", name, t.Rounds, t.AtOnce, t.Later, t.Wrong, t.Hurt, t.Refused, alarms,
 		results.Quantiles(t.ToRight, "%.1f", .5, .99))
+}
+
+// listed is an error that names up to 20 of what is wrong; nil if nothing is.
+func listed(what string, wrong []string) error {
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s:\n  %s", what, strings.Join(wrong[:min(20, len(wrong))], "\n  "))
+}
+
+// ends says how the handovers have ended, by what the consumers have told, and when.
+func ends(records []record) string {
+	told, late := map[string]int{}, 0
+	var why []string
+	for _, r := range records {
+		if r.Outcome == "" {
+			why = append(why, string(cmp.Or(r.NoEnd, "not asked why")))
+			continue
+		}
+		told[r.Outcome]++
+		if time.Duration(r.ToEndMS)*time.Millisecond > endWithin {
+			late++
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "the ends that the consumers have told, of %d handovers\n", len(records))
+	for _, outcome := range slices.Sorted(maps.Keys(told)) {
+		fmt.Fprintf(&b, "  %-22s %8d\n", outcome, told[outcome])
+	}
+	fmt.Fprintf(&b, "  %-22s %8d\n", fmt.Sprintf("of them after %.0f s", endWithin.Seconds()), late)
+	fmt.Fprintf(&b, "  %-22s %8d\n", "none was told", len(why))
+	for _, reason := range slices.Compact(slices.Sorted(slices.Values(why))) {
+		n := 0
+		for _, w := range why {
+			if w == reason {
+				n++
+			}
+		}
+		fmt.Fprintf(&b, "    %-38s %d\n", reason, n)
+	}
+	return b.String()
 }
 
 // verdict is nil if every port has ended right and Nova was never hurt; else it says of
