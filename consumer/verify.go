@@ -116,7 +116,8 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 		w.gone(err)
 		return
 	}
-	if err == nil && right {
+	anew := err == nil && right && inMigration(p, host)
+	if err == nil && right && !anew {
 		var why string
 		if right, why = settled(p, host); !right {
 			why = "the rows were right and have changed since: " + why
@@ -131,6 +132,9 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 	if err == nil {
 		line.Saw = p.Describe()
 		line.Outcome = rightness(p, host)
+	}
+	if anew {
+		line.Outcome, line.Why = "rows right", "they were, and Nova prepares a new migration"
 	}
 	w.report(line)
 	if right && err != nil && ctx.Err() == nil && !w.replaced() {

@@ -131,6 +131,32 @@ func TestRowsThatChangeWhileTheAgentIsWaitedForAlarm(t *testing.T) {
 	})
 }
 
+// Found by chaos: a new migration was prepared while the agent's word on the one before was waited for.
+func TestRowsThatANewMigrationPreparesMeanwhileAreRight(t *testing.T) {
+	work(t, committed("p1"), func(t *testing.T, d *desk) {
+		d.neutron.ports["p1"].Status = "DOWN"
+		d.aim(handover.GoalVerify, dst, true)
+		d.pass(2500 * time.Millisecond)
+		d.neutron.change("p1", func(p *port.Port) {
+			for i := range p.Rows {
+				p.Rows[i].Profile = nil
+				if p.Rows[i].Host == dst {
+					p.Rows[i].Profile = map[string]any{port.MigratingTo: src}
+				}
+			}
+		})
+		if got, _ := d.wait(); !got.Right || got.Up {
+			t.Errorf("%+v", got)
+		}
+		if l := d.last(t, audit.PortVerified); l.Outcome != "rows right" || !strings.Contains(l.Why, "new migration") {
+			t.Errorf("%+v", l)
+		}
+		if alarms := d.of(audit.HandoverAlarm); len(alarms) != 1 || alarms[0].Kind != audit.AlarmDown {
+			t.Errorf("alarms %+v", alarms)
+		}
+	})
+}
+
 // The agent's word may come with the last look.
 func TestAPortThatTheLastLookFindsUpIsUp(t *testing.T) {
 	work(t, committed("p1"), func(t *testing.T, d *desk) {
