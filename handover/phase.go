@@ -142,10 +142,12 @@ func (e evidence) phase() Phase {
 	back := resumed && (e.paused.known || e.rollback) || e.running.known && e.paused.known && e.paused.Before(e.running.Order)
 	gone := e.gone.known && e.incoming.known && e.incoming.Before(e.gone.Order)
 	came := e.arrived.known && !e.arrived.Before(e.incoming.Order)
-	arrived := came && !gone
+	// What a thawed destination lets run after it has listed no guest runs on both, if the source has gone on.
+	since := came && gone && back && e.gone.Before(e.arrived.Order)
+	arrived := came && !gone || since
 	// A guest that stops after it has arrived proves nothing about the source;
 	// before that the destination's end is the migration's.
-	vanished := gone && came
+	vanished := gone && came && !since
 	// The source's libvirt reads "running" after Nova's roll-back: the RESUMED that
 	// was heard of is this migration's, whichever of the two came first.
 	settled := e.rollbackEnd && e.resumed.known && e.running.known && !arrived

@@ -68,18 +68,20 @@ var table = []struct {
 }
 
 func TestEveryCellOfTheTransitionTable(t *testing.T) {
-	cells := 0
+	cells, led := 0, goalTable(t, goals)
 	for _, row := range table {
 		for i, column := range columns {
 			cells++
 			t.Run(column.name+"+"+row.name, func(t *testing.T) {
 				d := newDrive(suspended, ready("p1"))
-				d.mute = true // without rows no handover ends
-				d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted))
+				d.tell(prelude()...)
 				d.tell(column.story...)
 				wantPhase(t, d, column.phase)
 				d.tell(row.input)
 				wantPhase(t, d, row.next[i])
+				if got, want := goal(d), led[goalsRow(row.input, row.next[i])][column.name]; got != want {
+					t.Errorf("the goal is %q, want %q", got, want)
+				}
 			})
 		}
 	}

@@ -309,3 +309,16 @@ func TestThatEventsWereMissedMakesNoHostHeardAgain(t *testing.T) {
 		t.Errorf("commits %+v", got)
 	}
 }
+
+// Found by replay, by libvirt-events/e8 while nothing is written and the handover so goes on: what
+// the destination says when it thaws, that it has no guest and that it has resumed it, was read as its end.
+func TestAGuestThatRunsWhereItWasListedAsGoneRunsOnBoth(t *testing.T) {
+	d := newDrive(chosen(PolicyObserve, RepairOwn, true), ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed))
+	wantPhase(t, d, Failed)
+	d.tell(listed(dst, 3, SignAbsent), listed(dst, 3, SignMissedEvents), at(dst, 4, SignResumed))
+	wantPhase(t, d, Contradicted)
+	if got := alarmsIn(d.log); len(got) != 1 {
+		t.Errorf("alarms %+v", got)
+	}
+}

@@ -27,13 +27,21 @@ func commentTable(t *testing.T) (columns []string, cells map[string]map[string]s
 			comment = g.Doc.Text()
 		}
 	}
-	gap := regexp.MustCompile(` {2,}`)
+	return parseTable(t, comment)
+}
+
+var betweenCells = regexp.MustCompile(` {2,}`)
+
+// parseTable reads the lines of a text that are indented by a tab: the columns' names first, then a
+// row's name and its cells, two spaces or more between them.
+func parseTable(t *testing.T, text string) (columns []string, cells map[string]map[string]string) {
+	t.Helper()
 	cells = map[string]map[string]string{}
-	for line := range strings.Lines(comment) {
+	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "\t") {
 			continue
 		}
-		fields := gap.Split(strings.TrimSpace(line), -1)
+		fields := betweenCells.Split(strings.TrimSpace(line), -1)
 		if columns == nil {
 			columns = fields
 			continue

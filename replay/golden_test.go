@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,31 +94,63 @@ func TestEveryRecordingTellsItsStory(t *testing.T) {
 	}
 }
 
+// sourceIfTold: Nova gives the instance up without a roll-back, so that the destination's row stays:
+// on the source it is right, or an alarm has told what is left.
+const sourceIfTold = "told"
+
 // Where the guest was at each recording's end, as whoever recorded it has seen: there its
 // ports are to be.
-func TestPortsEndWhereTheGuestIs(t *testing.T) {
-	// Nova gives the instance up without a roll-back, so that the destination's row stays:
-	// on the source it is right, or an alarm has told what is left.
-	const sourceIfTold = "told"
-	// The guest is lost, or on both.
-	const neither = ""
-	for name, want := range map[string]string{
+var (
+	ends = map[string]string{
 		"success": "compute2", "slow-switchover": "compute2", "two-guests": "compute2", "post-copy": "compute2",
 		"forced-pause": "compute2", "paused-guest": "compute2", "nova-success": "compute1", "nova-success-local-disks": "compute2",
 		"aborted-in-pre-copy": "compute1", "aborted-in-switchover": "compute1", "failed-in-switchover": "compute1",
 		"failed-in-finish": "compute1", "network-cut": "compute1", "destination-libvirtd-killed": "compute1",
-		"source-libvirtd-killed": "compute1", "source-qemu-killed": neither, "destination-thaws": neither,
-		"post-copy-failed": neither, "nova-failed": "compute1", "nova-failed-local-disks": "compute1", "nova-aborted": "compute1",
-		"lab-success": "compute2", "lab-back-to-back": "compute2", "lab-second-attempt": "compute2",
+		"source-libvirtd-killed": "compute1", "nova-failed": "compute1", "nova-failed-local-disks": "compute1", "nova-aborted": "compute1",
+		// The guest is nowhere; Nova rolls back, and has the instance there.
+		"source-qemu-killed": "compute1",
+		"lab-success":        "compute2", "lab-back-to-back": "compute2", "lab-second-attempt": "compute2",
 		"lab-aborted-in-pre-copy": "compute1", "lab-aborted-in-switchover": "compute1",
 		"lab-failed-in-pre-copy": "compute1", "lab-failed-in-switchover": "compute1", "lab-failed-in-finish": "compute1",
 		"lab-destination-libvirtd-killed": "compute1", "lab-destination-frozen": "compute1",
-		"lab-destination-libvirtd-restarted": "compute1", "lab-destination-thaws": "compute1", "lab-post-copy-failed": neither,
+		"lab-destination-libvirtd-restarted": "compute1", "lab-destination-thaws": "compute1",
 		"lab-source-libvirtd-killed": sourceIfTold, "lab-source-libvirtd-restarted": sourceIfTold, "lab-source-qemu-killed": sourceIfTold,
 		"lab-network-cut-long": "compute1", "lab-network-cut-left-paused": sourceIfTold, "lab-network-cut": sourceIfTold,
 		"lab-paused-guest": "compute2", "lab-force-completed": "compute2", "lab-post-copy": "compute2",
-	} {
-		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
+	}
+	// By instance.
+	endsOfTwo = map[string]map[string]string{
+		"lab-two-guests-publisher-restarted": {"52a29486-f502-4a47-8198-bc08e6ba1800": "compute1", "28705d55-9f51-4f44-be46-b16ea45681f8": "compute2"},
+		"lab-two-guests":                     {"f5359f68-d27f-457a-a4ab-7ea5f33dc28d": "compute2", "90b47626-f914-4dad-a5e6-4fd9deb258e9": "compute1"},
+	}
+	// The guest is on both hosts, or on none: the rows as they are when that shows. At SUSPENDED/POSTCOPY
+	// Nova activates the destination's.
+	endsNowhere = map[string]string{
+		"destination-thaws":    "compute1 ACTIVE ovs",
+		"post-copy-failed":     "compute1 INACTIVE unbound, compute2 ACTIVE ovs",
+		"lab-post-copy-failed": "compute1 INACTIVE unbound, compute2 ACTIVE ovs",
+	}
+	noMigration = "no-migration"
+
+	policies = []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed}
+)
+
+func TestOfEachRecordingItIsSaidWhereItsGuestIs(t *testing.T) {
+	said := slices.Concat([]string{noMigration}, slices.Collect(maps.Keys(ends)), slices.Collect(maps.Keys(endsOfTwo)), slices.Collect(maps.Keys(endsNowhere)))
+	slices.Sort(said)
+	if recorded := slices.Sorted(slices.Values(names(t))); !slices.Equal(said, recorded) {
+		t.Errorf("said of %q,\nrecorded are %q", said, recorded)
+	}
+}
+
+// alarm gives the place of a story's alarm in its timeline; -1 if there is none.
+func alarm(s Story) int {
+	return slices.IndexFunc(s.Timeline, func(m timeline.Moment) bool { return strings.HasPrefix(m.What, "handover.alarm ") })
+}
+
+func TestPortsEndWhereTheGuestIs(t *testing.T) {
+	for name, want := range ends {
+		for _, policy := range policies {
 			stories := replayed(t, name, Options{Policy: policy})
 			if len(stories) == 0 {
 				t.Errorf("%s: no handover", name)
@@ -126,18 +159,17 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 				if s.Outcome == "" {
 					t.Errorf("%s, %s: has not ended", name, policy)
 				}
-				told := slices.ContainsFunc(s.Timeline, func(m timeline.Moment) bool { return strings.HasPrefix(m.What, "handover.alarm ") })
+				if told := alarm(s) >= 0; told != (s.Outcome == "wrong") {
+					t.Errorf("%s, %s: %s, and alarmed: %t", name, policy, s.Outcome, told)
+				}
 				for _, row := range s.Rows {
 					if want == sourceIfTold {
 						if !strings.Contains(row, ": compute1 ACTIVE ovs, compute2 INACTIVE ") || !strings.HasSuffix(row, "; status ACTIVE") {
 							t.Errorf("%s, %s: %s, want it on compute1, and the row that Nova has left", name, policy, row)
 						}
-						if told != (s.Outcome == "wrong") {
-							t.Errorf("%s, %s: %s, and alarmed: %t", name, policy, s.Outcome, told)
-						}
 						continue
 					}
-					if want != neither && !strings.HasSuffix(row, ": "+want+" ACTIVE ovs; status ACTIVE") {
+					if !strings.HasSuffix(row, ": "+want+" ACTIVE ovs; status ACTIVE") {
 						t.Errorf("%s, %s: %s, want it on %s alone", name, policy, row, want)
 					}
 				}
@@ -147,11 +179,8 @@ func TestPortsEndWhereTheGuestIs(t *testing.T) {
 }
 
 func TestTwoGuestsEndEachWhereItIs(t *testing.T) {
-	for name, where := range map[string]map[string]string{
-		"lab-two-guests-publisher-restarted": {"52a29486-f502-4a47-8198-bc08e6ba1800": "compute1", "28705d55-9f51-4f44-be46-b16ea45681f8": "compute2"},
-		"lab-two-guests":                     {"f5359f68-d27f-457a-a4ab-7ea5f33dc28d": "compute2", "90b47626-f914-4dad-a5e6-4fd9deb258e9": "compute1"},
-	} {
-		for _, policy := range []handover.Policy{handover.PolicyObserve, handover.PolicyAuto, handover.PolicySuspended, handover.PolicyResumed} {
+	for name, where := range endsOfTwo {
+		for _, policy := range policies {
 			stories := replayed(t, name, Options{Policy: policy})
 			if len(stories) != len(where) {
 				t.Errorf("%s, %s: %d handovers", name, policy, len(stories))
@@ -161,6 +190,35 @@ func TestTwoGuestsEndEachWhereItIs(t *testing.T) {
 					if !strings.HasSuffix(row, ": "+where[s.Instance]+" ACTIVE ovs; status ACTIVE") {
 						t.Errorf("%s, %s: %s: %s", name, policy, s.Instance, row)
 					}
+				}
+			}
+		}
+	}
+}
+
+// Where no host is the right one nothing is flipped: one alarm tells of it, and after it nothing is
+// written.
+func TestWhereTheGuestIsOnNoOneHostAnAlarmTellsAndRowsStay(t *testing.T) {
+	for name, want := range endsNowhere {
+		for _, policy := range policies {
+			stories := replayed(t, name, Options{Policy: policy})
+			if len(stories) != 1 || len(stories[0].Rows) == 0 {
+				t.Fatalf("%s, %s: %d handovers", name, policy, len(stories))
+			}
+			s := stories[0]
+			told := alarm(s)
+			if told < 0 {
+				t.Errorf("%s, %s: %s, and no alarm", name, policy, s.Outcome)
+				continue
+			}
+			for _, m := range s.Timeline[told+1:] {
+				if m.Who == timeline.ByEarlybind || strings.HasPrefix(m.What, "handover.alarm ") {
+					t.Errorf("%s, %s: after the alarm %s", name, policy, m.What)
+				}
+			}
+			for _, row := range s.Rows {
+				if !strings.HasSuffix(row, ": "+want+"; status ACTIVE") {
+					t.Errorf("%s, %s: %s, want %s", name, policy, row, want)
 				}
 			}
 		}
@@ -180,7 +238,7 @@ func TestObservingWritesNothing(t *testing.T) {
 }
 
 func TestNothingIsWrittenOfWhatIsNoMigration(t *testing.T) {
-	if stories := replayed(t, "no-migration", Options{Policy: handover.PolicySuspended}); len(stories) != 0 {
+	if stories := replayed(t, noMigration, Options{Policy: handover.PolicySuspended}); len(stories) != 0 {
 		t.Errorf("%+v", stories)
 	}
 }
