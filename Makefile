@@ -161,7 +161,7 @@ test-packages: images ## the packages installed by apt on a bare Debian, run, up
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
 	$(LAB) down
 	$(LAB) up
-	$(INTEGRATION) go test -count=1 -parallel 10 -timeout 30m -skip '^TestCluster' ./tests/integration/...
+	$(INTEGRATION) go test -count=1 -parallel 10 -timeout 30m -skip '^TestCluster(LeaderIsCutOff|Consumer)' ./tests/integration/...
 	go run ./tests/chaos -handovers 24 -seed 1 -for 10m
 	go run ./tests/tour
 	$(LAB) down

@@ -22,6 +22,7 @@ const answerPatience = 5 * time.Second
 type found struct {
 	instance string
 	input    handover.LeftOver
+	dead     bool // its guest runs on no host
 }
 
 // findLeftOvers looks, once per host and session, for instances that run on
@@ -54,7 +55,7 @@ func findLeftOvers(ctx context.Context, t *tools, host string, running []string,
 		}) {
 			return
 		}
-		report(found{instance, handover.LeftOver{Host: host, Other: otherHost(ports, host), Now: t.clock()}})
+		report(found{instance: instance, input: handover.LeftOver{Host: host, Other: otherHost(ports, host), Now: t.clock()}})
 	}
 }
 

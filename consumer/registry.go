@@ -64,10 +64,12 @@ const (
 	settleIn = 2 * time.Second
 )
 
-// guests are the instances that run on a host, by the list that was heard at heard.
+// guests are the instances that a host has, by the list that was heard at heard: instances run,
+// others are paused, or come in.
 type guests struct {
 	heard     time.Duration
 	instances map[string]bool
+	others    map[string]bool
 }
 
 func newRegistry(ctx context.Context, t *tools) *registry {
@@ -256,12 +258,15 @@ func signsOfList(sign handover.Sign, known, missed bool) []handover.Sign {
 // search looks for what earlier migrations have left on a host, once per host.
 func (r *registry) search(s wire.HostStates) {
 	var running []string
-	here := guests{heard: r.tools.clock(), instances: map[string]bool{}}
+	here := guests{heard: r.tools.clock(), instances: map[string]bool{}, others: map[string]bool{}}
 	r.running[s.Host] = here
 	for _, d := range s.Domains {
-		if d.State == "running" && !d.Incoming {
+		switch {
+		case d.State == "running" && !d.Incoming:
 			running = append(running, d.Instance)
 			here.instances[d.Instance] = true
+		case d.State != "shutoff":
+			here.others[d.Instance] = true
 		}
 	}
 	if r.searched[s.Host] || len(running) == 0 {
@@ -299,6 +304,22 @@ func (r *registry) runsOn(instance string) (string, bool) {
 	return hosts[0], true
 }
 
+// without gives the hosts that have said of late that they do not have an instance, where no host
+// has said that it has.
+func (r *registry) without(instance string) map[string]bool {
+	hosts := map[string]bool{}
+	for host, listed := range r.running {
+		if r.tools.clock()-listed.heard > listLasts {
+			continue
+		}
+		if listed.instances[instance] || listed.others[instance] {
+			return nil
+		}
+		hosts[host] = true
+	}
+	return hosts
+}
+
 func (r *registry) runsAt(instance, host string) bool {
 	listed := r.running[host]
 	return listed.instances[instance] && r.tools.clock()-listed.heard <= listLasts
@@ -306,9 +327,12 @@ func (r *registry) runsAt(instance, host string) bool {
 
 // leftOver has an instance's left-over mended, unless a handover of it goes on.
 // It must run on that host and on no other: a guest that runs on both is an
-// operator's to look at.
+// operator's to look at. One that is dead must be on neither.
 func (r *registry) leftOver(f found) {
-	if !r.runsAt(f.instance, f.input.Host) {
+	switch without := r.without(f.instance); {
+	case f.dead && !(without[f.input.Host] && without[f.input.Other]):
+		return
+	case !f.dead && !r.runsAt(f.instance, f.input.Host):
 		delete(r.searched, f.input.Host) // it has moved or stopped meanwhile, or the host is silent
 		return
 	}

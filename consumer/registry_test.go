@@ -300,7 +300,7 @@ func TestALeftOverOfAGuestThatRunsOnTwoHostsIsOnlyTold(t *testing.T) {
 func TestALeftOverDoesNotDisturbAHandover(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		s.toThePause()
-		s.r.leftOver(found{guest, handover.LeftOver{Host: src, Other: dst}})
+		s.r.leftOver(found{guest, handover.LeftOver{Host: src, Other: dst}, false})
 		synctest.Wait()
 		if s.phase() != "paused" || len(s.of(audit.HandoverBegun)) != 1 {
 			t.Errorf("phase %s", s.phase())

@@ -15,11 +15,12 @@ import (
 func (r *registry) review(j *journal) {
 	for _, e := range j.due(r.tools.clock()) {
 		host, alone := r.runsOn(e.Instance)
+		without := r.without(e.Instance)
 		r.wg.Go(func() {
 			select {
 			case r.reviewing <- struct{}{}:
 				defer func() { <-r.reviewing }()
-				r.look(j, e, host, alone)
+				r.look(j, e, host, alone, without)
 			case <-r.ctx.Done():
 			}
 		})
@@ -29,8 +30,10 @@ func (r *registry) review(j *journal) {
 // look reads a port of the journal. One that is right where its guest runs alone,
 // that is gone or that is another's by now, is settled. One that is found wrong
 // twice in a row is mended as a left-over, unless its rows show a migration. Where the
-// guest is on no host, as it has died, only what a restore has forgotten is deleted.
-func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool) {
+// guest is on no host, as it has died, what a restore has forgotten is deleted, and a port that is
+// left with one row alone, which is not ACTIVE, is brought back to that: Nova could not bind it
+// again (shared/reference, bindings). without holds the hosts that say that they do not have the guest.
+func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool, without map[string]bool) {
 	settle := j.settler(e.Port, r.tools.clock())
 	call, cancel := r.tools.time.WithTimeout(r.ctx, requestTimeout)
 	defer cancel()
@@ -55,10 +58,9 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 	case right, gone:
 		settle()
 	case err == nil && alone && !inMigration(p, host) && j.stillWrong(e.Port, host):
-		select {
-		case r.leftOvers <- found{e.Instance, handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}}:
-		case <-r.ctx.Done():
-		}
+		r.report(e.Instance, p, host, false)
+	case err == nil && stranded(p) && without[p.Rows[0].Host] && writes(r.tools.settings) && j.stillWrong(e.Port, p.Rows[0].Host):
+		r.report(e.Instance, p, p.Rows[0].Host, true)
 	case isForgotten && writes(r.tools.settings) && j.stillWrong(e.Port, forgotten.Host) && r.tools.may():
 		line := audit.Line{
 			Event: audit.PortWritten, Handover: line.Handover, Port: e.Port, Host: forgotten.Host, Decided: rollback.Delete.String(),
@@ -69,6 +71,21 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 		}
 		r.tools.audit(line)
 	}
+}
+
+// report has a left-over mended on a host.
+func (r *registry) report(instance string, p port.Port, host string, dead bool) {
+	input := handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}
+	select {
+	case r.leftOvers <- found{instance, input, dead}:
+	case <-r.ctx.Done():
+	}
+}
+
+// stranded tells whether a port has one row, which is not ACTIVE, and announces where its migration
+// was to lead.
+func stranded(p port.Port) bool {
+	return len(p.Rows) == 1 && !p.Rows[0].Active && p.Rows[0].MigratingTo() != ""
 }
 
 // writes tells whether repair may change anything at all.

@@ -173,6 +173,64 @@ func TestWhatARestoreHasForgottenIsDeletedAlsoOfAGuestThatIsDead(t *testing.T) {
 	}
 }
 
+// Found by chaos: the guest had died on the source, Nova had deleted the ACTIVE row, and an hour-old
+// notification cut off the restore before it was done. Nova cannot bind what is left.
+func TestAPortOfADeadGuestIsNotLeftWithoutAnActiveRow(t *testing.T) {
+	stranded := func() *port.Port {
+		p := committed("p1")
+		p.Rows = p.Rows[:1]
+		return p
+	}
+	paused := wire.DomainState{Instance: guest, State: "paused"}
+	off := wire.DomainState{Instance: guest, State: "shutoff"}
+	both := func(s *stage) { s.states(src, false); s.states(dst, false) }
+	for name, c := range map[string]struct {
+		p     *port.Port
+		lists func(*stage)
+		mends bool
+	}{
+		"it is on neither":          {stranded(), both, true},
+		"it is shut off":            {stranded(), func(s *stage) { s.states(src, false, off); s.states(dst, false) }, true},
+		"nobody has listed":         {stranded(), func(*stage) {}, false},
+		"the source is silent":      {stranded(), func(s *stage) { s.states(dst, false) }, false},
+		"the destination is silent": {stranded(), func(s *stage) { s.states(src, false) }, false},
+		"it is paused somewhere":    {stranded(), func(s *stage) { both(s); s.states("compute3", false, paused) }, false},
+		"it may not":                {stranded(), func(s *stage) { both(s); s.tools.settings.Policy = handover.PolicyObserve }, false},
+		"a row is ACTIVE":           {committed("p1"), both, false},
+		"Nova's row is left":        {func() *port.Port { p := committed("p1"); p.Rows[1].Active = false; return p }(), both, false},
+	} {
+		act(t, newNeutron(c.p), func(t *testing.T, s *stage) {
+			s.tools.settings.Repair = handover.RepairOwn
+			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() {}, func() {})
+			for look := range 2 {
+				c.lists(s)
+				s.r.review(s.tools.journal)
+				synctest.Wait()
+				select {
+				case f := <-s.r.leftOvers:
+					s.r.leftOver(f)
+				default:
+				}
+				if got := s.neutron.writes(); look == 0 && len(got) != 0 {
+					t.Errorf("%s: %q at the first look", name, got)
+				}
+				pass(reviewEvery)
+			}
+			pass(time.Minute)
+			p, err := s.neutron.Read(t.Context(), "p1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if right, why := p.RightOn(src); right != c.mends {
+				t.Errorf("%s: %t, %s: %s", name, right, why, p.Describe())
+			}
+			if !c.mends && len(s.neutron.writes()) != 0 {
+				t.Errorf("%s: %q", name, s.neutron.writes())
+			}
+		})
+	}
+}
+
 // Found by chaos: a restore was cut off, the next session began with an old notification and
 // knew nothing of it.
 func TestAPortThatIsArmedInTheMiddleOfARestoreIsLookedAtUntilItIsRight(t *testing.T) {

@@ -96,6 +96,7 @@ func (g *game) strike(ctx context.Context, f fault, rng *rand.Rand) {
 	case absent:
 		err = g.takeAllAway(ctx, rng)
 	case noBroker:
+		g.account.unrouted.unbinds(time.Now()) // its queues go before the exchange is missed
 		err = g.cloud.restartBroker(context.WithoutCancel(ctx), time.Duration(1+rng.IntN(5))*time.Second)
 	case noNeutron:
 		err = g.cloud.restartNeutron(context.WithoutCancel(ctx))
