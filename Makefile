@@ -42,7 +42,7 @@ ENUMERATED = ^(TestPlanIsItsTable|TestEveryPlanComesToAnEnd)$$
 # What runs on a clock that lets one goroutine go on at a time: under the race detector 8 minutes of CPU for nothing.
 SERIAL = audit/report replay simulation
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
-SLOW ?= ^TestRabbitMQ(Neighbour|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread|SecondReplicaRestores)|^TestNeutronProcessIsFrozen
+SLOW ?= ^TestRabbitMQ(Neighbour|IsAwayForLong|PublisherSt|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread|SecondReplicaRestores)|^TestNeutronProcessIsFrozen
 
 .PHONY: help build release packages images lab lab-images lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model outage bench bench-short test test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed test-packages prerequisites
 

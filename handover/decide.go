@@ -20,6 +20,12 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 	}
 	h.arm = false
 	h.asked = h.asked && (phase == Failing || phase == Failed)
+	if (phase == Watching || phase == Paused) && h.arrived.known && !h.arrived.Before(h.incoming.Order) && h.doubtful() && !h.wondered {
+		// A destination that was frozen thaws, and runs a guest that the source may have resumed long ago: only
+		// its list will tell (libvirt-events/e8, after the restore).
+		h.wondered = true
+		out = append(out, AskHosts{Why: "the destination's libvirt was away: its word that the guest has arrived is doubted"})
+	}
 	switch phase {
 	case Paused, PostCopy, Arrived:
 		out = append(out, h.commit(s, bars, paused, phase, now)...)

@@ -21,6 +21,7 @@ type Handover struct {
 	asking     bool        // they were asked for at least once
 	asked      bool        // the hosts were asked where the guest is
 	questioned bool        // and because Nova says that it is elsewhere
+	wondered   bool        // and because the destination's word that it has arrived is doubted
 	byRows     bool        // the source is the host of the ACTIVE rows, and nobody has said so
 	// reported: a host has sent an event since, and not only lists of its domains. fresh:
 	// one that was neither old nor delivered before.

@@ -98,6 +98,28 @@ func TestAThawAfterTheEndIsAnAlarm(t *testing.T) {
 	}
 }
 
+// The destination's list comes before its RESUMED, and begins another handover: that the guest runs on the source
+// as well only that host's list tells, which comes when it is asked for.
+func TestAThawThatIsListedFirstHasTheHostsAsked(t *testing.T) {
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed), ended("req", wire.NovaRollback))
+	d.finish(true)
+	d.now += 25 * time.Second
+	thaw := []Input{listed(dst, 2, SignStarted), listed(dst, 2, SignMissedEvents), at(dst, 3, SignResumed)}
+	asked := 0
+	for _, one := range d.tell(append(thaw, thaw...)...) { // and once more
+		if _, ok := one.(AskHosts); ok {
+			asked++
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the hosts were asked %d times", asked)
+	}
+	if alarms := alarmsIn(d.tell(listed(src, 5, SignRunning))); len(alarms) != 1 || alarms[0].Why != "the guest was reported on both hosts" {
+		t.Errorf("alarms %+v, want one", alarms)
+	}
+}
+
 // What follows was found by a review (2026-11-25); each went wrong before.
 
 func TestACommittedPortThatIsHeldAndNeverHeardOfAgainIsAlarmed(t *testing.T) {

@@ -19,6 +19,8 @@ const (
 	// roundWithin bounds one round of the watcher's and of the sender's loop, which
 	// take microseconds: whatever waits for libvirt or the broker is no part of it.
 	roundWithin = 30 * time.Second
+	// endBound is more than the end takes beside the flush and the goodbye.
+	endBound = time.Second
 	// processors is more than the work needs. Go has something of its own for each that
 	// it may use: on a compute host with 128, some 5 MiB and 30 threads.
 	processors = 4
@@ -58,8 +60,9 @@ func run(ctx context.Context, s Settings, h hypervisor, drain time.Duration, boa
 	return nil
 }
 
-// flushWithin leaves of the drain what the broker's goodbye may take.
-func flushWithin(drain time.Duration) time.Duration { return max(0, drain-closeBound) }
+// flushWithin leaves of the drain what the broker's goodbye may take, and the rest of the end: one that hangs takes
+// all of it.
+func flushWithin(drain time.Duration) time.Duration { return max(0, drain-closeBound-endBound) }
 
 // publisher is the watcher and the sender, and how they stop.
 type publisher struct {

@@ -5,6 +5,9 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
 	"reflect"
 	"slices"
 	"strconv"
@@ -15,20 +18,21 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// neighbour is another service on the same broker: Debian's oslo.messaging, in the
-// lab's controller.
+// neighbour is another service on the same broker: Debian's oslo.messaging.
 type neighbour struct {
 	*broker
-	lab     *lab.Lab
-	program string // in the container
-	style   string // how it declares what it uses
+	container string
+	program   string // in the container
+	address   string // of the broker, there
+	style     string // how it declares what it uses
 }
 
+// newNeighbour gives one in the lab's controller.
 func newNeighbour(b *broker, style string) *neighbour {
 	b.Helper()
 	l, err := lab.Find()
 	must(b, err)
-	n := &neighbour{broker: b, lab: l, program: "/tmp/neighbour-" + newUUID() + ".py", style: style}
+	n := &neighbour{broker: b, container: l.Container("controller"), program: "/tmp/neighbour-" + newUUID() + ".py", address: "rabbitmq", style: style}
 	must(b, l.Copy(b.Context(), "testdata/neighbour.py", "controller", n.program))
 	b.Cleanup(func() {
 		_, _ = l.Exec(context.WithoutCancel(b.Context()), "controller", "rm", "-f", n.program)
@@ -36,16 +40,38 @@ func newNeighbour(b *broker, style string) *neighbour {
 	return n
 }
 
+// neighbour gives one in a container of its own.
+func (b *ownBroker) neighbour(style string) *neighbour {
+	b.Helper()
+	const program = "/tmp/neighbour.py"
+	return &neighbour{broker: b.broker, program: program, address: "127.0.0.1", style: style, container: b.python(map[string]string{program: "testdata/neighbour.py"})}
+}
+
+// python starts a container beside the broker that has oslo.messaging, and these files.
+func (b *ownBroker) python(files map[string]string) (container string) {
+	b.Helper()
+	return startContainer(b, files, "--network", b.network, "--entrypoint", "sleep", "earlybind-lab/controller:"+b.lab.Release, "infinity")
+}
+
 // does runs the program as the given user and reads what it prints.
 func (n *neighbour) does(into any, user string, arguments ...string) error {
-	ctx, cancel := context.WithTimeout(n.Context(), 90*time.Second)
+	url := "rabbit://" + user + ":" + n.password + "@" + n.address + ":5672/" + n.vhost
+	return runPython(n, into, n.container, append([]string{n.program, url, n.style}, arguments...)...)
+}
+
+// runPython runs a program in a container and reads what it prints, JSON.
+func runPython(t testing.TB, into any, container string, arguments ...string) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	url := "rabbit://" + user + ":" + n.password + "@rabbitmq:5672/" + n.vhost
-	out, err := n.lab.Exec(ctx, "controller", append([]string{"python3", n.program, url, n.style}, arguments...)...)
+	out, err := exec.CommandContext(ctx, "docker", append([]string{"exec", container, "python3"}, arguments...)...).Output()
+	var failed *exec.ExitError
+	if errors.As(err, &failed) {
+		return fmt.Errorf("%w: %s", err, failed.Stderr)
+	}
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal([]byte(out), into)
+	return json.Unmarshal(out, into)
 }
 
 // read is a notification as oslo.messaging gave it to a listener.
@@ -156,5 +182,52 @@ func TestRabbitMQNeighbourReadsHostEvents(t *testing.T) {
 	}
 	if !reflect.DeepEqual(states, list) {
 		t.Errorf("the list is %+v", states)
+	}
+}
+
+// The same for what the publisher's program itself sends, of a libvirtd and its guest.
+func TestRabbitMQNeighbourReadsThePublisher(t *testing.T) {
+	built(t, "earlybind-publisher")
+	t.Parallel()
+	b := newOwnBroker(t)
+	leave(b.broker, "quorum")
+	n := b.neighbour("durable")
+	var got []read
+	must(t, n.does(&got, "admin", "listen", "earlybind", "audit", "0", "audit"))
+	must(t, b.channel("admin").QueueBind("audit", "libvirt.#", wire.ExchangeEvents, false, nil))
+
+	began := time.Now()
+	p := b.publisher(inDaemon)
+	p.await("host states published")
+	instance := newUUID()
+	p.boots(instance)
+	p.virsh("", "suspend", instance)
+	p.virsh("", "resume", instance)
+	must(t, n.does(&got, "admin", "listen", "earlybind", "audit", "5", "audit"))
+
+	var last wire.Order
+	for i, want := range []string{wire.EventStates, "libvirt.domain.defined", "libvirt.domain.started", "libvirt.domain.suspended", "libvirt.domain.resumed"} {
+		one := got[i]
+		if one.EventType != want || one.PublisherID != "earlybind-publisher:"+source || one.MessageID == "" {
+			t.Errorf("message %d is %+v, want %s", i, one, want)
+		}
+		raw, err := json.Marshal(one.Payload)
+		must(t, err)
+		var is struct {
+			wire.Order
+			Schema   int
+			Host     string
+			Instance string
+			Detail   wire.Detail
+			At       time.Time
+		}
+		must(t, json.Unmarshal(raw, &is))
+		if is.Schema != wire.SchemaVersion || is.Host != source || !last.Before(is.Order) {
+			t.Errorf("message %d holds %s", i, raw)
+		}
+		last = is.Order
+		if want != wire.EventStates && (is.Instance != instance || is.Detail == "" || is.At.Before(began) || is.At.After(time.Now())) {
+			t.Errorf("message %d holds %s", i, raw)
+		}
 	}
 }
