@@ -145,11 +145,11 @@ func TestRunNamesALogThatIsSilent(t *testing.T) {
 		none, noneTo := io.Pipe()
 		late, lateTo := io.Pipe()
 		ctx, cancel := context.WithCancel(t.Context())
-		var silent []string
+		silent := make(chan string, 10)
 		done := make(chan error, 1)
 		go func() {
 			sources := []Source{Stream("none", none), Stream("late", late), Stream("whole", bytes.NewReader(written)), Stream("other", strings.NewReader("Hello.\n"))}
-			_, err := Run(ctx, sources, io.Discard, Options{Outcomes: 10, Silent: func(name string) { silent = append(silent, name) }})
+			_, err := Run(ctx, sources, io.Discard, Options{Outcomes: 10, Silent: func(name string) { silent <- name }})
 			done <- err
 		}()
 		time.Sleep(firstWord - time.Second)
@@ -163,7 +163,7 @@ func TestRunNamesALogThatIsSilent(t *testing.T) {
 		}
 		synctest.Wait()
 		if len(silent) > 0 {
-			t.Errorf("%q are said to be silent before they had time to speak", silent)
+			t.Errorf("%q is said to be silent before it had time to speak", <-silent)
 		}
 		time.Sleep(time.Hour)
 		_ = noneTo.Close()
@@ -171,8 +171,13 @@ func TestRunNamesALogThatIsSilent(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if !slices.Equal(silent, []string{"none", "other"}) {
-			t.Errorf("%q are said to be silent", silent)
+		close(silent)
+		var said []string
+		for name := range silent {
+			said = append(said, name)
+		}
+		if !slices.Equal(said, []string{"none", "other"}) {
+			t.Errorf("%q are said to be silent", said)
 		}
 		cancel()
 	})
