@@ -123,14 +123,7 @@ func NewProvider(ctx context.Context, opts ClientOpts) (*gophercloud.ProviderCli
 // CheckCredentials tells of what [NewProvider] would refuse before it asks anybody: a fault of clouds.yaml, of
 // the OS_* variables, or of the files that they name.
 func CheckCredentials(opts ClientOpts) error {
-	auth, _, _, err := credentials(opts.withDefaults())
-	if err == nil {
-		var scope map[string]any
-		if scope, err = auth.ToTokenV3ScopeMap(); err == nil {
-			_, err = auth.ToTokenV3CreateMap(scope)
-		}
-	}
-	if err != nil {
+	if _, _, _, err := credentials(opts.withDefaults()); err != nil {
 		return fmt.Errorf("OpenStack credentials: %w", err)
 	}
 	return nil
@@ -277,9 +270,12 @@ func credentials(opts ClientOpts) (gophercloud.AuthOptions, gophercloud.Endpoint
 
 	auth, endpoint, tlsConfig, err := parse(options)
 	if err != nil {
-		return auth, endpoint, nil, fmt.Errorf("%s: %w", origin, withoutQuotes(err))
+		return auth, endpoint, nil, fmt.Errorf("%s: %w", origin, ofTLS(withoutQuotes(err), opts.Cloud != ""))
 	}
 	if err := checkAuthURL(auth.IdentityEndpoint); err != nil {
+		return auth, endpoint, nil, fmt.Errorf("%s: %w", origin, err)
+	}
+	if err := checkAccount(auth, opts.Cloud != ""); err != nil {
 		return auth, endpoint, nil, fmt.Errorf("%s: %w", origin, err)
 	}
 	auth.AllowReauth = true

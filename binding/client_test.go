@@ -265,7 +265,7 @@ func TestNewClientErrors(t *testing.T) {
 		want   string
 	}{
 		"nothing":         {env: map[string]string{"OS_AUTH_URL": ""}, want: "neither OS_CLOUD nor OS_AUTH_URL is set"},
-		"no password":     {env: map[string]string{"OS_PASSWORD": ""}, want: "authenticate"},
+		"no password":     {env: map[string]string{"OS_PASSWORD": ""}, want: "a secret is needed, here or in the file that OS_PASSWORD_FILE names: OS_PASSWORD ("},
 		"no file":         {env: map[string]string{"OS_PASSWORD_FILE": "/nonexistent/password"}, want: "OS_PASSWORD_FILE: open /nonexistent/password"},
 		"empty file":      {env: map[string]string{"OS_PASSWORD_FILE": os.DevNull}, want: "is empty"},
 		"URL":             {env: map[string]string{"OS_AUTH_URL": "http://u:" + password + "@%zz"}, want: "not a URL"},

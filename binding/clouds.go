@@ -148,3 +148,60 @@ func parse(options []clouds.ParseOption) (auth gophercloud.AuthOptions, endpoint
 	}
 	return auth, endpoint, tlsConfig, err
 }
+
+// checkAccount makes the request for a token, as gophercloud will, and names what it misses as an
+// operator writes it: a key of an entry, or a variable. Where gophercloud tells of too many it tells of
+// none with the same words.
+func checkAccount(auth gophercloud.AuthOptions, inEntry bool) error {
+	scope, err := auth.ToTokenV3ScopeMap()
+	if err == nil {
+		_, err = auth.ToTokenV3CreateMap(scope)
+	}
+	if err == nil {
+		return nil
+	}
+	set := func(what string, keys ...string) error {
+		for i, key := range keys {
+			if !inEntry {
+				keys[i] = "OS_" + strings.ToUpper(key)
+			}
+		}
+		return fmt.Errorf("%s: %s (gophercloud: %w)", what, strings.Join(keys, " or "), err)
+	}
+	switch err.(type) { //nolint:errorlint // they are not wrapped
+	case gophercloud.ErrScopeDomainIDOrDomainName:
+		return set("one domain of the project is needed", "project_domain_name", "project_domain_id")
+	case gophercloud.ErrDomainIDOrDomainName:
+		return set("one domain of the user is needed", "user_domain_name", "user_domain_id")
+	case gophercloud.ErrUsernameOrUserID:
+		return set("one user is needed", "username", "user_id")
+	case gophercloud.ErrMissingPassword:
+		return set("a secret is needed, here or in the file that OS_PASSWORD_FILE names", "password")
+	case gophercloud.ErrAppCredMissingSecret:
+		return set("a secret is needed, here or in the file that OS_APPLICATION_CREDENTIAL_SECRET_FILE names", "application_credential_secret")
+	case gophercloud.ErrScopeProjectIDAlone, gophercloud.ErrScopeProjectIDOrProjectName:
+		return set("one project is needed, and an id goes without a domain", "project_name", "project_id")
+	case gophercloud.ErrDomainIDWithUserID, gophercloud.ErrDomainNameWithUserID:
+		return set("a user's id goes without a domain", "user_domain_name", "user_domain_id")
+	}
+	return err
+}
+
+// ofTLS names what a fault of the TLS files is set by. Gophercloud takes OS_CACERT, OS_CERT and OS_KEY
+// before an entry's own.
+func ofTLS(err error, inEntry bool) error {
+	fault, is := strings.CutPrefix(err.Error(), "unable to compute TLS configuration: ")
+	if !is {
+		return err
+	}
+	keys := []string{"cert", "key"}
+	if strings.Contains(strings.ToLower(fault), "ca cert") {
+		keys = []string{"cacert"}
+	}
+	for i, key := range keys {
+		if name := "OS_" + strings.ToUpper(key); !inEntry || os.Getenv(name) != "" {
+			keys[i] = name
+		}
+	}
+	return fmt.Errorf("%s: %s", strings.Join(keys, " and "), fault)
+}

@@ -92,3 +92,51 @@ func TestAnEntryIsPutTogetherWithItsProfile(t *testing.T) {
 	_, err = binding.NewClient(t.Context(), binding.ClientOpts{Cloud: "lab"})
 	th.AssertNoErr(t, err)
 }
+
+// What gophercloud misses is named as it is written: in an entry, or in the environment.
+func TestWhatIsMissingIsNamedAsItIsSet(t *testing.T) {
+	const whole = "auth_url: http://127.0.0.1:1/v3, username: u, password: verysecret, user_domain_name: Default, project_name: service, project_domain_name: Default"
+	none := file(t, "ca.pem", "no certificate")
+	for name, c := range map[string]struct {
+		env  map[string]string
+		auth string // of the entry; none: the variables
+		more string // of the entry, beside its auth
+		want string // $ is the file without a certificate
+	}{
+		"project's domain":             {env: map[string]string{"OS_PROJECT_DOMAIN_NAME": ""}, want: "the OS_* variables: one domain of the project is needed: OS_PROJECT_DOMAIN_NAME or OS_PROJECT_DOMAIN_ID"},
+		"project's domain, entry":      {auth: strings.Replace(whole, ", project_domain_name: Default", "", 1), want: "one domain of the project is needed: project_domain_name or project_domain_id"},
+		"user's domain":                {env: map[string]string{"OS_USER_DOMAIN_NAME": ""}, want: "one domain of the user is needed: OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID"},
+		"user, entry":                  {auth: strings.Replace(whole, "username: u, ", "", 1), want: "one user is needed: username or user_id"},
+		"password, entry":              {auth: strings.Replace(whole, "password: verysecret, ", "", 1), want: "a secret is needed, here or in the file that OS_PASSWORD_FILE names: password ("},
+		"application credential":       {env: map[string]string{"OS_APPLICATION_CREDENTIAL_ID": "id", "OS_PASSWORD": ""}, want: "a secret is needed, here or in the file that OS_APPLICATION_CREDENTIAL_SECRET_FILE names: OS_APPLICATION_CREDENTIAL_SECRET ("},
+		"user's id with a domain":      {env: map[string]string{"OS_USERNAME": "", "OS_USER_ID": "id"}, want: "a user's id goes without a domain: OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID"},
+		"no CA":                        {env: map[string]string{"OS_CACERT": none}, want: `OS_CACERT: failed to parse the CA Cert from "$"`},
+		"missing CA":                   {env: map[string]string{"OS_CACERT": "/nofile"}, want: "OS_CACERT: failed to open the CA cert file: open /nofile"},
+		"no CA, entry":                 {auth: whole, more: ", cacert: " + none, want: `cacert: failed to parse the CA Cert from "$"`},
+		"no CA, variable before entry": {env: map[string]string{"OS_CACERT": none}, auth: whole, more: ", cacert: /nofile", want: `OS_CACERT: failed to parse the CA Cert from "$"`},
+		"certificate without a key":    {env: map[string]string{"OS_CERT": none}, want: "OS_CERT and OS_KEY: client cert is set"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env(t, newCloud(t), map[string]string{"OS_PASSWORD": "verysecret"})
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			if c.auth != "" {
+				t.Setenv("OS_CLOUD", "lab")
+				t.Setenv("OS_CLIENT_CONFIG_FILE", file(t, "clouds.yaml", "clouds: {lab: {auth: {"+c.auth+"}"+c.more+"}}"))
+			}
+			want := strings.ReplaceAll(c.want, "$", none)
+			for name, err := range map[string]error{"CheckCredentials": binding.CheckCredentials(binding.ClientOpts{}), "NewClient": clientFault(t)} {
+				if err == nil || !strings.Contains(err.Error(), ": "+want) || strings.Contains(err.Error(), "verysecret") {
+					t.Errorf("%s: %v, want %s", name, err, want)
+				}
+			}
+		})
+	}
+}
+
+func clientFault(t *testing.T) error {
+	t.Helper()
+	_, err := binding.NewClient(t.Context(), binding.ClientOpts{})
+	return err
+}

@@ -17,7 +17,7 @@ func keystone(f Facts) []Finding {
 		return one(Finding{ID: "keystone", Level: Unknown,
 			Saw:   "Neutron could not be asked: " + f.Neutron.Account.Why(),
 			Means: "nothing is known of its role, its extensions and its drivers",
-			Do:    anywhere("OS_CLOUD or EARLYBIND_CLOUD with clouds.yaml, or the OS_* variables, as the consumer has them (docs/settings.md)"),
+			Do:    anywhere("Does Keystone run at that URL, may this host reach it, and does it take that user? The settings are whole: they are the consumer's (docs/settings.md)"),
 		})
 	}
 	return one(Finding{ID: "keystone", Level: Fit, Saw: "Keystone takes " + account.String()})

@@ -3,7 +3,9 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rs/zerolog"
 
@@ -74,6 +76,9 @@ func (s *Settings) Validate() error {
 		oneOf("EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE", s.NeutronConcurrentActivate, "detect", "safe", "unsafe"))
 	if s.Shares < 1 || s.Shares > maxShares {
 		faults = append(faults, fmt.Errorf("EARLYBIND_SHARES must be from 1 to %d", maxShares))
+	}
+	if strings.ContainsFunc(s.OSServerName, unicode.IsSpace) {
+		faults = append(faults, errors.New("EARLYBIND_OS_SERVER_NAME must be one host's name: it has white space"))
 	}
 	if s.NeutronAtOnce < 0 {
 		faults = append(faults, errors.New("EARLYBIND_NEUTRON_AT_ONCE must be 0 or more"))

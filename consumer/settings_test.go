@@ -85,6 +85,14 @@ func TestWhatIsCommittedMustBeRepaired(t *testing.T) {
 	}
 }
 
+func TestAServerNameHasNoWhiteSpace(t *testing.T) {
+	for name, ok := range map[string]bool{"": true, "cloud.example": true, "a b": false, " cloud": false, "cloud\n": false} {
+		if err := with(func(s *Settings) { s.OSServerName = name }).Validate(); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestSettingsOfTheBreaker(t *testing.T) {
 	for change, ok := range map[*Settings]bool{
 		with(func(s *Settings) { s.BreakerFailures, s.BreakerPause = 3, time.Hour }):           true,

@@ -49,20 +49,20 @@ func (o Options) Validate() error {
 	}
 	wrong(len(o.Loads) == 0, "loads are missing")
 	for _, load := range o.Loads {
-		within("a load", load, 0, 100_000)
-		wrong(load == 0 && o.Drain <= 0, "a load of 0 needs a drain")
+		within("-load: a load", load, 0, 100_000)
+		wrong(load == 0 && o.Drain <= 0, "-load: a load of 0 needs a drain")
 	}
-	within("hosts", float64(o.Hosts), 2, 100_000)
-	within("ports", float64(o.Ports), 1, 64)
-	within("failing", o.Failing, 0, 100)
-	within("drain", float64(o.Drain), 0, 100_000)
-	within("workers", float64(o.Workers), 1, 10_000)
-	within("scale", o.Scale, 0.001, 1000)
-	within("others", o.Others, 0, 100_000)
-	within("at-once", float64(o.AtOnce), 0, 100_000)
-	wrong(o.Duration < time.Second || o.Duration > 24*time.Hour, "duration must be from 1s to 24h, not %s", o.Duration)
-	wrong(o.PreCopy < time.Second || o.PreCopy > time.Hour, "pre-copy must be from 1s to 1h, not %s", o.PreCopy)
-	wrong(o.Window < time.Second || o.Window > 10*time.Second, "window must be from 1s to 10s, not %s", o.Window)
+	within("-hosts", float64(o.Hosts), 2, 100_000)
+	within("-ports", float64(o.Ports), 1, 64)
+	within("-failing", o.Failing, 0, 100)
+	within("-drain", float64(o.Drain), 0, 100_000)
+	within("-workers", float64(o.Workers), 1, 10_000)
+	within("-scale", o.Scale, 0.001, 1000)
+	within("-others", o.Others, 0, 100_000)
+	within("-at-once", float64(o.AtOnce), 0, 100_000)
+	wrong(o.Duration < time.Second || o.Duration > 24*time.Hour, "-duration must be from 1s to 24h, not %s", o.Duration)
+	wrong(o.PreCopy < time.Second || o.PreCopy > time.Hour, "-pre-copy must be from 1s to 1h, not %s", o.PreCopy)
+	wrong(o.Window < time.Second || o.Window > 10*time.Second, "-window must be from 1s to 10s, not %s", o.Window)
 	if err := o.Latency.validate(); err != nil {
 		faults = append(faults, fmt.Errorf("latency: %w", err))
 	}

@@ -45,6 +45,7 @@ func (o Options) asks() bool { return o.Instance != "" || o.Port != "" || o.Requ
 type Builder struct {
 	options  Options
 	lines    int
+	outside  int // of them, of other times than those that were asked for
 	from, to time.Time
 	replicas map[string]*replica
 	segments []*segment // in the order of their first lines
@@ -102,6 +103,9 @@ func New(o Options) *Builder {
 // Add takes the next line in.
 func (b *Builder) Add(e audit.Entry) {
 	b.lines++
+	if !b.options.during(e.Time, e.Time) {
+		b.outside++
+	}
 	if b.from.IsZero() || e.Time.Before(b.from) {
 		b.from = e.Time
 	}
@@ -372,7 +376,7 @@ func (b *Builder) Report(skipped audit.Skipped, notes ...string) Report {
 	})
 	r := Report{
 		Version: Version, Rules: newRules(),
-		Log:       Log{Lines: b.lines, Skipped: skipped, From: b.from, To: b.to, Replicas: slices.Sorted(maps.Keys(b.replicas))},
+		Log:       Log{Lines: b.lines, Outside: b.outside, Skipped: skipped, From: b.from, To: b.to, Replicas: slices.Sorted(maps.Keys(b.replicas))},
 		Counts:    Counts{Outcomes: map[string]int{}},
 		Handovers: []Handover{}, Alarms: append([]Alarm{}, b.alarms...), Journal: b.left(),
 	}

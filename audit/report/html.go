@@ -22,7 +22,7 @@ const keptOnPage = 100
 var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"stamp": stamp, "ms": humanMS, "count": count, "or": func(a, b string) string { return cmp.Or(a, b) },
+	"stamp": stamp, "ms": humanMS, "count": count, "lines": Log.count, "or": func(a, b string) string { return cmp.Or(a, b) },
 	"rounded": func(v float64) string { return fmt.Sprintf("%.1f", v) },
 	"join":    func(words []string) string { return strings.Join(words, ", ") },
 	"signed":  func(ms float64) string { return fmt.Sprintf("%+.0f", ms) },

@@ -65,6 +65,7 @@ type Report struct {
 // Log is what was read.
 type Log struct {
 	Lines    int           `json:"lines"`
+	Outside  int           `json:"lines_of_other_times,omitempty"` // of them, than [Options] ask for
 	Skipped  audit.Skipped `json:"skipped"`
 	From     time.Time     `json:"from,omitzero"`
 	To       time.Time     `json:"to,omitzero"`

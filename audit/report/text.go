@@ -52,13 +52,21 @@ func (t *text) log(l Log) {
 	if l.Lines > 0 {
 		between = fmt.Sprintf(", %s to %s UTC", stamp(l.From), stamp(l.To))
 	}
-	t.line("%s of the audit log%s; %s", count(l.Lines, "line"), between, count(len(l.Replicas), "replica"))
+	t.line("%s of the audit log%s; %s", l.count(), between, count(len(l.Replicas), "replica"))
 	if others := l.Skipped.Text + l.Skipped.JSON; others > 0 {
 		t.line("beside them %s of something else: %d plain text, %d JSON", count(others, "line"), l.Skipped.Text, l.Skipped.JSON)
 	}
 	for _, note := range l.Notes {
 		t.line("note: %s", note)
 	}
+}
+
+// count counts lines, those of the time that was asked for first.
+func (l Log) count() string {
+	if l.Outside > 0 {
+		return fmt.Sprintf("of that time %d of %s", l.Lines-l.Outside, count(l.Lines, "line"))
+	}
+	return count(l.Lines, "line")
 }
 
 func count(n int, what string) string {

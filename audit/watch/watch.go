@@ -22,6 +22,9 @@ type Options struct {
 	Size     func() Size // of the terminal
 	// Silent is told once of each log that has not had a line within a few seconds.
 	Silent func(name string)
+	// CaughtUp is told once, without a terminal, how many handovers the logs have when what is there already was read:
+	// those that have ended, and those that go on.
+	CaughtUp func(ended, going int)
 }
 
 // Read is what was read until the end.
@@ -78,7 +81,7 @@ func Run(ctx context.Context, sources []Source, out io.Writer, o Options) (r Rea
 		}()
 	}
 	live := report.NewLive(o.Outcomes)
-	var view view = &lines{out: out, changes: NewChanges(live), behind: len(sources)}
+	var view view = &lines{out: out, live: live, changes: NewChanges(live), behind: len(sources), told: o.CaughtUp}
 	if o.Terminal {
 		screen, err := NewScreen(out, o.Size)
 		if err != nil {
@@ -189,8 +192,10 @@ func (f *frames) close(now time.Time) error { return f.screen.Close(f.frame(now)
 // goes on.
 type lines struct {
 	out     io.Writer
+	live    *report.Live
 	changes *Changes
 	behind  int
+	told    func(ended, going int)
 }
 
 func (l *lines) took(e audit.Entry, ended []report.Outcome) error {
@@ -204,6 +209,10 @@ func (l *lines) took(e audit.Entry, ended []report.Outcome) error {
 func (l *lines) caughtUp() error {
 	if l.behind--; l.behind > 0 {
 		return nil
+	}
+	if scene := l.live.Now(); l.told != nil && scene.Lines > 0 {
+		t := scene.Totals
+		l.told(t.Right+t.Mended+t.NotRight+t.Superseded+t.Unknown, len(scene.Going))
 	}
 	return l.write(l.changes.Standing())
 }

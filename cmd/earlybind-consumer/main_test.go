@@ -326,7 +326,7 @@ func TestWrongSettingsOfACloudStopTheStart(t *testing.T) {
 				t.Errorf("%s: %q is not in %s", name, want, said)
 			}
 		}
-		if n := strings.Count(string(said), "\n"); n != 4 {
+		if n := strings.Count(string(said), "\n"); n != 5 { // a line for each fault, and where settings are told of
 			t.Errorf("%s: said in %d lines: %s", name, n, said)
 		}
 	}

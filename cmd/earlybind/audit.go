@@ -32,8 +32,10 @@ consumer, and so those of two controllers are read as below, in bash, as root on
   earlybind audit -html report.html <(docker logs CONSUMER1) <(docker logs CONSUMER2)
   docker logs CONSUMER | earlybind audit -                one alone
 
-Exit status: 0 nothing in them is not right; 1 a log could not be read, or holds nothing of what was asked for;
-2 wrong options; 3 something is not right: a handover ended wrong or expired, there was an alarm, or a rule is broken.`
+Exit status: 0 nothing in them is not right; 1 a log could not be read, no line is about what was asked for or of that
+time, or a log has no line: its command may have failed, and the report is of the others alone (an empty file, as rotation
+leaves it, is only noted); 2 wrong options; 3 something is not right, whatever else: a handover ended wrong or expired,
+there was an alarm, or a rule is broken.`
 
 // errNotRight is a log that was read, and in which something is not right; it was said.
 var errNotRight = errors.New("something is not right")
@@ -67,13 +69,16 @@ func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 			return misused(f, faults, fmt.Sprintf("-%s: %v", bound.name, err))
 		}
 	}
-	r, err := readLogs(ctx, files, o)
+	if !o.Until.IsZero() && o.Since.After(o.Until) {
+		return misused(f, faults, "-since is after -until")
+	}
+	r, without, err := readLogs(ctx, files, o)
 	if err != nil {
 		return err
 	}
-	if what := asked(o); what != "" && len(r.Handovers)+len(r.Beside) == 0 {
-		return fmt.Errorf("no line is about %s (the log has %d lines, %s to %s UTC); is it the right log, and are those of all replicas given?",
-			what, r.Log.Lines, r.Log.From.UTC().Format(time.DateTime), r.Log.To.UTC().Format(time.DateTime))
+	if nothing(r, o) {
+		return fmt.Errorf("no line is %s; the log has %d lines, %s to %s UTC: is it the right log, and are those of all replicas given?",
+			asked(o), r.Log.Lines, r.Log.From.UTC().Format(time.DateTime), r.Log.To.UTC().Format(time.DateTime))
 	}
 	if *page != "" {
 		var b bytes.Buffer
@@ -91,10 +96,28 @@ func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 	} else {
 		err = report.Text(out, r, o)
 	}
-	if err == nil && !r.Fine() {
+	if err != nil {
+		return err
+	}
+	if without != "" {
+		err = errors.New(without + ": the report is of the others alone")
+	}
+	if !r.Fine() {
+		if err != nil {
+			fmt.Fprintf(faults, "earlybind audit: %v\n", err)
+		}
 		return errNotRight
 	}
 	return err
+}
+
+// nothing tells whether no line is about what was asked for, or of that time: whether nothing had to be done then, or
+// the log is not of then, cannot be told. With a line, of a consumer that became active say, it is known that one ran.
+func nothing(r report.Report, o report.Options) bool {
+	if len(r.Handovers)+len(r.Beside) > 0 {
+		return false
+	}
+	return o.Instance+o.Port+o.RequestID != "" || r.Log.Outside == r.Log.Lines
 }
 
 // twice names the first file that was given before; empty if none was.
@@ -109,14 +132,27 @@ func twice(files []string) string {
 
 // asked says what was asked for, for people; empty for everything.
 func asked(o report.Options) string {
-	var what []string
-	for name, value := range map[string]string{"instance ": o.Instance, "port ": o.Port, "request ": o.RequestID} {
-		if value != "" {
-			what = append(what, name+value)
+	var what, when, all []string
+	for _, by := range []struct{ name, value string }{{"instance ", o.Instance}, {"port ", o.Port}, {"request ", o.RequestID}} {
+		if by.value != "" {
+			what = append(what, by.name+by.value)
 		}
 	}
-	slices.Sort(what)
-	return strings.Join(what, " and ")
+	for _, bound := range []struct {
+		name string
+		at   time.Time
+	}{{"since ", o.Since}, {"until ", o.Until}} {
+		if !bound.at.IsZero() {
+			when = append(when, bound.name+bound.at.UTC().Format(time.DateTime))
+		}
+	}
+	if len(what) > 0 {
+		all = append(all, "about "+strings.Join(what, " and "))
+	}
+	if len(when) > 0 {
+		all = append(all, "of the time "+strings.Join(when, ", ")+" (UTC)")
+	}
+	return strings.Join(all, ", ")
 }
 
 // moment reads a time: a date, a date and a time of UTC, or how long before now.
@@ -144,17 +180,20 @@ func moment(text string, now time.Time) (time.Time, error) {
 type log struct {
 	name  string
 	first time.Time // its first line
+	file  bool      // and no pipe
 }
 
 // readLogs reads the logs in the order of their first lines, so that rotated files of a
-// replica may be given in any order. Pipes are read last, as they were given.
-func readLogs(ctx context.Context, names []string, o report.Options) (report.Report, error) {
+// replica may be given in any order. Pipes are read last, as they were given. without says of which logs there should be
+// lines and are none: of a pipe, whose command may have failed, and of a file that holds something else.
+func readLogs(ctx context.Context, names []string, o report.Options) (r report.Report, without string, err error) {
 	var logs []log
 	for _, name := range names {
 		l := log{name: name, first: time.Now()}
 		if info, err := os.Stat(name); name != "-" && err == nil && info.Mode().IsRegular() {
+			l.file = true
 			if _, err := readLog(ctx, name, func(e audit.Entry) bool { l.first = e.Time; return false }); err != nil {
-				return report.Report{}, err
+				return r, "", err
 			}
 		}
 		logs = append(logs, l)
@@ -162,7 +201,7 @@ func readLogs(ctx context.Context, names []string, o report.Options) (report.Rep
 	slices.SortStableFunc(logs, func(a, b log) int { return a.first.Compare(b.first) })
 	b := report.New(o)
 	var skipped audit.Skipped
-	var none []string
+	var none, faults []string
 	for _, l := range logs {
 		lines := 0
 		s, err := readLog(ctx, l.name, func(e audit.Entry) bool { b.Add(e); lines++; return ctx.Err() == nil })
@@ -170,17 +209,20 @@ func readLogs(ctx context.Context, names []string, o report.Options) (report.Rep
 			err = ctx.Err()
 		}
 		if err != nil {
-			return report.Report{}, err
+			return r, "", err
 		}
 		if lines == 0 {
 			none = append(none, l.name+" holds no line of earlybind's audit log")
+			if !l.file || s != (audit.Skipped{}) {
+				faults = append(faults, none[len(none)-1])
+			}
 		}
 		skipped.Add(s)
 	}
 	if len(none) == len(logs) {
-		return report.Report{}, noLine(names, skipped)
+		return r, "", noLine(names, skipped)
 	}
-	return b.Report(skipped, none...), nil
+	return b.Report(skipped, none...), strings.Join(faults, ", "), nil
 }
 
 // noLine says that there is no line of the audit log in what was read.

@@ -12,10 +12,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/audit/report"
 )
 
 const guest = "67322275-37eb-4301-9b66-d8d416b4cca1"
+
+// idleLog is of a consumer that has had nothing to do.
+func idleLog(t *testing.T, dir string) string {
+	t.Helper()
+	var b bytes.Buffer
+	var now time.Time
+	log := audit.NewAt(func() time.Time { return now }, &b, zerolog.InfoLevel, "r")
+	for _, now = range []time.Time{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)} {
+		log.Record(audit.Line{Event: audit.ConsumerActive})
+	}
+	return write(t, dir, "idle.log", b.Bytes())
+}
 
 func write(t *testing.T, dir, name string, text []byte) string {
 	t.Helper()
@@ -62,6 +77,7 @@ func TestAudit(t *testing.T) {
 	empty := write(t, dir, "empty.log", nil)
 	foreign := write(t, dir, "foreign.log", []byte("Hello.\n{\"level\":\"info\"}\n"))
 	journal := write(t, dir, "system.journal", []byte("LPKSHHRH\x00\x00"))
+	idle := idleLog(t, dir)
 	newer := write(t, dir, "newer.log", bytes.ReplaceAll(text, []byte(`"schema":1`), []byte(`"schema":2`)))
 	broken := write(t, dir, "broken.gz", []byte{0x1f, 0x8b, 0, 0})
 	page := filepath.Join(dir, "page.html")
@@ -80,11 +96,20 @@ func TestAudit(t *testing.T) {
 		{"audit " + right + " " + empty, done, "empty.log holds no line", ""},
 		{"audit " + lost, notRight, "expired", ""},
 		{"audit -json " + lost, notRight, `"not_right": 1`, ""},
-		{"audit -since 2026-11-24 " + lost, done, "Handovers: 0", ""},
+		{"audit -since 2027-01-01 " + lost, failed, "", "no line is of the time since 2027-01-01 00:00:00 (UTC); the log has "},
+		{"audit -until 1999-01-01 -since 1998-01-01 " + lost, failed, "", "of the time since 1998-01-01 00:00:00, until 1999-01-01 00:00:00 (UTC)"},
+		{"audit -since 2026-11-25 -until 2026-11-24 " + lost, wrongUsage, "", "-since is after -until"},
+		{"audit -since 5d -until 9d " + lost, wrongUsage, "", "-since is after -until"},
+		{"audit -instance " + guest + " -since 2027-01-01 " + right, failed, "", "no line is about instance " + guest + ", of the time since 2027"},
+		{"audit " + idle, done, "Handovers: 0", ""},
+		{"audit -since 2026-11-20 " + idle, done, "of that time 1 of 2 lines of the audit log", ""},
+		{"audit -since 2026-11-20 -json " + idle, done, `"lines_of_other_times": 1`, ""},
 		{"audit -until 2026-11-24 " + lost, notRight, "Handovers: 1", ""},
 		{"audit -instance " + guest + " " + right, done, "SUSPENDED/MIGRATED", ""},
 		{"audit -port 00000000-0000-4000-8000-000000000001 " + right, done, "activate compute2: activated", ""},
-		{"audit -instance nobody " + right, failed, "", "no line is about instance nobody (the log has 11 lines"},
+		{"audit -instance nobody " + right, failed, "", "no line is about instance nobody; the log has 11 lines"},
+		{"audit " + right + " " + foreign, failed, "1 right: 1 migrated", "foreign.log holds no line of earlybind's audit log: the report is of the others alone"},
+		{"audit " + lost + " " + foreign, notRight, "expired", "foreign.log holds no line"},
 		{"audit -request req-1 " + right, failed, "", "no line is about request req-1"},
 		{"audit -html " + page + " " + right, done, "Handovers: 1", ""},
 		{"audit -html /nowhere/page.html " + right, failed, "", "/nowhere/page.html: no such file"},
@@ -148,6 +173,17 @@ func TestAuditReadsTheFilesInTheirOrder(t *testing.T) {
 	}
 }
 
+// A command that has failed, as one of another host can, leaves an empty pipe: what is told is then half of it.
+func TestAuditOfAPipeWithoutALine(t *testing.T) {
+	right := logOf(t, t.TempDir(), "success")
+	feeds(t, nil)
+	var out, faults bytes.Buffer
+	code := run(t.Context(), []string{"audit", right, "-"}, &out, &faults)
+	if code != failed || !strings.Contains(out.String(), "1 right") || faults.String() != "earlybind audit: - holds no line of earlybind's audit log: the report is of the others alone\n" {
+		t.Errorf("%d %s%s", code, &out, &faults)
+	}
+}
+
 func TestMoments(t *testing.T) {
 	now := time.Date(2026, 11, 25, 4, 30, 0, 0, time.UTC)
 	for text, want := range map[string]time.Time{
@@ -164,7 +200,7 @@ func TestMoments(t *testing.T) {
 			t.Errorf("%q: %s", text, got)
 		}
 	}
-	if got := fmt.Sprint(asked(report.Options{Instance: "i", Port: "p"})); got != "instance i and port p" {
+	if got := fmt.Sprint(asked(report.Options{Instance: "i", Port: "p"})); got != "about instance i and port p" {
 		t.Error(got)
 	}
 }

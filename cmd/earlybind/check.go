@@ -91,6 +91,9 @@ func checkCloud(ctx context.Context, args []string, out, faults io.Writer) error
 	if err != nil {
 		return err
 	}
+	if err := letIn(neutronOf(settings), novaOf(settings, *novaCloud), faults); err != nil {
+		return err
+	}
 
 	cloud := cloudToCheck(ctx, settings, *novaCloud, *listen, apis)
 	facts := cloud.Gather(ctx)
@@ -142,6 +145,15 @@ func managementOf(s consumer.Settings, urls []string, user, file string) ([]chec
 	return apis, nil
 }
 
+// neutronOf and novaOf are how the cloud of the settings is asked.
+func neutronOf(s consumer.Settings) binding.ClientOpts {
+	return binding.ClientOpts{Cloud: s.Cloud, ServerName: s.OSServerName, Version: version}
+}
+
+func novaOf(s consumer.Settings, entry string) binding.ClientOpts {
+	return binding.ClientOpts{Cloud: cmp.Or(entry, s.Cloud), OwnSecret: entry != "", ServerName: s.OSServerName, Version: version}
+}
+
 // cloudToCheck gives the cloud of the settings.
 func cloudToCheck(ctx context.Context, s consumer.Settings, novaCloud string, listen time.Duration, apis []check.Management) check.Cloud {
 	own := rightsOfConsumers(s.AMQPUser, s.Queue, s.NovaExchange)
@@ -150,14 +162,14 @@ func cloudToCheck(ctx context.Context, s consumer.Settings, novaCloud string, li
 		endpoint gophercloud.EndpointOpts
 	}
 	nova := sync.OnceValues(func() (met, error) {
-		provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(novaCloud, s.Cloud), OwnSecret: novaCloud != "", ServerName: s.OSServerName, Version: version})
+		provider, endpoint, err := binding.NewProvider(ctx, novaOf(s, novaCloud))
 		return met{provider, endpoint}, err
 	})
 	return check.Cloud{
 		Settings: s, Listen: listen,
 		Rights: check.Permissions{Configure: own.configure, Write: own.write, Read: own.read},
 		Neutron: func(ctx context.Context) (check.Neutron, error) {
-			client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: s.Cloud, ServerName: s.OSServerName, Version: version})
+			client, err := binding.NewClient(ctx, neutronOf(s))
 			if err != nil {
 				return nil, err
 			}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack"
@@ -17,6 +18,7 @@ import (
 	"github.com/earlybind/earlybind/doctor"
 	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/neutron"
+	"github.com/earlybind/earlybind/wire"
 )
 
 const aboutDoctor = `Finds the ports of a cloud whose bindings are not right where Nova has their instance: stale, wrong way
@@ -41,19 +43,37 @@ if that is given. Neutron's user must be one that may see and write port binding
 all projects' servers (docs/doctor.md). Exit status: 0 nothing found, or all of it mended; 1 could not be done, as of a
 -port that Neutron does not know; 2 wrong options or settings; 3 something is not right.`
 
+// portID is a port's as Neutron makes it (oslo_utils.uuidutils.generate_uuid).
+var portID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// hostOf tells what is wrong with an option that names a host.
+func hostOf(host string) error {
+	if err := wire.CheckHost(host); err != nil {
+		return fmt.Errorf("it %w", err)
+	}
+	return nil
+}
+
 func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	var hosts []string
 	f.Func("host", "look at this `HOST` too, which Nova does not name any more; may be repeated", func(host string) error {
 		hosts = append(hosts, host)
-		return nil
+		return hostOf(host)
 	})
 	var ports []string
 	f.Func("port", "look closely at this `PORT` too, by its id: one that has no row at all is in no host's list; may be repeated", func(id string) error {
 		ports = append(ports, id)
+		if !portID.MatchString(id) {
+			return errors.New("it must be a port's id, a UUID")
+		}
 		return nil
 	})
-	leaving := f.String("before-migrate", "", "report only what is about instances on this `HOST`")
+	leaving := ""
+	f.Func("before-migrate", "report only what is about instances on this `HOST`", func(host string) error {
+		leaving = host
+		return hostOf(host)
+	})
 	fix := f.Bool("fix", false, "carry out the plans")
 	journal := f.String("journal", "earlybind-doctor.jsonl", "with -fix: the undo journal, a `FILE` that is added to")
 	cloud := f.String("cloud", "", "`ENTRY` of clouds.yaml for Neutron; EARLYBIND_CLOUD, OS_CLOUD or the OS_* variables if empty")
@@ -64,24 +84,37 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if len(words) > 0 {
+	journalled := false
+	f.Visit(func(o *flag.Flag) { journalled = journalled || o.Name == "journal" })
+	switch {
+	case len(words) > 0:
 		return misused(f, faults, "it takes options only")
-	}
-	var settings consumer.Settings
-	if *ask {
-		if settings, err = consumerSettings(faults); err != nil {
-			return err
-		}
+	case journalled && !*fix:
+		return misused(f, faults, "-journal goes with -fix: nothing is sent without it")
+	case *journal == "":
+		return misused(f, faults, "-journal must name a file")
 	}
 	// The cloud is the consumer's, whose other settings are not needed where no publisher is asked.
-	*cloud = cmp.Or(*cloud, os.Getenv("EARLYBIND_CLOUD"))
-	serverName := os.Getenv("EARLYBIND_OS_SERVER_NAME")
+	var settings consumer.Settings
+	if *ask {
+		settings, err = consumerSettings(faults)
+	} else {
+		err = knownNames(faults)
+	}
+	if err != nil {
+		return err
+	}
+	settings.Cloud = cmp.Or(*cloud, os.Getenv("EARLYBIND_CLOUD"))
+	settings.OSServerName = os.Getenv("EARLYBIND_OS_SERVER_NAME")
+	if err := letIn(neutronOf(settings), novaOf(settings, *novaCloud), faults); err != nil {
+		return err
+	}
 
-	client, err := binding.NewClient(ctx, binding.ClientOpts{Cloud: *cloud, ServerName: serverName, Version: version})
+	client, err := binding.NewClient(ctx, neutronOf(settings))
 	if err != nil {
 		return fmt.Errorf("Neutron: %w", err)
 	}
-	provider, endpoint, err := binding.NewProvider(ctx, binding.ClientOpts{Cloud: cmp.Or(*novaCloud, *cloud), OwnSecret: *novaCloud != "", ServerName: serverName, Version: version})
+	provider, endpoint, err := binding.NewProvider(ctx, novaOf(settings, *novaCloud))
 	if err != nil {
 		return fmt.Errorf("Nova: %w", err)
 	}
@@ -99,7 +132,7 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 		}
 		defer c.Notes.Close()
 	}
-	return round{c, *leaving, *fix, *journal, *asJSON}.make(ctx, out, faults)
+	return round{c, leaving, *fix, *journal, *asJSON}.make(ctx, out, faults)
 }
 
 // publishersOf asks those that the settings' brokers reach.

@@ -53,9 +53,118 @@ func TestADoctorsCloudIsTheConsumers(t *testing.T) {
 	t.Setenv("EARLYBIND_CLOUD", "consumers")
 	for args, want := range map[string]string{"doctor": "consumers", "doctor -cloud mine": "mine"} {
 		var faults bytes.Buffer
-		if code := run(t.Context(), strings.Fields(args), io.Discard, &faults); code != failed || !strings.Contains(faults.String(), `entry "`+want+`"`) {
+		if code := run(t.Context(), strings.Fields(args), io.Discard, &faults); code != wrongUsage || !strings.Contains(faults.String(), `entry "`+want+`"`) {
 			t.Errorf("%s: %d %s", args, code, &faults)
 		}
+	}
+}
+
+// What is called wrongly is said before anybody is asked: a drain whose $HOST is empty is not one of all hosts.
+func TestADoctorsOptionsAreChecked(t *testing.T) {
+	t.Setenv("OS_CLOUD", "")
+	t.Setenv("OS_AUTH_URL", "http://127.0.0.1:1/v3") // would be asked next
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-before-migrate", ""}, `invalid value "" for flag -before-migrate: it must have 1 to `},
+		{[]string{"-host", ""}, `invalid value "" for flag -host: it must have 1 to `},
+		{[]string{"-host", "a b"}, `for flag -host: it must not hold spaces`},
+		{[]string{"-port", "foo"}, `invalid value "foo" for flag -port: it must be a port's id, a UUID`},
+		{[]string{"-port", ""}, `invalid value "" for flag -port: it must be a port's id, a UUID`},
+		{[]string{"-journal", "x"}, "-journal goes with -fix"},
+		{[]string{"-fix", "-journal", ""}, "-journal must name a file"},
+	} {
+		var out, faults bytes.Buffer
+		code := run(t.Context(), append([]string{"doctor"}, c.args...), &out, &faults)
+		if first, _, _ := strings.Cut(faults.String(), "\n"); code != wrongUsage || !strings.Contains(first, c.want) || out.Len() > 0 {
+			t.Errorf("%q: %d %s%s", c.args, code, &out, &faults)
+		}
+	}
+}
+
+// A mistyped EARLYBIND_CLOUD would have another cloud mended, that of OS_CLOUD.
+func TestADoctorRefusesWhatIsNoSetting(t *testing.T) {
+	openrc(t)
+	for name, want := range map[string]int{"EARLYBIND_CLUOD": wrongUsage, "EARLYBIND_OS_SERVERNAME": wrongUsage, "EARLYBIND_HEALTH": failed, "EARLYBIND_AMQP_PASSWORD_FILE": failed} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "127.0.0.1:8642")
+			var faults bytes.Buffer
+			code := run(t.Context(), []string{"doctor"}, io.Discard, &faults)
+			if code != want || (want == wrongUsage) != strings.HasPrefix(faults.String(), name+" is not a setting of this program\nThese are a consumer's settings: set -a; ") {
+				t.Errorf("%d %s", code, &faults)
+			}
+		})
+	}
+}
+
+// openrc is an environment in which Keystone is away, and RabbitMQ too.
+func openrc(t *testing.T) {
+	t.Helper()
+	for name, value := range map[string]string{
+		"EARLYBIND_AMQP_URLS": "amqp://127.0.0.1:1/nova", "EARLYBIND_AMQP_USER": "earlybind", "EARLYBIND_AMQP_PASSWORD": "hunter2",
+		"OS_CLOUD": "", "OS_AUTH_URL": "http://127.0.0.1:1/v3", "OS_USERNAME": "earlybind", "OS_PASSWORD": "hunter3",
+		"OS_PROJECT_NAME": "service", "OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+// What OpenStack's settings lack is a fault of the settings, as those of RabbitMQ are, and nobody is asked.
+func TestFaultsOfOpenStacksSettingsAreFaultsOfSettings(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, name)
+	}
+	other, damaged := write("other.yaml", "clouds: {}"), write("damaged.yaml", "clouds:\n\tlab: hunter4")
+	for name, c := range map[string]struct {
+		env  map[string]string
+		args string
+		want string
+	}{
+		"neither":        {map[string]string{"OS_AUTH_URL": ""}, "", "Neutron: OpenStack credentials: neither OS_CLOUD nor OS_AUTH_URL is set\n"},
+		"no file":        {map[string]string{"OS_CLOUD": "lab", "OS_CLIENT_CONFIG_FILE": "/nofile"}, "", "there is no /nofile\n"},
+		"damaged":        {map[string]string{"OS_CLOUD": "lab", "OS_CLIENT_CONFIG_FILE": damaged}, "", "is not what it should be line 2\n"},
+		"no entry":       {map[string]string{"OS_CLOUD": "lab", "OS_CLIENT_CONFIG_FILE": other}, "", `cloud "lab" not found in clouds.yaml`},
+		"Nova's entry":   {map[string]string{"OS_CLIENT_CONFIG_FILE": other}, " -nova-cloud reader", `Nova: OpenStack credentials: entry "reader" of ` + other},
+		"CA":             {map[string]string{"OS_CACERT": "/nofile"}, "", "OS_CACERT: failed to open the CA cert file: open /nofile"},
+		"project domain": {map[string]string{"OS_PROJECT_DOMAIN_NAME": ""}, "", "OS_PROJECT_DOMAIN_NAME"},
+	} {
+		for _, command := range []string{"doctor", "check -listen 1s"} {
+			t.Run(command+", "+name, func(t *testing.T) {
+				openrc(t)
+				for name, value := range c.env {
+					t.Setenv(name, value)
+				}
+				var out, faults bytes.Buffer
+				code := run(t.Context(), strings.Fields(command+c.args), &out, &faults)
+				said := faults.String()
+				if code != wrongUsage || !strings.Contains(said, c.want) || !strings.Contains(said, "\nThese are a consumer's settings: set -a; . /etc/earlybind/consumer.env; set +a") ||
+					out.Len() > 0 || strings.Count(said, "\n") != 2 || strings.Contains(said, "hunter") {
+					t.Errorf("%d %s%s", code, &out, said)
+				}
+			})
+		}
+	}
+}
+
+// Who cannot reach a broker is told its node once, and what to look at.
+func TestABrokerThatCannotBeReachedIsNamedOnce(t *testing.T) {
+	openrc(t)
+	for _, command := range []string{"pause", "pause -show", "resume", "parked"} {
+		var faults bytes.Buffer
+		code := run(t.Context(), strings.Fields(command), io.Discard, &faults)
+		if said := faults.String(); code != failed || strings.Count(said, "127.0.0.1:1") != 1 || strings.Count(said, "\n") != 1 || !strings.Contains(said, "connection refused; does RabbitMQ run there") {
+			t.Errorf("%s: %d %s", command, code, said)
+		}
+	}
+	t.Setenv("EARLYBIND_OTHER_CELLS", "amqp://127.0.0.1:2/two")
+	var faults bytes.Buffer
+	if code := run(t.Context(), []string{"parked"}, io.Discard, &faults); code != failed || !strings.Contains(faults.String(), "127.0.0.1:2/two: no node of RabbitMQ could be used; 127.0.0.1:2: connect: ") {
+		t.Errorf("%d %s", code, &faults)
 	}
 }
 

@@ -66,6 +66,9 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 		fmt.Fprint(faults, usage)
 		return wrongUsage
 	case slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]):
+		if len(args) > 1 {
+			return run(ctx, []string{args[1], "-h"}, out, faults)
+		}
 		fmt.Fprint(out, usage)
 		return done
 	case slices.Contains([]string{"version", "-version", "--version"}, args[0]):
@@ -73,8 +76,12 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 		return done
 	}
 	command, ok := commands[args[0]]
+	if !ok && strings.HasPrefix(args[0], "-") {
+		fmt.Fprintf(faults, "earlybind: there is no option %q; earlybind -h lists the commands\n", args[0])
+		return wrongUsage
+	}
 	if !ok {
-		fmt.Fprintf(faults, "there is no command %q\n\n%s", args[0], usage)
+		fmt.Fprintf(faults, "earlybind: there is no command %q; earlybind -h lists them\n", args[0])
 		return wrongUsage
 	}
 	err := command(ctx, args[1:], out, faults)

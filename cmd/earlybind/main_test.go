@@ -17,6 +17,7 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(future, []byte(`{"earlybind_recording":9}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	empty := write(t, t.TempDir(), "empty", nil)
 	for _, c := range []struct {
 		args        string
 		code        int
@@ -25,13 +26,19 @@ func TestCommands(t *testing.T) {
 		{"", wrongUsage, "", "earlybind audit FILE"},
 		{"help", done, "earlybind record FILE", ""},
 		{"-version", done, "earlybind dev", ""},
-		{"play x", wrongUsage, "", `there is no command "play"`},
+		{"play x", wrongUsage, "", "earlybind: there is no command \"play\"; earlybind -h lists them\n"},
+		{"-play x", wrongUsage, "", "earlybind: there is no option \"-play\"; earlybind -h lists the commands\n"},
+		{"help replay", done, "No server is needed", ""},
+		{"-h replay", done, "No server is needed", ""},
+		{"help play", wrongUsage, "", `there is no command "play"`},
 		{"replay", wrongUsage, "", "one FILE is needed"},
 		{"replay a b", wrongUsage, "", "one FILE is needed"},
 		{"replay -h", done, "No server is needed", ""},
 		{"replay -nonsense x", wrongUsage, "", "How it is called: earlybind replay -h"},
 		{"replay -speed -1 x", wrongUsage, "", "-speed must be 0"},
 		{"replay -speed 0.01 x", wrongUsage, "", "-speed must be 0"},
+		{"replay -speed NaN x", wrongUsage, "", "-speed must be 0"},
+		{"replay -speed Inf x", wrongUsage, "", "-speed must be 0"},
 		{"replay -policy fast x", wrongUsage, "", "a policy is one of"},
 		{"replay /nowhere/x", failed, "", "/nowhere/x: no such file"},
 		{"replay " + future, failed, "", "line 1: the recording is of version 9"},
@@ -39,7 +46,7 @@ func TestCommands(t *testing.T) {
 		{"replay " + success + " -policy observe", done, "live migrations: 1; messages: 8; policy: observe", ""},
 		{"doctor x", wrongUsage, "", "it takes options only"},
 		{"doctor -h", done, "It reads only, unless -fix is given", ""},
-		{"doctor -cloud no-such-cloud", failed, "", "Neutron: OpenStack credentials"},
+		{"doctor -cloud no-such-cloud", wrongUsage, "", "Neutron: OpenStack credentials"},
 		{"check x", wrongUsage, "", "it takes options only"},
 		{"check -h", done, "What could not be seen is said to be unknown", ""},
 		{"check", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},
@@ -53,6 +60,7 @@ func TestCommands(t *testing.T) {
 		{"rights -vhost= c", wrongUsage, "", "-vhost must not be empty"},
 		{"rights compute1", done, "'earlybind-compute1'", ""},
 		{"rights compute1, compute2 and 4 more", wrongUsage, "", `HOST "compute1," must not hold a comma`},
+		{"rights c1 c2 c1", wrongUsage, "", `HOST "c1" was given twice`},
 		{"rights -hosts-only", wrongUsage, "", "-hosts-only needs at least one HOST"},
 		{"pause compute1", wrongUsage, "", "a host is named with -host"},
 		{"pause -h", done, "restores do", ""},
@@ -75,9 +83,12 @@ func TestCommands(t *testing.T) {
 		{"record -for -1m x", wrongUsage, "", "-for must not be negative"},
 		{"simulate -h", done, "Neutron's API workers", ""},
 		{"simulate x", wrongUsage, "", "it takes options only"},
-		{"simulate -load fast -workers 0 -policy fast -hosts 1", wrongUsage, "", `load: "fast" is not a number; policy: a policy is one of observe, resumed, suspended, auto; hosts must be from 2 to 100000, not 1; workers must`},
-		{"simulate -release 2016", wrongUsage, "", `release: "2016" was not measured, only 2025.1 and zed`},
-		{"simulate -latency /nowhere/x", wrongUsage, "", "latency: open /nowhere/x"},
+		{"simulate -load fast -workers 0 -policy fast -hosts 1", wrongUsage, "", `-load: "fast" is not a number; -policy: a policy is one of observe, resumed, suspended, auto; -hosts must be from 2 to 100000, not 1; -workers must`},
+		{"simulate -release 2016", wrongUsage, "", `-release: "2016" was not measured, only 2025.1 and zed`},
+		{"simulate -latency /nowhere/x", failed, "", "-latency: open /nowhere/x"},
+		{"simulate -latency /nowhere/x -hosts 1", wrongUsage, "", "-hosts must"},
+		{"simulate -latency " + empty, failed, "", empty + ": it is empty (what it holds: docs/scale.md)"},
+		{"simulate -latency " + future, failed, "", "(what it holds: docs/scale.md)"},
 		{"simulate -load 6 -duration 1m", done, "6 migrations per minute", ""},
 		{"simulate -load 6,12 -duration 20s -json", done, `"migrations_per_minute": 12`, ""},
 		{"record x", wrongUsage, "", "EARLYBIND_AMQP_USER is required"},
@@ -86,6 +97,9 @@ func TestCommands(t *testing.T) {
 		code := run(t.Context(), strings.Fields(c.args), &out, &faults)
 		if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(faults.String(), c.faults) {
 			t.Errorf("earlybind %s: %d\n%s\n%s", c.args, code, &out, &faults)
+		}
+		if n := strings.Count(faults.String(), "\n"); c.args != "" && n > 4 {
+			t.Errorf("earlybind %s: %d lines of faults: %s", c.args, n, &faults)
 		}
 		if (c.faults == "") != (faults.Len() == 0) {
 			t.Errorf("earlybind %s: says %s", c.args, &faults)
@@ -154,7 +168,7 @@ func TestARecordingIsNotWrittenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, faults bytes.Buffer
-	if code := run(t.Context(), []string{"record", name}, &out, &faults); code != failed || !strings.Contains(faults.String(), "exists") {
+	if code := run(t.Context(), []string{"record", name}, &out, &faults); code != failed || faults.String() != "earlybind record: "+name+" exists already, and nothing is written over: choose another name\n" {
 		t.Errorf("%d, %s", code, &faults)
 	}
 	if left, _ := os.ReadFile(name); string(left) != "precious" {

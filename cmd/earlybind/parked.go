@@ -93,7 +93,7 @@ func faultsOf(found []consumer.ParkedIn) error {
 	var wrong []string
 	for _, in := range found {
 		if in.Err != nil {
-			wrong = append(wrong, in.Cell+": "+oneLine(in.Err))
+			wrong = append(wrong, ofCell(in.Cell, len(found), in.Err))
 		}
 	}
 	if len(wrong) > 0 {

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/earlybind/earlybind/consumer"
-	"github.com/earlybind/earlybind/wire"
 )
 
 const aboutPause = `Stops early activation at once: in all replicas, of all shares and cells, without a restart, and in those that
@@ -53,8 +52,8 @@ func resume(ctx context.Context, args []string, out, faults io.Writer) error {
 // paused.
 func order(ctx context.Context, o *consumer.Order, f *flag.FlagSet, about string, args []string, out, faults io.Writer) error {
 	f.Func("host", "only what leaves this `HOST`, or comes to it; may be given again", func(host string) error {
-		if err := wire.CheckHost(host); err != nil {
-			return fmt.Errorf("it %w", err)
+		if err := hostOf(host); err != nil {
+			return err
 		}
 		if !slices.Contains(o.Hosts, host) {
 			o.Hosts = append(o.Hosts, host)
@@ -90,7 +89,7 @@ func reportPaused(told []consumer.Told, out io.Writer) error {
 	var wrong []string
 	for _, t := range told {
 		if t.Err != nil {
-			wrong = append(wrong, t.Cell+": "+oneLine(t.Err))
+			wrong = append(wrong, ofCell(t.Cell, len(told), t.Err))
 			continue
 		}
 		fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
@@ -124,7 +123,7 @@ func reportOrder(told []consumer.Told, out io.Writer) error {
 			fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
 		}
 		if t.Err != nil {
-			wrong = append(wrong, t.Cell+": "+oneLine(t.Err))
+			wrong = append(wrong, ofCell(t.Cell, len(told), t.Err))
 			continue
 		}
 		for _, w := range t.Words {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/earlybind/earlybind/recording"
@@ -55,6 +56,9 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 	}
 	// A recording that is there already is not written over.
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists already, and nothing is written over: choose another name", name)
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -38,7 +39,7 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 	if err != nil {
 		return err
 	}
-	if options.Speed != 0 && options.Speed < slowest {
+	if options.Speed != 0 && !(options.Speed >= slowest && options.Speed <= math.MaxFloat64) { // NaN is neither
 		return misused(f, faults, fmt.Sprintf("-speed must be 0, or at least %v", slowest))
 	}
 	if err := options.Policy.Decode(*policy); err != nil {

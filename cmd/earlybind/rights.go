@@ -78,6 +78,9 @@ func printRights(_ context.Context, args []string, out, faults io.Writer) error 
 			wrong = append(wrong, errors.New(name+" must not be empty"))
 		}
 	}
+	if host := twice(hosts); host != "" { // the second add_user would fail
+		wrong = append(wrong, fmt.Errorf("HOST %q was given twice", host))
+	}
 	for _, host := range hosts {
 		if err := wire.CheckHost(host); err != nil {
 			wrong = append(wrong, fmt.Errorf("HOST %q %w", host, err))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -57,15 +58,23 @@ func simulate(ctx context.Context, args []string, out, faults io.Writer) error {
 		wrong = append(wrong, err.Error())
 	}
 	if err := o.Policy.Decode(*policy); err != nil {
-		wrong = append(wrong, "policy: "+err.Error())
+		wrong = append(wrong, "-policy: "+err.Error())
 	}
-	if o.Latency, err = latencyOf(*release, *latency); err != nil {
-		wrong = append(wrong, err.Error())
-	} else if err := o.Validate(); err != nil {
+	if measured, ok := simulation.Measured()[*release]; ok {
+		o.Latency = measured
+	} else {
+		wrong = append(wrong, fmt.Sprintf("-release: %q was not measured, only %s", *release, strings.Join(simulation.Releases(), " and ")))
+	}
+	if err := o.Validate(); err != nil {
 		wrong = append(wrong, err.Error())
 	}
 	if len(wrong) > 0 {
 		return misused(f, faults, strings.Join(wrong, "; "))
+	}
+	if *latency != "" {
+		if o.Latency, err = latencyOf(*latency); err != nil {
+			return err
+		}
 	}
 	report, err := simulation.Simulate(ctx, o)
 	if err != nil {
@@ -92,7 +101,7 @@ func readLoads(text string, o *simulation.Options) error {
 	for _, word := range strings.Split(text, ",") {
 		load, err := strconv.ParseFloat(strings.TrimSpace(word), 64)
 		if err != nil {
-			return fmt.Errorf("load: %q is not a number", word)
+			return fmt.Errorf("-load: %q is not a number", word)
 		}
 		loads = append(loads, load)
 	}
@@ -100,22 +109,19 @@ func readLoads(text string, o *simulation.Options) error {
 	return nil
 }
 
-func latencyOf(release, file string) (simulation.Latency, error) {
-	if file == "" {
-		l, ok := simulation.Measured()[release]
-		if !ok {
-			return l, fmt.Errorf("release: %q was not measured, only %s", release, strings.Join(simulation.Releases(), " and "))
-		}
-		return l, nil
-	}
+func latencyOf(file string) (simulation.Latency, error) {
 	text, err := os.Open(file)
 	if err != nil {
-		return simulation.Latency{}, fmt.Errorf("latency: %w", err)
+		return simulation.Latency{}, fmt.Errorf("-latency: %w", err)
 	}
 	defer text.Close()
 	l, err := simulation.ReadLatency(text)
 	if err != nil {
-		return l, fmt.Errorf("latency: %s: %s", file, strings.ReplaceAll(err.Error(), "\n", "; "))
+		why := oneLine(err)
+		if errors.Is(err, io.EOF) {
+			why = "it is empty"
+		}
+		return l, fmt.Errorf("-latency: %s: %s (what it holds: docs/scale.md)", file, why)
 	}
 	return l, nil
 }

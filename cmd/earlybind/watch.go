@@ -16,7 +16,8 @@ const aboutWatch = `Shows live which handovers go on, where each stands and what
 by the audit logs of earlybind's consumers. A file is followed, also when it is rotated; - is standard input. Give it the
 logs of all replicas: one that takes a handover over is then known. Journals are read as below, in bash, as root on both
 controllers. Of a file that is there already the last 16 MiB are read first. On a terminal it draws in place, in colours
-unless NO_COLOR is set; else it writes one line for each change, and names a log in which no line of an audit log comes.
+unless NO_COLOR is set; else it writes one line for each change, and on standard error how many handovers it has found
+when it has read what is there, and in which log no line of an audit log comes.
 
   earlybind watch <(journalctl -u earlybind-consumer -a -o json -f -n 5000) \
     <(ssh CONTROLLER2 journalctl -u earlybind-consumer -a -o json -f -n 5000)
@@ -59,6 +60,9 @@ func watchLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 		o.Silent = func(name string) {
 			fmt.Fprintf(faults, "earlybind watch: %s: no line of earlybind's audit log in it yet, one is waited for; %s\n", name, whatTheLogIs)
 		}
+	}
+	o.CaughtUp = func(ended, going int) {
+		fmt.Fprintf(faults, "earlybind watch: read what is there: handovers that have ended: %d, that go on: %d; what comes is waited for (Ctrl-C ends it)\n", ended, going)
 	}
 	read, err := watch.Run(ctx, sources, out, o)
 	if err == nil && ctx.Err() == nil && read.Lines == 0 {

@@ -114,6 +114,19 @@ func TestWatchOfAFileWithoutALine(t *testing.T) {
 	}
 }
 
+// A log that has ended says nothing more: who pipes it is told what it holds, and that more is waited for.
+func TestWatchOfALogThatHasEnded(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	dir := t.TempDir()
+	var out bytes.Buffer
+	faults := &until{text: "\n", then: cancel}
+	want := "earlybind watch: read what is there: handovers that have ended: 1, that go on: 0; what comes is waited for (Ctrl-C ends it)\n"
+	if code := run(ctx, []string{"watch", logOf(t, dir, "success")}, &out, faults); code != done || out.Len() > 0 || faults.said.String() != want {
+		t.Errorf("%d, %s%s", code, &out, &faults.said)
+	}
+}
+
 // until does something when a text is written.
 type until struct {
 	said bytes.Buffer

@@ -83,7 +83,10 @@ func Run(about About, settings any, registry *prometheus.Registry, work Work) in
 	}
 	var own Settings
 	if err := config.Load("EARLYBIND", settings, &own); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		for fault := range strings.Lines(err.Error() + "\n") {
+			fmt.Fprintf(os.Stderr, "%s: %s", about.Name, fault)
+		}
+		fmt.Fprintf(os.Stderr, "All settings: %[1]s(8), or docs/settings.md; what it needs: %[1]s -h\n", about.Name)
 		return wrongSettings
 	}
 	signals := make(chan os.Signal, 2)

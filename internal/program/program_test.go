@@ -141,6 +141,15 @@ func TestWrongSettingsAreNamedTogether(t *testing.T) {
 			t.Errorf("%q is not in %q", want, said)
 		}
 	}
+	lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")
+	if last := lines[len(lines)-1]; len(lines) != 4 || last != "All settings: test-program(8), or docs/settings.md; what it needs: test-program -h" {
+		t.Errorf("it says %q", lines)
+	}
+	for _, fault := range lines[:len(lines)-1] {
+		if !strings.HasPrefix(fault, "test-program: EARLYBIND_") {
+			t.Errorf("%q does not say whose it is", fault)
+		}
+	}
 }
 
 // Who starts a program by hand is told what it needs, and what it ends with.

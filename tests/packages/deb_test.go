@@ -4,6 +4,7 @@ package packages
 
 import (
 	"errors"
+	"fmt"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -160,7 +161,12 @@ func wrongSettings(h host) {
 			h.Errorf("%s started with %q", unit, c.added)
 		}
 		h.is("state of "+unit, h.sh("systemctl show -P NRestarts -P ExecMainStatus -P ActiveState "+unit+" | grep ."), "0\n78\nfailed")
-		h.is("what it said", h.said(unit), strings.Join(c.want, "\n"))
+		var want strings.Builder
+		for _, fault := range c.want {
+			fmt.Fprintf(&want, "%s: %s\n", unit, fault)
+		}
+		fmt.Fprintf(&want, "All settings: %[1]s(8), or docs/settings.md; what it needs: %[1]s -h", unit)
+		h.is("what it said", h.said(unit), want.String())
 		h.sh("systemctl reset-failed " + unit + "; cp -p /root/kept " + settings)
 	}
 	h.sh("rm /root/kept")
