@@ -31,8 +31,8 @@ func (r *registry) review(j *journal) {
 // that is gone or that is another's by now, is settled. One that is found wrong
 // twice in a row is mended as a left-over, unless its rows show a migration. Where the
 // guest is on no host, as it has died, what a restore has forgotten is deleted, and a port that is
-// left with one row alone, which is not ACTIVE, is brought back to that: Nova could not bind it
-// again (shared/reference, bindings). without holds the hosts that say that they do not have the guest.
+// left with one row alone, which is not ACTIVE, is brought back to that: while no row is
+// ACTIVE, Nova's PUT of the port answers 404 (run on Neutron 21.0.0 and 26.0.3). without holds the hosts that say that they do not have the guest.
 func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool, without map[string]bool) {
 	settle := j.settler(e.Port, r.tools.clock())
 	call, cancel := r.tools.time.WithTimeout(r.ctx, requestTimeout)
