@@ -36,20 +36,7 @@ func (w *worker) restore(ctx context.Context) {
 		May:  func() bool { return !stop() && w.tools.may() },
 		Report: func(t rollback.Taken) {
 			stop()
-			if t.Action.Writes() {
-				w.suspect(t.Err, t.Took)
-			}
-			line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: t.Host, Decided: t.Action.String(), Why: t.Why, Err: t.Err, Took: t.Took, Outcome: "answered"}
-			if t.Action == rollback.Wait || t.Action == rollback.Done {
-				line.Event, line.Outcome = audit.PortVerified, ""
-			}
-			if t.Err != nil {
-				line.Outcome = "failed"
-			}
-			if t.Action == rollback.WriteDown {
-				line.Saw = t.Held.String()
-			}
-			w.report(line)
+			w.taken(t)
 		},
 		Journal: w.tools.journal.of(w.instance),
 		Wake:    w.mail.wake,
@@ -94,6 +81,24 @@ func (w *worker) restore(ctx context.Context) {
 		w.finish(ctx, host, err == nil, part*(parts-told), w.look(ctx))
 		return
 	}
+}
+
+// taken writes a step of a restore to the log, and marks the port where a write may yet take effect.
+func (w *worker) taken(t rollback.Taken) {
+	if t.Action.Writes() {
+		w.suspect(t.Err, t.Took)
+	}
+	line := audit.Line{Event: audit.PortWritten, Port: w.port, Host: t.Host, Decided: t.Action.String(), Why: t.Why, Err: t.Err, Took: t.Took, Outcome: "answered"}
+	if t.Action == rollback.Wait || t.Action == rollback.Done {
+		line.Event, line.Outcome = audit.PortVerified, ""
+	}
+	if t.Err != nil {
+		line.Outcome = "failed"
+	}
+	if t.Action == rollback.WriteDown {
+		line.Saw = t.Held.String()
+	}
+	w.report(line)
 }
 
 // tellAgain has Neutron tell the agent of the port again, where the rows are right

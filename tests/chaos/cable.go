@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// cable stands between one replica and the broker. While it is cut it stalls: what
+// cable stands between one replica and one node of the broker. While it is cut it stalls: what
 // either side sends stays where it is, nothing is closed, and a new connection is
 // taken and not answered, as on a network that has lost a node. The replica still
 // reaches Neutron: nothing but its lease keeps it from writing. (toxiproxy can do
 // this too, with a server, an API and metrics of its own.)
 type cable struct {
-	url      string // of the broker, through the cable
+	url      string // of the node, through the cable
 	listener net.Listener
-	broker   string
+	node     string
 
 	mu    sync.Mutex
 	whole chan struct{} // closed while the cable is
 }
 
 // layCable listens on a port of its own of this machine.
-func layCable(broker string) (*cable, error) {
-	u, err := url.Parse(broker)
+func layCable(node string) (*cable, error) {
+	u, err := url.Parse(node)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func layCable(broker string) (*cable, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cable{listener: listener, broker: u.Host, whole: make(chan struct{})}
+	c := &cable{listener: listener, node: u.Host, whole: make(chan struct{})}
 	close(c.whole)
 	u.Host = listener.Addr().String()
 	c.url = u.String()
@@ -75,7 +75,7 @@ func (c *cable) wait() {
 func (c *cable) carry(near net.Conn) {
 	defer near.Close()
 	c.wait()
-	far, err := net.DialTimeout("tcp", c.broker, 3*time.Second)
+	far, err := net.DialTimeout("tcp", c.node, 3*time.Second)
 	if err != nil {
 		return
 	}

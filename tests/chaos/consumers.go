@@ -18,7 +18,7 @@ import (
 type replica struct {
 	name        string
 	environment []string
-	cable       *cable // to the broker
+	cables      []*cable // to the broker, one to each of its nodes
 	all         *consumers
 
 	mu     sync.Mutex
@@ -52,11 +52,16 @@ func newConsumers(binary, directory string, a *account) *consumers {
 // Neutron. It is not started yet.
 func (c *consumers) add(cloud cloud, p *proxy) error {
 	r := &replica{name: fmt.Sprintf("consumer%d", len(c.replicas)+1), all: c}
-	var err error
-	if r.cable, err = layCable(cloud.bus.url); err != nil {
-		return err
+	var through []string
+	for _, node := range cloud.bus.urls {
+		cable, err := layCable(node)
+		if err != nil {
+			return err
+		}
+		r.cables = append(r.cables, cable)
+		through = append(through, cable.url)
 	}
-	r.environment = environment(cloud, r.cable.url, p.urlFor(r.name))
+	r.environment = environment(cloud, strings.Join(through, ","), p.urlFor(r.name))
 	c.replicas = append(c.replicas, r)
 	return nil
 }
@@ -222,7 +227,9 @@ func (c *consumers) alarmsOf(instance string) int {
 // stop ends all processes in order, or else at all. It can be called again.
 func (c *consumers) stop() {
 	for _, r := range c.replicas {
-		r.cable.close()
+		for _, cable := range r.cables {
+			cable.close()
+		}
 		if !r.alive() {
 			continue
 		}

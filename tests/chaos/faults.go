@@ -23,11 +23,17 @@ type spell struct {
 	from, until time.Time
 }
 
-// deck is how often each fault comes in one round of them.
-var deck = []struct {
+// card is a fault and how often it comes in one round of them.
+type card struct {
 	fault fault
 	times int
-}{{kill, 4}, {freeze, 2}, {unplug, 3}, {cutOff, 3}, {absent, 2}, {noBroker, 2}, {noNeutron, 2}}
+}
+
+// deck is one round; clusterDeck that of a broker of several nodes.
+var (
+	deck        = []card{{kill, 4}, {freeze, 2}, {unplug, 3}, {cutOff, 3}, {absent, 2}, {noBroker, 2}, {noNeutron, 2}}
+	clusterDeck = append(slices.Clone(deck), card{parted, 3})
+)
 
 // The pause before a fault: short before the first of each kind, so that a short
 // run meets them all; long enough later for most handovers to end undisturbed.
@@ -45,9 +51,13 @@ const frozenFor = 30 * time.Second
 // replaced.
 var cutFor = span{4000, 25000}
 
+// partedFor is from what no node of RabbitMQ notices but the quorum queues' own detector, to longer than net_ticktime
+// (60 s): then a node that is alone stops to serve (pause_minority), and starts anew when it is back.
+var partedFor = span{5000, 90000}
+
 // round gives the faults of one round in the order that chance gives, one of each
 // first.
-func round(rng *rand.Rand) []fault {
+func round(rng *rand.Rand, deck []card) []fault {
 	var first, further []fault
 	for _, card := range deck {
 		first = append(first, card.fault)
@@ -62,9 +72,12 @@ func round(rng *rand.Rand) []fault {
 // rage brings one fault after the other until the context ends.
 func (g *game) rage(ctx context.Context, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 2))
-	pauses := calmAtFirst
+	pauses, deck := calmAtFirst, deck
+	if g.cloud.part != nil {
+		deck = clusterDeck
+	}
 	for ctx.Err() == nil {
-		for i, f := range round(rng) {
+		for i, f := range round(rng, deck) {
 			if i == len(deck) {
 				pauses = calmLater
 			}
@@ -96,8 +109,12 @@ func (g *game) strike(ctx context.Context, f fault, rng *rand.Rand) {
 	case absent:
 		err = g.takeAllAway(ctx, rng)
 	case noBroker:
-		g.account.unrouted.unbinds(time.Now()) // its queues go before the exchange is missed
-		err = g.cloud.restartBroker(context.WithoutCancel(ctx), time.Duration(1+rng.IntN(5))*time.Second)
+		if g.cloud.part == nil {
+			g.account.unrouted.unbinds(time.Now()) // its queues go before the exchange is missed
+		}
+		err = g.cloud.restartBroker(context.WithoutCancel(ctx), rng.IntN(len(g.cloud.bus.urls)), time.Duration(1+rng.IntN(5))*time.Second)
+	case parted:
+		err = g.cloud.part(context.WithoutCancel(ctx), rng.IntN(len(g.cloud.bus.urls)), func() { sleep(ctx, partedFor.draw(rng)) })
 	case noNeutron:
 		err = g.cloud.restartNeutron(context.WithoutCancel(ctx))
 	}
@@ -147,11 +164,15 @@ func (g *game) unplug(ctx context.Context, rng *rand.Rand) error {
 // cutOff cuts the acting replica off from the broker.
 func (g *game) cutOff(ctx context.Context, rng *rand.Rand) {
 	r := g.consumers.acting()
-	r.cable.cut()
+	for _, cable := range r.cables {
+		cable.cut()
+	}
 	g.proxy.cutOff(r.name, time.Now())
 	sleep(ctx, cutFor.draw(rng))
 	g.proxy.cutOff(r.name, time.Time{}) // before it can be told
-	r.cable.mend()
+	for _, cable := range r.cables {
+		cable.mend()
+	}
 }
 
 // takeAllAway kills all replicas for a while. The hosts' and Nova's messages wait
@@ -203,7 +224,7 @@ func (w *weather) end(i int) {
 }
 
 // between gives the faults that were there in a time, and how long they lasted. Old
-// messages keep nobody from his work.
+// messages keep nobody from his work, and a node that is parted from the two others not for long.
 func (w *weather) between(from, until time.Time) (met []fault, lasted time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -215,7 +236,7 @@ func (w *weather) between(from, until time.Time) (met []fault, lasted time.Durat
 		if s.from.After(until) || end.Before(from) {
 			continue
 		}
-		if s.fault != hourOld {
+		if s.fault != hourOld && s.fault != parted {
 			lasted += end.Sub(s.from)
 		}
 		if !slices.Contains(met, s.fault) {

@@ -24,9 +24,12 @@ type cloud struct {
 
 	newPort    func(ctx context.Context, instance, host string, profile map[string]any) (string, error)
 	removePort func(ctx context.Context, id string) error
-	// restartBroker and restartNeutron return when they serve again.
-	restartBroker  func(ctx context.Context, away time.Duration) error
+	// restartBroker and restartNeutron return when they serve again. Of a cluster the node of that number is restarted.
+	restartBroker  func(ctx context.Context, node int, away time.Duration) error
 	restartNeutron func(context.Context) error
+	// part takes a node off the network until wait returns, and returns when it has met the others; nil if there
+	// is but one.
+	part func(ctx context.Context, node int, wait func()) error
 	// closeConnections has the broker close the connections of these names, if it
 	// knows them yet; deadLetters has what it drops from queues go to an exchange.
 	closeConnections func(ctx context.Context, names ...string) (int, error)

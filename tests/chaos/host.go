@@ -18,13 +18,13 @@ import (
 
 // bus is where everybody meets.
 type bus struct {
-	url      string
+	urls     []string // of its nodes
 	password string
 }
 
 func (b bus) dial(user, name string) func(context.Context) (*amqp.Connection, error) {
 	return func(ctx context.Context) (*amqp.Connection, error) {
-		return broker.Dial(ctx, broker.Settings{AMQPUrls: []string{b.url}, AMQPUser: user, AMQPPassword: config.Secret(b.password)}, name)
+		return broker.Dial(ctx, broker.Settings{AMQPUrls: b.urls, AMQPUser: user, AMQPPassword: config.Secret(b.password)}, name)
 	}
 }
 

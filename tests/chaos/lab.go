@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/simulated/nova"
@@ -12,8 +13,8 @@ import (
 )
 
 // openLab gives the running lab as a cloud, with a network and a virtual host of
-// its own; close removes both.
-func openLab(ctx context.Context, l *lab.Lab) (c cloud, closing func(context.Context) error, err error) {
+// its own, in the lab's RabbitMQ or in a cluster of chaos' own; closing removes all.
+func openLab(ctx context.Context, l *lab.Lab, clustered bool) (c cloud, closing func(context.Context) error, err error) {
 	closing = func(context.Context) error { return nil }
 	novas, err := l.NeutronAs(ctx, "nova")
 	if err != nil {
@@ -23,25 +24,64 @@ func openLab(ctx context.Context, l *lab.Lab) (c cloud, closing func(context.Con
 	if err != nil {
 		return cloud{}, closing, err
 	}
-	vhost, err := l.NewVhost(ctx, "earlybind-chaos-"+nova.NewUUID()[:8])
+	b, closing, err := openBroker(ctx, l, clustered)
 	if err != nil {
 		return cloud{}, closing, err
 	}
-	closing = vhost.Remove
+	vhost, closeBroker := b.vhost, closing
 	network, err := lab.NewNetwork(ctx, novas, vhost.Name)
 	if err != nil {
 		return cloud{}, closing, err
 	}
-	closing = func(ctx context.Context) error { return errors.Join(network.Remove(ctx), vhost.Remove(ctx)) }
+	closing = func(ctx context.Context) error { return errors.Join(network.Remove(ctx), closeBroker(ctx)) }
 	return cloud{
 		release: l.Release, hosts: lab.Computes, safe: safe, nova: novas,
-		bus:     bus{url: vhost.URL, password: vhost.Password},
+		bus:     bus{urls: vhost.URLs, password: vhost.Password},
 		newPort: network.NewPort, removePort: network.RemovePort,
-		restartBroker: l.RestartBroker, restartNeutron: l.RestartNeutron,
+		restartBroker: b.restart, part: b.part, restartNeutron: l.RestartNeutron,
 		closeConnections: vhost.CloseConnections, deadLetters: vhost.DeadLetters,
 		transport:   l.Transport(),
 		environment: []string{"OS_CLIENT_CONFIG_FILE=" + l.CloudsFile(), "OS_CLOUD=earlybind"},
 	}, closing, nil
+}
+
+// brokerOf is the RabbitMQ at which all meet; see cloud.
+type brokerOf struct {
+	vhost   *lab.Vhost
+	restart func(ctx context.Context, node int, away time.Duration) error
+	part    func(ctx context.Context, node int, wait func()) error
+}
+
+func openBroker(ctx context.Context, l *lab.Lab, clustered bool) (b brokerOf, closing func(context.Context) error, err error) {
+	name := "earlybind-chaos-" + nova.NewUUID()[:8]
+	closing = func(context.Context) error { return nil }
+	if !clustered {
+		if b.vhost, err = l.NewVhost(ctx, name); err == nil {
+			closing = b.vhost.Remove
+		}
+		b.restart = func(ctx context.Context, _ int, away time.Duration) error { return l.RestartBroker(ctx, away) }
+		return b, closing, err
+	}
+	cluster, err := l.StartCluster(ctx)
+	if err != nil {
+		return b, closing, err
+	}
+	b.restart = func(ctx context.Context, node int, away time.Duration) error {
+		if err := cluster.Kill(ctx, cluster.Nodes[node]); err != nil {
+			return err
+		}
+		sleep(ctx, away)
+		return cluster.Start(ctx, cluster.Nodes[node])
+	}
+	b.part = func(ctx context.Context, node int, wait func()) error {
+		if err := cluster.Cut(ctx, cluster.Nodes[node]); err != nil {
+			return err
+		}
+		wait()
+		return cluster.Join(ctx, cluster.Nodes[node])
+	}
+	b.vhost, err = cluster.NewVhost(ctx, name)
+	return b, cluster.Remove, err
 }
 
 // environment is that of one replica, with its ways to the broker and to Neutron.

@@ -7,6 +7,10 @@
 //
 //	chaos -results var/chaos.jsonl   500 failed and 500 successful ones, in 40 minutes
 //	chaos -handovers 24 -seed 1 -for 10m
+//	chaos -cluster -results var/chaos-cluster.jsonl
+//
+// With -cluster all meet at a RabbitMQ of three nodes that chaos starts for itself: a node
+// is killed or parted from the others instead of the lab's one restarted.
 //
 // When all is played, it waits until every message has its outcome: a handover that
 // nothing ends holds its messages for ten minutes.
@@ -46,6 +50,7 @@ type settings struct {
 	bound     time.Duration
 	results   string
 	atOnce    int
+	cluster   bool
 	consumer  string
 	logs      string
 }
@@ -64,6 +69,7 @@ func main() {
 	flag.DurationVar(&s.bound, "for", 40*time.Minute, "for how long to play at most")
 	flag.StringVar(&s.results, "results", "", "append to this file, and leave out the handovers that are in it")
 	flag.IntVar(&s.atOnce, "at-once", 6, "how many handovers keep Neutron busy at once")
+	flag.BoolVar(&s.cluster, "cluster", false, "on a RabbitMQ of three nodes")
 	flag.StringVar(&s.consumer, "consumer", "bin/earlybind-consumer", "the consumer")
 	flag.StringVar(&s.logs, "logs", "var/chaos", "directory of logs, and of the stories of handovers that went wrong")
 	flag.Parse()
@@ -84,7 +90,7 @@ func chaos(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	c, closing, err := openLab(ctx, l)
+	c, closing, err := openLab(ctx, l, s.cluster)
 	defer func() {
 		if err := closing(context.WithoutCancel(ctx)); err != nil {
 			fmt.Fprintln(os.Stderr, "chaos: something is left in the lab:", err)

@@ -26,13 +26,14 @@ const (
 	unplug     fault = "connection closed"       // by name, by the broker: one of the consumer's, or all
 	cutOff     fault = "consumer cut off"        // from the broker, without a word
 	absent     fault = "no consumer"             // for a while: messages wait
-	noBroker   fault = "broker restarted"        //
+	noBroker   fault = "broker restarted"        // of a cluster, one node: killed
+	parted     fault = "broker node partitioned" // of a cluster: no packet to it or from it
 	noNeutron  fault = "Neutron killed, restart" //
 )
 
 // allFaults are in the order of the table.
 var allFaults = []fault{
-	calm, race, duplicates, late, hourOld, lost, dropped, again, kill, freeze, unplug, cutOff, absent, noBroker, noNeutron,
+	calm, race, duplicates, late, hourOld, lost, dropped, again, kill, freeze, unplug, cutOff, absent, noBroker, parted, noNeutron,
 }
 
 // loss is what does not arrive of the hosts' messages. Nova does its own work

@@ -33,7 +33,9 @@ func prepareDead(ctx context.Context, b bus) error {
 	if err := ch.ExchangeDeclare(deadName, amqp.ExchangeFanout, true, false, false, false, nil); err != nil {
 		return err
 	}
-	if _, err := ch.QueueDeclare(deadName, true, false, false, false, amqp.Table{"x-max-length": int64(100_000)}); err != nil {
+	// A classic queue would be on one node.
+	args := amqp.Table{"x-max-length": int64(100_000), "x-queue-type": "quorum"}
+	if _, err := ch.QueueDeclare(deadName, true, false, false, false, args); err != nil {
 		return err
 	}
 	return ch.QueueBind(deadName, "", deadName, false, nil)

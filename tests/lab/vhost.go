@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,23 +16,38 @@ import (
 	"time"
 )
 
-// Vhost is a virtual host of the lab's RabbitMQ, with the lab's users and what
-// they may do, taken from the lab's own definitions.
+// Vhost is a virtual host of the lab's RabbitMQ, or of a cluster, with the lab's users
+// and what they may do, taken from the lab's own definitions.
 type Vhost struct {
 	Name     string
-	URL      string // without credentials
-	Password string // of every user
-	address  string
+	URLs     []string // of each node, without credentials
+	Password string   // of every user
+	nodes    []string // addresses
 }
 
-// NewVhost makes one.
+// NewVhost makes one in the lab's RabbitMQ.
 func (l *Lab) NewVhost(ctx context.Context, name string) (*Vhost, error) {
+	return l.newVhost(ctx, name, l.Address("rabbitmq"))
+}
+
+// NewVhost makes one in the cluster.
+func (c *Cluster) NewVhost(ctx context.Context, name string) (*Vhost, error) {
+	var nodes []string
+	for _, n := range c.Nodes {
+		nodes = append(nodes, n.Address)
+	}
+	return c.lab.newVhost(ctx, name, nodes...)
+}
+
+func (l *Lab) newVhost(ctx context.Context, name string, nodes ...string) (*Vhost, error) {
 	password, err := l.Password()
 	if err != nil {
 		return nil, err
 	}
-	address := l.Address("rabbitmq")
-	v := &Vhost{Name: name, URL: "amqp://" + address + ":5672/" + name, Password: password, address: address}
+	v := &Vhost{Name: name, Password: password, nodes: nodes}
+	for _, node := range nodes {
+		v.URLs = append(v.URLs, "amqp://"+node+":5672/"+name)
+	}
 	if err := v.api(ctx, http.MethodPut, "vhosts/"+name, nil, nil); err != nil {
 		return nil, err
 	}
@@ -102,20 +118,38 @@ var (
 	errInternal = errors.New("500 Internal Server Error")
 )
 
-// api calls RabbitMQ's management API as its administrator.
+// managed reaches a node's management, or says soon that it is away.
+var managed = &http.Client{Transport: &http.Transport{
+	DisableKeepAlives: true,
+	DialContext:       (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+}}
+
+// api calls RabbitMQ's management API as its administrator, of the first node that answers.
 func (v *Vhost) api(ctx context.Context, method, path string, body, into any) error {
+	var faults []error
+	for _, node := range v.nodes {
+		err := v.apiOf(ctx, node, method, path, body, into)
+		if away := (*url.Error)(nil); !errors.As(err, &away) {
+			return err
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+func (v *Vhost) apiOf(ctx context.Context, node, method, path string, body, into any) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+v.address+":15672/api/"+path, bytes.NewReader(raw))
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+node+":15672/api/"+path, bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}
 	request.SetBasicAuth("admin", v.Password)
-	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	answer, err := managed.Do(request)
 	if err != nil {
 		return err
 	}
