@@ -35,8 +35,28 @@ func (l *Lab) BootLarge(ctx context.Context, host string, mib int) error {
 	})
 }
 
-func (l *Lab) boot(ctx context.Context, host string, touch ...string) error {
-	if _, err := l.Exec(ctx, "controller", append([]string{"labcloud", "boot", l.guest, host}, touch...)...); err != nil {
+// BootFromCDROM is [Lab.Boot] of a guest whose only disk is a CD-ROM, which any number of QEMUs may have open: of a
+// disk that can be written QEMU locks the file, and another one that is to run the guest fails.
+func (l *Lab) BootFromCDROM(ctx context.Context, host string) error {
+	return l.boot(ctx, host, "cdrom")
+}
+
+// Delete has Nova delete an instance, and returns when it is gone. The ports that labcloud has made for it stay.
+func (l *Lab) Delete(ctx context.Context, instance string) error {
+	if err := servers.Delete(ctx, l.Nova, instance).ExtractErr(); err != nil {
+		return err
+	}
+	return Until(ctx, "Nova to delete the instance", func() (bool, error) {
+		err := servers.Get(ctx, l.Nova, instance).Err
+		if gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
+			return true, nil
+		}
+		return false, err
+	})
+}
+
+func (l *Lab) boot(ctx context.Context, host string, special ...string) error {
+	if _, err := l.Exec(ctx, "controller", append([]string{"labcloud", "boot", l.guest, host}, special...)...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

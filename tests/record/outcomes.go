@@ -214,27 +214,19 @@ var outcomes = []outcome{
 		prepare: limited(slowLink), stage: frozenUntilSourceGoesOn, ends: runsOn(source),
 	},
 	{
-		// The cut keeps the connection's end from the destination: otherwise it finds that, too, when it
-		// thaws, and destroys the guest at once (destination-frozen). As it is libvirt does tell QEMU to let
-		// the guest run, and only the lock on the disk's image keeps it from that, which the source's QEMU
-		// has: where storage has none (libvirt-events/e8), the guest runs on both.
+		// libvirt does tell QEMU to let the guest run, and only the lock on the disk's image keeps it from
+		// that, which the source's QEMU has: where there is none, the guest runs on both (runs-on-both).
 		name: "destination-thaws", about: "The destination's libvirtd is frozen and cut off when it has been asked to let the guest run, until the source has given up and goes on; when it thaws, it tries, and the disk's lock keeps it from that.",
-		prepare: limited(slowLink),
-		stage: func(ctx context.Context, p *play) error {
-			if err := p.migrate(ctx, source, "suspended", "migrated"); err != nil {
-				return err
-			}
-			return frozenLibvirtd(ctx, p, 20*time.Second, func() error {
-				return cut(ctx, p, func() error {
-					if err := errors.Join(p.await(ctx, source, "resumed", ""), lab.Sleep(ctx, 10*time.Second)); err != nil {
-						return err
-					}
-					return errors.Join(p.Signal(ctx, destination, lab.Libvirtd, "CONT"), p.await(ctx, destination, "stopped", ""))
-				})
-			})
-		},
+		prepare: limited(slowLink), stage: thawsTooLate("stopped", ""),
 		ends: func(domains map[string]string) bool { // the destination keeps its definition
 			return domains[source] == "running" && domains[destination] != "running"
+		},
+	},
+	{
+		name: "runs-on-both", about: "The destination's libvirtd is frozen and cut off when it has been asked to let the guest run, until the source has given up and goes on; when it thaws, it lets the guest run as well. The guest's only disk is a CD-ROM, whose file QEMU does not lock against another.",
+		prepare: bootedFromCDROM, stage: thawsTooLate("resumed", "migrated"),
+		ends: func(domains map[string]string) bool {
+			return domains[source] == "running" && domains[destination] == "running"
 		},
 	},
 	{
@@ -378,6 +370,49 @@ func frozenUntilSourceGoesOn(ctx context.Context, p *play) error {
 	return frozenLibvirtd(ctx, p, 0, func() error {
 		return errors.Join(p.await(ctx, source, "resumed", ""), lab.Sleep(ctx, 10*time.Second))
 	})
+}
+
+// thawsTooLate freezes the destination's libvirtd and cuts it off when it has been asked to let the guest run. It thaws
+// 10 s after the source has let the guest go on, and an event of it is waited for. The cut keeps the connection's end
+// from it: otherwise it finds that, too, when it thaws, and destroys the guest at once (destination-frozen).
+func thawsTooLate(event, detail string) func(context.Context, *play) error {
+	return func(ctx context.Context, p *play) error {
+		if err := p.migrate(ctx, source, "suspended", "migrated"); err != nil {
+			return err
+		}
+		return frozenLibvirtd(ctx, p, 20*time.Second, func() error {
+			return cut(ctx, p, func() error {
+				if err := errors.Join(p.await(ctx, source, "resumed", ""), lab.Sleep(ctx, 10*time.Second)); err != nil {
+					return err
+				}
+				return errors.Join(p.Signal(ctx, destination, lab.Libvirtd, "CONT"), p.await(ctx, destination, event, detail))
+			})
+		})
+	}
+}
+
+// bootedFromCDROM has the outcome be about another guest, which is there for as long as it takes.
+func bootedFromCDROM(ctx context.Context, p *play) (func() error, error) {
+	p.Lab = p.About("guest4")
+	if err := p.BootFromCDROM(ctx, source); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.instance, err = prepare(ctx, p.Lab); err != nil {
+		return nil, err
+	}
+	undo := func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+		defer cancel()
+		ports, err := p.Ports(ctx, p.instance)
+		err = errors.Join(err, p.Limit(ctx, source, "off"), p.Destroy(ctx, destination, p.instance), p.Delete(ctx, p.instance))
+		for _, port := range ports { // Nova's roll-back leaves them plugged in
+			_, fault := p.Exec(ctx, destination, "ovs-vsctl", "--if-exists", "del-port", "br-int", "tap"+port.ID[:11])
+			err = errors.Join(err, fault)
+		}
+		return err
+	}
+	return undo, p.Limit(ctx, source, slowLink)
 }
 
 // frozenLibvirtd freezes the destination's libvirtd for a while and until something has

@@ -1,9 +1,10 @@
 # What a compute host and the probe host have in common: their addresses, Open vSwitch and the L2 agent.
 # Sourced; LAB_HOST is the host's name for Nova and Neutron, LAB_NET_* are the three networks' first octets.
 
-# Interfaces are found by subnet: docker attaches several networks in no stable order.
-interface_in() { ip -o -4 addr show | awk -v net="$1." 'index($4, net) == 1 { print $2; exit }'; }
-address_in() { ip -o -4 addr show | awk -v net="$1." 'index($4, net) == 1 { sub("/.*", "", $4); print $4; exit }'; }
+# Interfaces are found by subnet: docker attaches several networks in no stable order. awk reads all: one that ends
+# before ip has written its last line has it killed by SIGPIPE, and with pipefail the caller fails.
+interface_in() { ip -o -4 addr show | awk -v net="$1." 'index($4, net) == 1 && !found++ { print $2 }'; }
+address_in() { ip -o -4 addr show | awk -v net="$1." 'index($4, net) == 1 && !found++ { sub("/.*", "", $4); print $4 }'; }
 
 # fill FILE NAME=VALUE...: writes the values of this host into a configuration file of the image.
 fill() {
