@@ -14,6 +14,7 @@ type mailbox struct {
 	mu   sync.Mutex
 	aim  handover.Aim
 	full bool
+	told func(handover.Aim) // of each aim that comes; nil: nobody wants to know
 }
 
 func newMailbox() mailbox { return mailbox{wake: make(chan struct{}, 1)} }
@@ -21,10 +22,33 @@ func newMailbox() mailbox { return mailbox{wake: make(chan struct{}, 1)} }
 func (m *mailbox) put(a handover.Aim) {
 	m.mu.Lock()
 	m.aim, m.full = a, true
+	if m.told != nil {
+		m.told(a)
+	}
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
 	default:
+	}
+}
+
+// watch has end called when an aim comes that is such a one, or at once if one waits,
+// until forget is called.
+func (m *mailbox) watch(such func(handover.Aim) bool, end func()) (forget func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told = func(a handover.Aim) {
+		if such(a) {
+			end()
+		}
+	}
+	if m.full {
+		m.told(m.aim)
+	}
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.told = nil
 	}
 }
 

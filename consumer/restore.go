@@ -78,7 +78,7 @@ func (w *worker) restore(ctx context.Context) {
 				w.leave("its restore was given up: " + err.Error())
 			}
 		}
-		w.finish(ctx, host, err == nil, part*(parts-told), w.look(ctx))
+		w.finish(ctx, host, err == nil, part*(parts-told), w.look(ctx, w.read))
 		return
 	}
 }

@@ -46,10 +46,10 @@ func (w *worker) verify(ctx context.Context) {
 			}
 			continue
 		}
-		seen := w.look(ctx)
+		seen := w.look(ctx, w.glance)
 		p, err := seen.Port, seen.err
-		if ctx.Err() != nil {
-			return // with the handover: what was not read says nothing of the rows
+		if ctx.Err() != nil || err != nil && w.replaced() {
+			return // with the handover, or for another aim: what was not read says nothing of the rows
 		}
 		right, why := false, ""
 		if err == nil {
@@ -73,7 +73,7 @@ func (w *worker) verify(ctx context.Context) {
 			if w.aim.Goal.Mend || w.tools.settings.Repair == handover.RepairAll {
 				w.leave("it was not right in the end: " + why)
 			}
-			w.finish(ctx, host, false, 0, w.look(ctx))
+			w.finish(ctx, host, false, 0, w.look(ctx, w.read))
 			return
 		}
 		if !w.pause(ctx, min(look+waited/16, 15*look)) {
@@ -90,9 +90,9 @@ type reading struct {
 	settle func()
 }
 
-func (w *worker) look(ctx context.Context) reading {
+func (w *worker) look(ctx context.Context, read func(context.Context) (port.Port, error)) reading {
 	settle := w.tools.journal.settler(w.port, w.tools.clock())
-	p, err := w.read(ctx)
+	p, err := read(ctx)
 	return reading{p, err, settle}
 }
 
@@ -102,7 +102,7 @@ func (r reading) up() bool { return r.err == nil && r.Status == binding.PortActi
 // at last and reports the goal as done.
 func (w *worker) finish(ctx context.Context, host string, right bool, patience time.Duration, seen reading) {
 	goal := w.aim.Goal
-	for began := w.tools.clock(); right && !seen.up() && !errors.Is(seen.err, port.ErrGone) && !w.replaced(); seen = w.look(ctx) {
+	for began := w.tools.clock(); right && !seen.up() && !errors.Is(seen.err, port.ErrGone) && !w.replaced(); {
 		bound := patience
 		if seen.err != nil {
 			bound += unreadPatience
@@ -110,6 +110,11 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 		if w.tools.clock()-began >= bound || !w.pause(ctx, min(look, bound)) {
 			break
 		}
+		next := w.look(ctx, w.glance)
+		if next.err != nil && w.replaced() {
+			break
+		}
+		seen = next
 	}
 	p, err := seen.Port, seen.err
 	if errors.Is(err, port.ErrGone) {

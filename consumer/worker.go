@@ -222,7 +222,10 @@ func (w *worker) commit(ctx context.Context) {
 	if !w.pause(ctx, w.tools.time.Spread(readAfter)) || w.replaced() {
 		return
 	}
-	p, err := w.read(ctx)
+	p, err := w.glance(ctx)
+	if err != nil && w.replaced() {
+		return
+	}
 	verified := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Err: err}
 	if err == nil {
 		verified.Saw = p.Describe()
@@ -261,6 +264,17 @@ func (w *worker) read(ctx context.Context) (port.Port, error) {
 	ctx, cancel := w.tools.time.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return w.tools.neutron.Read(ctx, w.port)
+}
+
+// glance is read until another aim comes: its turn is after all activates', of which there are
+// many where a host is drained, and what the aim is for may go before them.
+func (w *worker) glance(ctx context.Context) (port.Port, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	aim := w.aim
+	forget := w.mail.watch(func(next handover.Aim) bool { return isOther(next, aim) }, cancel)
+	defer forget()
+	return w.read(ctx)
 }
 
 // pause waits for d, for a new aim, or for the end; false at the end.
