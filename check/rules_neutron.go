@@ -242,7 +242,7 @@ func (u *driverUse) add(f Facts, p Port) {
 	if p.Trunk {
 		u.trunks++
 	}
-	u.now[policyOf(f, p, f.Settings.Policy).String()]++
+	u.now[policyOf(f, p, f.Settings.PolicyInForce()).String()]++
 }
 
 // policyOf gives the policy of a port if EARLYBIND_POLICY were such.
@@ -271,7 +271,7 @@ func (u *driverUse) finding(f Facts, driver string) Finding {
 	}
 	saw += "; EARLYBIND_POLICY=auto makes it " + auto.String()
 	if len(now) > 0 {
-		saw += fmt.Sprintf(", as set now (%s) they are: %s", f.Settings.Policy, strings.Join(now, ", "))
+		saw += fmt.Sprintf(", as set now (%s) they are: %s", f.Settings.PolicyInForce(), strings.Join(now, ", "))
 	}
 	finding := Finding{ID: "neutron.driver." + strings.Trim(name, "()"), Level: Fit, Saw: saw}
 	if auto == handover.PolicyObserve {

@@ -251,7 +251,7 @@ func TestDefaultsFromTheEnvironment(t *testing.T) {
 	if err := config.Load("EARLYBIND", &s); err != nil {
 		t.Fatal(err)
 	}
-	if s.Policy != handover.PolicyObserve || s.Repair != handover.RepairOwn || s.NeutronConcurrentActivate != "detect" || s.NovaExchange != "nova" ||
+	if s.PolicyInForce() != handover.PolicyObserve || s.Repair != handover.RepairOwn || s.NeutronConcurrentActivate != "detect" || s.NovaExchange != "nova" ||
 		len(s.NotificationTopics) != 2 || s.Queue != "earlybind" || s.QueueType != "quorum" || s.HostUserPrefix != "earlybind-" || s.CommitWindow != 5*time.Second || s.Shares != 1 {
 		t.Errorf("%+v", s)
 	}

@@ -20,7 +20,8 @@ type Settings struct {
 	// OtherCells are the brokers of further cells, beside that of AMQPUrls.
 	OtherCells Cells
 
-	Policy handover.Policy `default:"observe"`
+	// Policy is that of ports that no override names; see [Settings.PolicyInForce].
+	Policy handover.Policy `default:"named"`
 	// PolicyNetworks and PolicyDrivers override Policy for some ports, unless it
 	// is observe.
 	PolicyNetworks handover.NetworkOverrides
@@ -68,7 +69,7 @@ type Settings struct {
 // Validate names every fault at once.
 func (s *Settings) Validate() error {
 	faults := []error{s.Settings.Validate(), s.OtherCells.check("EARLYBIND_OTHER_CELLS", s.AMQPUrls)}
-	if s.Repair == handover.RepairOff && s.Policy != handover.PolicyObserve {
+	if s.Repair == handover.RepairOff && s.PolicyInForce() != handover.PolicyObserve {
 		faults = append(faults, errors.New("EARLYBIND_REPAIR=off goes with EARLYBIND_POLICY=observe only: what is committed must be restored when the migration fails"))
 	}
 	faults = append(faults,
@@ -104,10 +105,23 @@ func (s *Settings) Validate() error {
 	return errors.Join(faults...)
 }
 
+// PolicyInForce is Policy, or what stands for [handover.PolicyNamed] where no network and no
+// driver is switched on by its name: auto, of what hosts and a share of the instances allow; where
+// nothing is chosen at all, observe. So each of these settings switches on by itself what it names.
+func (s Settings) PolicyInForce() handover.Policy {
+	switch {
+	case s.Policy != handover.PolicyNamed || s.PolicyNetworks.Act() || s.PolicyDrivers.Act():
+		return s.Policy
+	case len(s.PolicyHosts) > 0 || !s.Canary.Whole():
+		return handover.PolicyAuto
+	}
+	return handover.PolicyObserve
+}
+
 // core are those of the handovers. safe is [handover.Settings.ConcurrentActivateSafe].
 func (s Settings) core(safe bool) handover.Settings {
 	return handover.Settings{
-		Policy: s.Policy, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Hosts: s.PolicyHosts, Canary: s.Canary,
+		Policy: s.PolicyInForce(), Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Hosts: s.PolicyHosts, Canary: s.Canary,
 		Repair: s.Repair, ConcurrentActivateSafe: safe,
 	}
 }

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/port"
 )
 
 const network = "5f2c0d1e-0d4b-4c53-9a0e-5b1f0c9d7a11"
@@ -70,6 +72,61 @@ func TestFaultsOfOverridesAreNamedWithTheirVariable(t *testing.T) {
 	}
 }
 
+// Each of the settings that choose ports switches on by itself what it names, and no more; observe is
+// absolute.
+func TestOneSettingSwitchesOn(t *testing.T) {
+	const net1, net2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+	of := func(network, driver string) port.Port {
+		return port.Port{Network: network, Driver: driver, DeviceOwner: "compute:nova", Device: guest}
+	}
+	plain := of(net1, "openvswitch")
+	for _, c := range []struct {
+		set   map[string]string
+		force string
+		acts  []port.Port // are more than observed
+		not   []port.Port
+	}{
+		{nil, "observe", nil, []port.Port{plain, of(net1, "linuxbridge")}},
+		{map[string]string{"POLICY": "auto"}, "auto", []port.Port{plain}, []port.Port{of(net1, "calico")}},
+		{map[string]string{"POLICY_DRIVERS": "openvswitch=resumed"}, "named", []port.Port{plain}, []port.Port{of(net1, "linuxbridge")}},
+		{map[string]string{"POLICY_NETWORKS": net2 + "=resumed"}, "named", []port.Port{of(net2, "openvswitch")}, []port.Port{plain}},
+		{map[string]string{"POLICY_HOSTS": "compute1=auto,compute2=auto"}, "auto", []port.Port{plain}, []port.Port{of(net1, "calico")}},
+		{map[string]string{"CANARY": "5"}, "auto", []port.Port{plain}, nil},
+		{map[string]string{"CANARY": "100"}, "observe", nil, []port.Port{plain}},
+		// What is named to be observed switches nothing on.
+		{map[string]string{"POLICY_DRIVERS": "ovn=observe"}, "observe", nil, []port.Port{plain, of(net1, "ovn")}},
+		{map[string]string{"POLICY_NETWORKS": net1 + "=observe", "POLICY_HOSTS": "*=auto"}, "auto", []port.Port{of(net2, "openvswitch")}, []port.Port{plain}},
+		// Of several the more careful reading.
+		{map[string]string{"POLICY_DRIVERS": "openvswitch=resumed", "POLICY_HOSTS": "*=auto"}, "named", []port.Port{plain}, []port.Port{of(net1, "linuxbridge")}},
+		{map[string]string{"POLICY": "observe", "POLICY_DRIVERS": "openvswitch=resumed", "POLICY_HOSTS": "*=auto", "CANARY": "50"}, "observe", nil, []port.Port{plain}},
+	} {
+		t.Run(fmt.Sprint(c.set), func(t *testing.T) {
+			t.Setenv("EARLYBIND_AMQP_USER", "u")
+			t.Setenv("EARLYBIND_AMQP_PASSWORD", "p")
+			for name, value := range c.set {
+				t.Setenv("EARLYBIND_"+name, value)
+			}
+			var s Settings
+			if err := config.Load("EARLYBIND", &s); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.PolicyInForce().String(); got != c.force {
+				t.Errorf("in force: %s, want %s", got, c.force)
+			}
+			for _, p := range c.acts {
+				if got, why := handover.PolicyOf(s.core(true), p); got == handover.PolicyObserve {
+					t.Errorf("%s on %s is observed: %s", p.Driver, p.Network, why)
+				}
+			}
+			for _, p := range c.not {
+				if got, why := handover.PolicyOf(s.core(true), p); got != handover.PolicyObserve {
+					t.Errorf("%s on %s is %s: %s", p.Driver, p.Network, got, why)
+				}
+			}
+		})
+	}
+}
+
 func TestWhatIsCommittedMustBeRepaired(t *testing.T) {
 	resumed := handover.DriverOverrides{"ovn": handover.PolicyResumed}
 	for change, ok := range map[*Settings]bool{
@@ -78,6 +135,10 @@ func TestWhatIsCommittedMustBeRepaired(t *testing.T) {
 		}): false,
 		// observe is absolute: no override commits.
 		with(func(s *Settings) { s.PolicyDrivers, s.Repair = resumed, handover.RepairOff }): true,
+		with(func(s *Settings) {
+			s.Policy, s.PolicyDrivers, s.Repair = handover.PolicyNamed, resumed, handover.RepairOff
+		}): false,
+		with(func(s *Settings) { s.Policy, s.Repair = handover.PolicyNamed, handover.RepairOff }): true,
 	} {
 		if err := change.Validate(); (err == nil) != ok {
 			t.Errorf("%+v: %v", change, err)

@@ -30,6 +30,9 @@ func (c *Canary) Decode(text string) error {
 
 func (c Canary) percent() int { return 100 - c.without }
 
+// Whole tells whether it has every instance.
+func (c Canary) Whole() bool { return c.without == 0 }
+
 func (c Canary) String() string { return fmt.Sprintf("%d%%", c.percent()) }
 
 // has tells whether an instance is of the share: the first 8 bytes of its UUID's SHA-256,

@@ -46,8 +46,23 @@ func (n *NetworkOverrides) Decode(text string) (err error) {
 func (h *HostOverrides) Decode(text string) (err error) {
 	*h, err = decodeOverrides(text, func(name string) (string, bool) {
 		return name, name == EveryHost || wire.CheckHost(name) == nil
-	}, "a host is named as Nova names it, or *", policyNames[:]...)
+	}, "a host is named as Nova names it, or *", policyNames[:PolicyAuto+1]...)
 	return err
+}
+
+// Act tells whether any of them is more than observe.
+func (d DriverOverrides) Act() bool { return act(d) }
+
+// Act tells whether any of them is more than observe.
+func (n NetworkOverrides) Act() bool { return act(n) }
+
+func act(overrides map[string]Policy) bool {
+	for _, policy := range overrides {
+		if policy != PolicyObserve {
+			return true
+		}
+	}
+	return false
 }
 
 func (d DriverOverrides) String() string { return overridesText(d) }

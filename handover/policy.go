@@ -12,15 +12,17 @@ import (
 // Policy says when the destination's binding of a port may be activated.
 type Policy int
 
-// The commit policies; PolicyAuto leaves it to the port's mechanism driver.
+// The commit policies. PolicyAuto leaves it to the port's mechanism driver, PolicyNamed to
+// what an operator says of its network and of its driver.
 const (
 	PolicyObserve   Policy = iota // never: record what it would have gained
 	PolicyResumed                 // when the guest is on the destination
 	PolicySuspended               // when the guest stands still on the source
 	PolicyAuto
+	PolicyNamed
 )
 
-var policyNames = [...]string{"observe", "resumed", "suspended", "auto"}
+var policyNames = [...]string{"observe", "resumed", "suspended", "auto", "named"}
 
 func (p Policy) String() string { return policyNames[p] }
 
@@ -125,6 +127,7 @@ func policyFor(s Settings, p port.Port, source, destination string, replug bool)
 //	trunk parent                              observe
 //	its network in EARLYBIND_POLICY_NETWORKS  as said there
 //	its driver in EARLYBIND_POLICY_DRIVERS    as said there
+//	EARLYBIND_POLICY=named                    observe
 //	EARLYBIND_POLICY=resumed, suspended       as said there
 //	driver not shown, or not in the table     observe
 //	openvswitch, replug                       suspended
@@ -146,6 +149,8 @@ func ofPort(s Settings, p port.Port, replug bool) (Policy, string) {
 	}
 	policy, known := ByDriver(p.Driver)
 	switch {
+	case s.Policy == PolicyNamed:
+		return PolicyObserve, "neither EARLYBIND_POLICY_NETWORKS nor EARLYBIND_POLICY_DRIVERS names it"
 	case s.Policy != PolicyAuto:
 		return s.Policy, "EARLYBIND_POLICY=" + s.Policy.String()
 	case p.Driver == "":

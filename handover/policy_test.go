@@ -44,6 +44,7 @@ func TestPolicyTable(t *testing.T) {
 		{PolicySuspended, with(func(p *port.Port) { p.DeviceOwner = "" }), PolicyObserve, "device_owner"},
 		{PolicyResumed, driver("linuxbridge"), PolicyResumed, "EARLYBIND_POLICY=resumed"},
 		{PolicyObserve, driver("linuxbridge"), PolicyObserve, "EARLYBIND_POLICY=observe"},
+		{PolicyNamed, driver("linuxbridge"), PolicyObserve, "neither EARLYBIND_POLICY_NETWORKS nor EARLYBIND_POLICY_DRIVERS"},
 	} {
 		got, why := ofPort(Settings{Policy: c.configured}, c.port, false)
 		if got != c.want || !strings.Contains(why, c.why) {

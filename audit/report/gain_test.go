@@ -368,16 +368,15 @@ func TestTheSettingThatSwitchesADriverOn(t *testing.T) {
 		}
 	}
 	ways := map[string]string{}
-	for _, way := range waysOn([]Prospect{{Driver: "linuxbridge"}, {Driver: "ovn"}, {Driver: AllDrivers}}) {
+	for _, way := range waysOn([]Prospect{{Driver: "linuxbridge", Auto: "suspended"}, {Driver: "ovn", Auto: "observe"}, {Driver: AllDrivers}}) {
 		ways[way[0]] = way[1]
 	}
-	const drivers = "EARLYBIND_POLICY=auto EARLYBIND_POLICY_DRIVERS="
 	if want := map[string]string{
 		"all, by driver":      "EARLYBIND_POLICY=auto",
-		"linuxbridge alone":   drivers + "openvswitch=observe",
-		"some hosts alone":    "EARLYBIND_POLICY=auto EARLYBIND_POLICY_HOSTS=HOST=auto,HOST=auto",
-		"5% of the instances": "EARLYBIND_POLICY=auto EARLYBIND_CANARY=5",
-		"some networks alone": drivers + "linuxbridge=observe,openvswitch=observe EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed",
+		"linuxbridge alone":   "EARLYBIND_POLICY_DRIVERS=linuxbridge=suspended",
+		"some hosts alone":    "EARLYBIND_POLICY_HOSTS=HOST=auto,HOST=auto",
+		"5% of the instances": "EARLYBIND_CANARY=5",
+		"some networks alone": "EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed",
 	}; !maps.Equal(ways, want) {
 		t.Errorf("%q, want %q", ways, want)
 	}

@@ -210,25 +210,16 @@ func waysOn(p []Prospect) [][2]string {
 			committed = append(committed, driver)
 		}
 	}
-	but := func(only string) string {
-		var others []string
-		for _, driver := range committed {
-			if driver != only {
-				others = append(others, driver+"="+handover.PolicyObserve.String())
-			}
-		}
-		return policyAuto + " EARLYBIND_POLICY_DRIVERS=" + strings.Join(others, ",")
-	}
 	ways := [][2]string{{"all, by driver", policyAuto}}
 	for _, one := range p {
 		if slices.Contains(committed, one.Driver) {
-			ways = append(ways, [2]string{one.Driver + " alone", but(one.Driver)})
+			ways = append(ways, [2]string{one.Driver + " alone", "EARLYBIND_POLICY_DRIVERS=" + one.Driver + "=" + one.Auto})
 		}
 	}
 	return append(ways,
-		[2]string{"some hosts alone", policyAuto + " EARLYBIND_POLICY_HOSTS=HOST=auto,HOST=auto"},
-		[2]string{"some networks alone", but("") + " EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed"},
-		[2]string{"5% of the instances", policyAuto + " EARLYBIND_CANARY=5"})
+		[2]string{"some hosts alone", "EARLYBIND_POLICY_HOSTS=HOST=auto,HOST=auto"},
+		[2]string{"some networks alone", "EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed"},
+		[2]string{"5% of the instances", "EARLYBIND_CANARY=5"})
 }
 
 // What Neutron allows, as [Report.Activates].

@@ -251,7 +251,7 @@ func (t *text) prospects(r Report) {
 	for _, note := range r.prospectNotes() {
 		t.line("  %s", note)
 	}
-	t.line("  To switch on, one of these in the settings of every consumer (docs/settings.md), restarted one after the other:")
+	t.line("  To switch on, one of these in the settings of every consumer, in place of EARLYBIND_POLICY=observe if that is there (docs/settings.md), restarted one after the other:")
 	for _, way := range waysOn(r.Prospects) {
 		t.line("    %-24s %s", way[0], way[1])
 	}

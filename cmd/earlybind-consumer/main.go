@@ -83,7 +83,7 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Err: err})
 		return err
 	}
-	m.Settings(settings.Policy.String(), settings.Repair.String(), cloud.safe)
+	m.Settings(settings.PolicyInForce().String(), settings.Repair.String(), cloud.safe)
 	board.Has("neutron", "met at the start, at "+cloud.client.Endpoint)
 	replica := consumer.Replica{Name: name, Neutron: settings.Neutron(cloud.client), ConcurrentActivateSafe: cloud.safe, Log: log, Board: board, Metrics: m}
 	return replica.Run(ctx, drain, settings)
@@ -133,7 +133,7 @@ func meetOnce(ctx context.Context, s consumer.Settings, log audit.Log) (cloud, e
 		Event: audit.ConsumerStarted, Outcome: audit.Ready,
 		Saw: fmt.Sprintf("version %s; Neutron at %s; %s (%s)", version, client.Endpoint, audit.ConcurrentActivate(safe), s.NeutronConcurrentActivate),
 		Decided: fmt.Sprintf("policy %s, networks %s, drivers %s, hosts %s, canary %s, repair %s; breaker: %d bad outcomes, %s",
-			s.Policy, s.PolicyNetworks, s.PolicyDrivers, s.PolicyHosts, s.Canary, s.Repair, s.BreakerFailures, s.BreakerPause),
+			s.PolicyInForce(), s.PolicyNetworks, s.PolicyDrivers, s.PolicyHosts, s.Canary, s.Repair, s.BreakerFailures, s.BreakerPause),
 	}
 	const needs = "it needs the role service (Neutron 2024.1 and later) or admin (before)"
 	if s.Writes() {
