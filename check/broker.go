@@ -45,8 +45,7 @@ func AskBroker(ctx context.Context, s consumer.Settings, hosts []string, listen 
 	defer cancel()
 	conn, err := broker.Dial(ctx, s.Settings, "earlybind check")
 	if err != nil {
-		facts.Version = Unseen[string](oneLine(err))
-		return facts
+		return facts.unmet(err)
 	}
 	hangUp := func() { _ = conn.CloseDeadline(time.Now().Add(closeWithin)) }
 	defer hangUp()
@@ -70,6 +69,16 @@ func AskBroker(ctx context.Context, s consumer.Settings, hosts []string, listen 
 		facts.Made = Look(management.Made(ctx, facts.Vhost, s.AMQPUser, []string{s.NovaExchange, exchangeEvents, exchangeRequests}, queues))
 	}
 	return facts
+}
+
+// unmet are the facts of a broker that could not be reached.
+func (b BrokerFacts) unmet(err error) BrokerFacts {
+	b.Version = Unseen[string](broker.Plain(err))
+	var away *broker.Away
+	if errors.As(err, &away) {
+		b.Version, b.Next = Unseen[string](away.Faults()), away.Next()
+	}
+	return b
 }
 
 // probe asks one broker.
@@ -110,7 +119,7 @@ func (p *probe) may(what string, do func(*amqp.Channel) error) bool {
 }
 
 func (p *probe) right(what string, err error) {
-	has := Look(true, err)
+	has := did(err)
 	if isCode(err, amqp.AccessRefused) {
 		has = Saw(false)
 	}
@@ -212,7 +221,15 @@ func exists(err error) Seen[bool] {
 	case isCode(err, amqp.AccessRefused):
 		return Unseen[bool]("the user has no right to it, and RabbitMQ 4.2.6 and later do not show it then")
 	}
-	return Look(true, err)
+	return did(err)
+}
+
+// did is that a call was answered, or the broker's word for why not.
+func did(err error) Seen[bool] {
+	if err != nil {
+		return Unseen[bool](broker.Plain(err))
+	}
+	return Saw(true)
 }
 
 func isCode(err error, code int) bool {
@@ -239,7 +256,7 @@ func (p *probe) listen(ctx context.Context, length time.Duration, hosts []string
 		return amqp.Publishing{UserId: s.AMQPUser, Body: []byte("kept")}, nil
 	})
 	if kept != nil {
-		f.Kept = Unseen[bool](kept.Error())
+		f.Kept = did(kept)
 	}
 	p.ask(ctx)
 	if f.Alarm == "" {
@@ -303,7 +320,7 @@ func (p *probe) ask(ctx context.Context) {
 		return consumer.StatesRequest("earlybind-check", p.settings.AMQPUser, "earlybind check looks who answers")
 	})
 	if err != nil {
-		p.facts.Asked = Unseen[bool](err.Error())
+		p.facts.Asked = did(err)
 	}
 }
 

@@ -28,6 +28,20 @@ func TestWhatIsThere(t *testing.T) {
 	}
 }
 
+// What was not seen is told in the broker's words, not in the library's.
+func TestWhatABrokerRefusesIsToldPlainly(t *testing.T) {
+	for err, want := range map[error]string{
+		&amqp.Error{Code: amqp.ResourceLocked, Reason: "RESOURCE_LOCKED - queue 'q'"}: "RESOURCE_LOCKED - queue 'q'",
+		amqp.ErrClosed: "the connection is closed",
+	} {
+		p := probe{facts: &BrokerFacts{}}
+		p.right("a", err)
+		if got := exists(err).Why(); got != want || p.facts.Rights[0].Has.Why() != want {
+			t.Errorf("%s, %s, want %s", got, p.facts.Rights[0].Has.Why(), want)
+		}
+	}
+}
+
 func TestRightsAreReadOffTheBrokersAnswer(t *testing.T) {
 	p := probe{facts: &BrokerFacts{}}
 	p.right("a", nil)

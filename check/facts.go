@@ -109,6 +109,8 @@ type BrokerFacts struct {
 	// Version is what it calls itself. Where it is not seen there was no connection, and
 	// nothing else is.
 	Version Seen[string]
+	// Next is what to look at where there was no connection.
+	Next string
 	// Alarm is why it takes no messages; empty if it does.
 	Alarm  string
 	Rights []Right

@@ -81,6 +81,9 @@ func (n NeutronFacts) listed() bool {
 // unread is why nothing is known of a broker: there was no connection, or it was lost before
 // the first answer. Empty if something is.
 func (b BrokerFacts) unread() string {
+	if !b.connected() && b.Next != "" {
+		return b.Version.Why() + "; " + b.Next
+	}
 	if !b.connected() {
 		return b.Version.Why()
 	}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -29,7 +30,7 @@ func connection(_ Facts, b BrokerFacts) []Finding {
 	return one(Finding{ID: "rabbitmq", Level: Unknown,
 		Saw:   "RabbitMQ could not be asked: " + b.Version.Why(),
 		Means: "nothing is known of its version, the user's rights, its queues, Nova's notifications and the publishers",
-		Do:    anywhere("EARLYBIND_AMQP_URLS, EARLYBIND_AMQP_USER and EARLYBIND_AMQP_PASSWORD_FILE, as the consumer has them; earlybind rights prints the commands that make the user"),
+		Do:    anywhere(cmp.Or(b.Next, "EARLYBIND_AMQP_URLS, EARLYBIND_AMQP_USER and EARLYBIND_AMQP_PASSWORD_FILE, as the consumer has them")),
 	})
 }
 

@@ -8,10 +8,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/rs/zerolog"
+	"libvirt.org/go/libvirt"
 
 	"github.com/earlybind/earlybind/internal/health"
 	"github.com/earlybind/earlybind/internal/program"
@@ -53,9 +57,22 @@ func run(ctx context.Context, settings publisher.Settings, drain time.Duration, 
 	}
 	zerolog.TimeFieldFormat = time.RFC3339Nano
 	log := zerolog.New(os.Stdout).Level(level).With().Timestamp().Str("version", version).Logger()
-	err = publisher.Run(ctx, settings, drain, board, m, log)
+	err = explained(publisher.Run(ctx, settings, drain, board, m, log))
 	if err != nil {
 		log.Error().Err(err).Msg("publisher could not begin")
+	}
+	return err
+}
+
+// library is one of libvirt's that the program loads when it starts (dlopen(3), libvirt_generated_dlopen.go and
+// libvirt_admin_generated_dlopen.go of libvirt.org/go/libvirt).
+var library = regexp.MustCompile(`libvirt(-admin)?\.so\.0`)
+
+// explained tells what to install where libvirt's library cannot be loaded.
+func explained(err error) error {
+	var fault libvirt.Error
+	if errors.As(err, &fault) && library.MatchString(fault.Message) {
+		return fmt.Errorf("libvirt's library cannot be loaded: %s. Install the package libvirt0 (Debian, Ubuntu) or libvirt-libs (rpm)", fault.Message)
 	}
 	return err
 }

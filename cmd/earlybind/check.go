@@ -89,7 +89,7 @@ func checkCloud(ctx context.Context, args []string, out, faults io.Writer) error
 	}
 	apis, err := managementOf(settings, management, *user, *file)
 	if err != nil {
-		return err
+		return misused(f, faults, err.Error())
 	}
 	if err := letIn(neutronOf(settings), novaOf(settings, *novaCloud), faults); err != nil {
 		return err
@@ -121,7 +121,8 @@ func checkCloud(ctx context.Context, args []string, out, faults io.Writer) error
 	return nil
 }
 
-// managementOf gives the management APIs of the cells, as far as they were named.
+// managementOf gives the management APIs of the cells, as far as they were named. It fails where the file with their
+// password is none.
 func managementOf(s consumer.Settings, urls []string, user, file string) ([]check.Management, error) {
 	if len(urls) == 0 {
 		return nil, nil
@@ -132,7 +133,9 @@ func managementOf(s consumer.Settings, urls []string, user, file string) ([]chec
 		if err != nil {
 			return nil, fmt.Errorf("-management-password-file: %w", err)
 		}
-		password = config.Secret(strings.TrimRight(string(raw), "\r\n"))
+		if password = config.Secret(strings.TrimRight(string(raw), "\r\n")); password == "" {
+			return nil, fmt.Errorf("-management-password-file: %s is empty", file)
+		}
 	}
 	tls, err := s.TLS()
 	if err != nil {

@@ -50,10 +50,39 @@ func TestACheckOfACloudThatIsAway(t *testing.T) {
 	if strings.Contains(said, "hunter") || strings.Count(faults.String(), "\n") != 3 || !strings.Contains(faults.String(), "earlybind check: Neutron: ") {
 		t.Errorf("%s", said)
 	}
+	for _, node := range []string{"127.0.0.1:1", "127.0.0.1:2"} {
+		if want := "\nRabbitMQ: " + node + ": connection refused; does RabbitMQ run there, may this host reach it, is EARLYBIND_AMQP_URLS right?\n"; !strings.Contains(faults.String(), want) {
+			t.Errorf("%s, want %s", &faults, want)
+		}
+		if want := `"RabbitMQ could not be asked: ` + node + `: connection refused"`; !strings.Contains(out.String(), want) {
+			t.Errorf("%s, want %s", &out, want)
+		}
+	}
+	if !strings.Contains(out.String(), `"text": "does RabbitMQ run there`) {
+		t.Errorf("%s", &out)
+	}
 
 	out.Reset()
 	if code := run(t.Context(), []string{"check", "-listen", "1s"}, &out, &faults); code != failed || !strings.Contains(out.String(), "\nnot known to be fit for earlybind: 0 blockers") {
 		t.Errorf("%d\n%s", code, &out)
+	}
+}
+
+// A file that holds no password is an option that is wrong, as others are: nobody is asked.
+func TestAManagementPasswordFileThatIsNone(t *testing.T) {
+	openrc(t)
+	dir := t.TempDir()
+	for file, want := range map[string]string{
+		filepath.Join(dir, "missing"):          "-management-password-file: open " + filepath.Join(dir, "missing") + ": no such file or directory\n",
+		dir:                                    "-management-password-file: read " + dir + ": is a directory\n",
+		write(t, dir, "empty", nil):            "-management-password-file: " + filepath.Join(dir, "empty") + " is empty\n",
+		write(t, dir, "newline", []byte("\n")): "-management-password-file: " + filepath.Join(dir, "newline") + " is empty\n",
+	} {
+		var out, faults bytes.Buffer
+		code := run(t.Context(), []string{"check", "-listen", "1s", "-management", "http://127.0.0.1:1", "-management-user", "u", "-management-password-file", file}, &out, &faults)
+		if code != wrongUsage || faults.String() != "earlybind check: "+want+"How it is called: earlybind check -h\n" || out.Len() > 0 {
+			t.Errorf("%s: %d %s%s", file, code, &out, &faults)
+		}
 	}
 }
 

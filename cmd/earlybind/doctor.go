@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/doctor"
+	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/clock"
 	"github.com/earlybind/earlybind/internal/neutron"
 	"github.com/earlybind/earlybind/wire"
@@ -99,13 +99,12 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	if *ask {
 		settings, err = consumerSettings(faults)
 	} else {
-		err = knownNames(faults)
+		settings, err = cloudSettings(faults)
 	}
 	if err != nil {
 		return err
 	}
-	settings.Cloud = cmp.Or(*cloud, os.Getenv("EARLYBIND_CLOUD"))
-	settings.OSServerName = os.Getenv("EARLYBIND_OS_SERVER_NAME")
+	settings.Cloud = cmp.Or(*cloud, settings.Cloud)
 	if err := letIn(neutronOf(settings), novaOf(settings, *novaCloud), faults); err != nil {
 		return err
 	}
@@ -140,7 +139,7 @@ func publishersOf(s consumer.Settings) func(context.Context, []string) (doctor.G
 	return func(ctx context.Context, hosts []string) (doctor.Guests, error) {
 		guests, err := doctor.AskPublishers(ctx, s, hosts)
 		if err != nil {
-			err = errors.New(oneLine(err))
+			err = errors.New(broker.Told(err))
 		}
 		return guests, err
 	}

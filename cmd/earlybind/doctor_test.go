@@ -67,13 +67,13 @@ func TestADoctorsOptionsAreChecked(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-before-migrate", ""}, `invalid value "" for flag -before-migrate: it must have 1 to `},
-		{[]string{"-host", ""}, `invalid value "" for flag -host: it must have 1 to `},
+		{[]string{"-before-migrate", ""}, "-before-migrate must not be empty"},
+		{[]string{"-host", ""}, "-host must not be empty"},
 		{[]string{"-host", "a b"}, `for flag -host: it must not hold spaces`},
 		{[]string{"-port", "foo"}, `invalid value "foo" for flag -port: it must be a port's id, a UUID`},
-		{[]string{"-port", ""}, `invalid value "" for flag -port: it must be a port's id, a UUID`},
+		{[]string{"-port", ""}, "-port must not be empty"},
 		{[]string{"-journal", "x"}, "-journal goes with -fix"},
-		{[]string{"-fix", "-journal", ""}, "-journal must name a file"},
+		{[]string{"-fix", "-journal", ""}, "-journal must not be empty"},
 	} {
 		var out, faults bytes.Buffer
 		code := run(t.Context(), append([]string{"doctor"}, c.args...), &out, &faults)
@@ -95,6 +95,29 @@ func TestADoctorRefusesWhatIsNoSetting(t *testing.T) {
 				t.Errorf("%d %s", code, &faults)
 			}
 		})
+	}
+}
+
+// A server name with white space is a fault of the settings, for those too that read few of them; all faults are named at once.
+func TestAServerNameWithWhiteSpaceIsRefused(t *testing.T) {
+	for _, command := range []string{"doctor", "doctor -ask", "check -listen 1s"} {
+		for _, name := range []string{" ", " cloud", "cloud ", "cloud\t"} {
+			openrc(t)
+			t.Setenv("EARLYBIND_OS_SERVER_NAME", name)
+			t.Setenv("EARLYBIND_AMQP_SERVER_NAME", name)
+			t.Setenv("EARLYBIND_CLUOD", "lab")
+			var faults bytes.Buffer
+			code := run(t.Context(), strings.Fields(command), io.Discard, &faults)
+			wants := []string{"EARLYBIND_OS_SERVER_NAME must be one host's name: it has white space\n", "EARLYBIND_CLUOD is not a setting"}
+			if command != "doctor" { // which needs no broker
+				wants = append(wants, "EARLYBIND_AMQP_SERVER_NAME must be one host's name: it has white space\n")
+			}
+			for _, want := range wants {
+				if code != wrongUsage || !strings.Contains(faults.String(), want) {
+					t.Errorf("%s, %q: %d %s, want %s", command, name, code, &faults, want)
+				}
+			}
+		}
 	}
 }
 
@@ -154,7 +177,7 @@ func TestFaultsOfOpenStacksSettingsAreFaultsOfSettings(t *testing.T) {
 // Who cannot reach a broker is told its node once, and what to look at.
 func TestABrokerThatCannotBeReachedIsNamedOnce(t *testing.T) {
 	openrc(t)
-	for _, command := range []string{"pause", "pause -show", "resume", "parked"} {
+	for _, command := range []string{"pause", "pause -show", "resume", "parked", "record " + filepath.Join(t.TempDir(), "recording")} {
 		var faults bytes.Buffer
 		code := run(t.Context(), strings.Fields(command), io.Discard, &faults)
 		if said := faults.String(); code != failed || strings.Count(said, "127.0.0.1:1") != 1 || strings.Count(said, "\n") != 1 || !strings.Contains(said, "connection refused; does RabbitMQ run there") {
@@ -163,7 +186,7 @@ func TestABrokerThatCannotBeReachedIsNamedOnce(t *testing.T) {
 	}
 	t.Setenv("EARLYBIND_OTHER_CELLS", "amqp://127.0.0.1:2/two")
 	var faults bytes.Buffer
-	if code := run(t.Context(), []string{"parked"}, io.Discard, &faults); code != failed || !strings.Contains(faults.String(), "127.0.0.1:2/two: no node of RabbitMQ could be used; 127.0.0.1:2: connect: ") {
+	if code := run(t.Context(), []string{"parked"}, io.Discard, &faults); code != failed || !strings.Contains(faults.String(), "127.0.0.1:2/two: no node of RabbitMQ could be used; 127.0.0.1:2: connection refused; does RabbitMQ run there") {
 		t.Errorf("%d %s", code, &faults)
 	}
 }
@@ -175,10 +198,18 @@ func TestABrokerThatIsAwayIsToldInALine(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	const nodes = "no node of RabbitMQ could be used; 127.0.0.1:"
+	isOneLine := func(said string) bool {
+		for _, node := range []string{"127.0.0.1:1: connection refused", "127.0.0.1:2: connection refused"} {
+			if strings.Count(said, node) != 1 {
+				return false
+			}
+		}
+		return strings.HasSuffix(said, "; does RabbitMQ run there, may this host reach it, is EARLYBIND_AMQP_URLS right?") &&
+			!strings.Contains(said, "\n") && !strings.Contains(said, "dial tcp") && !strings.Contains(said, "hunter")
+	}
 	for _, command := range []string{"record " + filepath.Join(t.TempDir(), "recording"), "parked", "pause -show", "pause"} {
 		var faults bytes.Buffer
-		if code := run(t.Context(), strings.Fields(command), io.Discard, &faults); code != failed || !strings.Contains(faults.String(), nodes) || strings.Count(faults.String(), "\n") != 1 {
+		if code := run(t.Context(), strings.Fields(command), io.Discard, &faults); code != failed || !isOneLine(strings.TrimSuffix(faults.String(), "\n")) {
 			t.Errorf("%s: %d %s", command, code, &faults)
 		}
 	}
@@ -189,7 +220,7 @@ func TestABrokerThatIsAwayIsToldInALine(t *testing.T) {
 	fake := simulated.New("compute1", "compute2")
 	client := simulated.NewClient(simulated.InMemory, simulated.Transport{Handler: fake.Handler()})
 	r := round{Cloud: doctor.Cloud{Neutron: neutron.New(client), Nova: compute{}, Ask: publishersOf(settings)}}
-	if err := r.make(t.Context(), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), nodes) || strings.Contains(err.Error(), "\n") {
+	if err := r.make(t.Context(), io.Discard, io.Discard); err == nil || !isOneLine(err.Error()) {
 		t.Errorf("doctor -ask: %v", err)
 	}
 }

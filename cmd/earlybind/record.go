@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/recording"
 	"github.com/earlybind/earlybind/recording/live"
 )
@@ -64,7 +65,7 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 	}
 	written, err := live.Record(ctx, settings, recorder, header, file)
 	if err != nil {
-		err = errors.New(oneLine(err))
+		err = errors.New(broker.Told(err))
 	}
 	err = errors.Join(err, file.Close())
 	if err != nil && written == 0 {

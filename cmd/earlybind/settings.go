@@ -4,14 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/config"
 	"github.com/earlybind/earlybind/internal/program"
 )
@@ -33,26 +32,34 @@ func missetting(err error, faults io.Writer) error {
 	return errUsage
 }
 
-// knownNames refuses a variable that is no setting of a consumer's, as [consumerSettings] does, for
-// who needs few of them: a name that is mistyped must not leave another cloud in its place.
-func knownNames(faults io.Writer) error {
+// cloudSettings reads those settings of a consumer by which a cloud is met, for who needs no others. A variable that is
+// no setting of a consumer's is refused, as [consumerSettings] does: a name that is mistyped must not leave another
+// cloud in its place.
+func cloudSettings(faults io.Writer) (consumer.Settings, error) {
+	settings := consumer.Settings{Cloud: os.Getenv("EARLYBIND_CLOUD"), OSServerName: os.Getenv(osServerName)}
 	var known []string
 	for _, v := range config.Variables("EARLYBIND", &program.Settings{}, &consumer.Settings{}) {
 		known = append(known, v.Name)
 	}
-	var unknown []error
+	var wrong []error
 	environ := os.Environ()
 	slices.Sort(environ)
 	for _, pair := range environ {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "EARLYBIND_") && !slices.Contains(known, name) {
-			unknown = append(unknown, fmt.Errorf("%s is not a setting of this program", name))
+			wrong = append(wrong, fmt.Errorf("%s is not a setting of this program", name))
 		}
 	}
-	if len(unknown) > 0 {
-		return missetting(errors.Join(unknown...), faults)
+	if err := broker.CheckServerName(osServerName, settings.OSServerName); err != nil {
+		wrong = append(wrong, err)
 	}
-	return nil
+	if len(wrong) > 0 {
+		return settings, missetting(errors.Join(wrong...), faults)
+	}
+	return settings, nil
 }
+
+// osServerName is the variable with the name that the certificates of Keystone and Neutron are for.
+const osServerName = "EARLYBIND_OS_SERVER_NAME"
 
 // letIn tells of the faults of OpenStack's settings, for which nobody needs to be asked: those by which
 // Neutron is asked, and those by which Nova is.
@@ -66,25 +73,11 @@ func letIn(neutron, nova binding.ClientOpts, faults io.Writer) error {
 	return nil
 }
 
-// dialled is what names a node twice: this program's word for it, and Go's.
-var dialled = regexp.MustCompile(`(\S+): dial tcp (\S+): `)
-
-// ofCell tells in a line what is wrong with one of some cells. A broker that cannot be reached is named
-// once, by its node, with what to look at.
+// ofCell tells in a line what is wrong with one of some cells.
 func ofCell(cell string, cells int, err error) string {
-	said := dialled.ReplaceAllStringFunc(oneLine(err), func(twice string) string {
-		if m := dialled.FindStringSubmatch(twice); m[1] == m[2] {
-			return m[1] + ": "
-		}
-		return twice
-	})
-	var unreached *net.OpError
-	if !errors.As(err, &unreached) || unreached.Op != "dial" {
-		return cell + ": " + said
+	var away *broker.Away
+	if errors.As(err, &away) && cells == 1 { // which names its nodes
+		return broker.Told(err)
 	}
-	const next = "; does RabbitMQ run there, may this host reach it, is EARLYBIND_AMQP_URLS right?"
-	if cells > 1 {
-		return cell + ": " + said + next
-	}
-	return said + next
+	return cell + ": " + broker.Told(err)
 }

@@ -11,7 +11,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -58,7 +57,7 @@ func (s Settings) Validate() error {
 
 // Dial opens one connection under the given name, which shows in RabbitMQ's
 // management. It tries each URL once, in random order, and answers with what
-// went wrong at each of them.
+// went wrong at each of them: [Away].
 func Dial(ctx context.Context, s Settings, name string) (*amqp.Connection, error) {
 	conns, err := DialTogether(ctx, s, name)
 	if err != nil {
@@ -76,7 +75,7 @@ func DialTogether(ctx context.Context, s Settings, names ...string) ([]*amqp.Con
 	}
 	urls := slices.Clone(s.AMQPUrls)
 	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
-	faults := []error{errors.New("no node of RabbitMQ could be used")}
+	away := &Away{}
 	for _, u := range urls {
 		conns, err := dialNode(ctx, s, tlsConfig, u, names)
 		if err == nil {
@@ -84,14 +83,14 @@ func DialTogether(ctx context.Context, s Settings, names ...string) ([]*amqp.Con
 		}
 		node := address(u)
 		if node == unreadable {
-			err = errors.New("not a URL") // its error quotes what may hold a password
+			err = errNotURL // its error quotes what may hold a password
 		}
-		faults = append(faults, fmt.Errorf("%s: %w", node, err))
+		away.Nodes = append(away.Nodes, Fault{node, err})
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, errors.Join(faults...)
+	return nil, away
 }
 
 // dialNode opens all connections, or none.
@@ -116,10 +115,11 @@ func dialOne(ctx context.Context, s Settings, tlsConfig *tls.Config, u, name str
 	if err != nil {
 		return nil, err
 	}
-	secure, plain := (*secured)(nil), u
-	if uri.Scheme == "amqps" {
-		secure, plain = &secured{ended: make(chan error, 1)}, "amqp"+u[len("amqps"):]
+	secure, plain := uri.Scheme == "amqps", u
+	if secure {
+		plain = "amqp" + u[len("amqps"):]
 	}
+	met := &watched{ended: make(chan error, 1)}
 	answered := func() bool { return true } // ends the watch over the handshake
 	// A Config of its own per dial: amqp091-go zeroes the credentials of a used one.
 	conn, err := amqp.DialConfig(plain, amqp.Config{
@@ -135,18 +135,24 @@ func dialOne(ctx context.Context, s Settings, tlsConfig *tls.Config, u, name str
 			// amqp091-go's handshake knows no context; closing ends it.
 			answered = context.AfterFunc(ctx, func() { _ = conn.Close() })
 			// amqp091-go lifts the deadline when the handshake is done.
-			err = conn.SetDeadline(time.Now().Add(handshakeTimeout))
-			if err != nil || secure == nil {
-				return conn, err
+			if err = conn.SetDeadline(time.Now().Add(handshakeTimeout)); err == nil && secure {
+				conn, err = over(conn, tlsConfig, uri.Host)
 			}
-			return secure.over(conn, tlsConfig, uri.Host)
+			if err != nil {
+				return nil, err
+			}
+			met.Conn = conn
+			return met, nil
 		},
 	})
 	answered()
-	if err != nil && secure != nil {
-		return nil, secure.why(err)
+	switch {
+	case err == nil:
+		return conn, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	}
-	return conn, err
+	return nil, met.why(err)
 }
 
 // Backoff gives the delays between attempts: from half a second, doubling to 30 s, each

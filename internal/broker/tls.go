@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
+	"sync/atomic"
+	"unicode"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -17,6 +20,9 @@ import (
 func (s Settings) TLS() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.AMQPServerName}
 	var faults []error
+	if err := CheckServerName("EARLYBIND_AMQP_SERVER_NAME", s.AMQPServerName); err != nil {
+		faults = append(faults, err)
+	}
 	if s.AMQPCaFile != "" {
 		c.RootCAs = x509.NewCertPool()
 		if pem, err := os.ReadFile(s.AMQPCaFile); err != nil {
@@ -41,15 +47,25 @@ func (s Settings) TLS() (*tls.Config, error) {
 	return c, nil
 }
 
-// secured is a connection by TLS that remembers how it ended.
-type secured struct {
+// CheckServerName tells what is wrong with the name that a server's certificate is to be for: one with white space
+// would be asked of every server, and be the name of none.
+func CheckServerName(setting, name string) error {
+	if strings.ContainsFunc(name, unicode.IsSpace) {
+		return fmt.Errorf("%s must be one host's name: it has white space", setting)
+	}
+	return nil
+}
+
+// watched is a connection that remembers how it ended.
+type watched struct {
 	net.Conn
-	ended chan error // has the first error that a Read gave
+	reading atomic.Bool
+	ended   chan error // has the first error that a Read gave, or that it was closed when there was none
 }
 
 // over shakes hands with a server whose certificate is to be for the name in the settings, else for its
 // URL's host.
-func (s *secured) over(conn net.Conn, c *tls.Config, host string) (net.Conn, error) {
+func over(conn net.Conn, c *tls.Config, host string) (net.Conn, error) {
 	c = c.Clone()
 	c.ServerName = cmp.Or(c.ServerName, host)
 	client := tls.Client(conn, c)
@@ -57,32 +73,67 @@ func (s *secured) over(conn net.Conn, c *tls.Config, host string) (net.Conn, err
 		_ = conn.Close()
 		return nil, err
 	}
-	s.Conn = client
-	return s, nil
+	return client, nil
 }
 
-func (s *secured) Read(b []byte) (int, error) {
-	n, err := s.Conn.Read(b)
+func (w *watched) Read(b []byte) (int, error) {
+	w.reading.Store(true)
+	defer w.reading.Store(false)
+	n, err := w.Conn.Read(b)
 	if err != nil {
-		select {
-		case s.ended <- err:
-		default:
-		}
+		w.end(err)
 	}
 	return n, err
 }
 
-// why finds what stands behind an error of amqp091-go. Over TLS 1.3 a server refuses a client's
-// certificate when for the client the handshake is over, and what amqp091-go makes of that is mostly
-// that the connection is not open (1.16.0).
-func (s *secured) why(err error) error {
-	var told *amqp.Error
-	if s.Conn == nil || errors.As(err, &told) && told.Code != amqp.FrameError && told.Code != amqp.ChannelError {
-		return err // there was no connection; or it was the broker that said no
+// Close leaves it to a Read that is under way to tell how the connection has ended. Who has read what it does
+// not understand reads no more.
+func (w *watched) Close() error {
+	err := w.Conn.Close()
+	if !w.reading.Load() {
+		w.end(net.ErrClosed)
 	}
-	var alert *net.OpError
-	if ended := <-s.ended; errors.As(ended, &alert) && alert.Op == "remote error" {
-		return ended // the connection has been closed by now, or has a deadline
+	return err
+}
+
+func (w *watched) end(err error) {
+	select {
+	case w.ended <- err:
+	default:
+	}
+}
+
+// why finds what stands behind an error of amqp091-go, whose own word depends on who met it first, its reader or
+// its writer (1.16.0). Over TLS 1.3 a server refuses a client's certificate when for the client the handshake is
+// over, and what amqp091-go makes of that is mostly that the connection is not open.
+func (w *watched) why(err error) error {
+	var told *amqp.Error
+	var wire *net.OpError
+	var ended error
+	isTold := errors.As(err, &told)
+	switch {
+	case w.Conn == nil, isTold && told.Server:
+		return err // there was no connection; or it was the broker that said no
+	case isTold && told.Code == amqp.AccessRefused: // what a connection that has ended in the login is taken for
+		select {
+		case ended = <-w.ended:
+		default:
+		}
+		if errors.As(ended, &wire) && wire.Timeout() {
+			return errSilent
+		}
+		return err
+	}
+	ended = <-w.ended // the connection has been closed by now, or has a deadline
+	switch isWire := errors.As(ended, &wire); {
+	case isWire && wire.Op == "remote error": // a TLS alert
+		return ended
+	case isWire && wire.Timeout():
+		return errSilent
+	case isHungUp(ended):
+		return errHungUp
+	case isTold && told != amqp.ErrClosed:
+		return errNotAMQP
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,25 +21,33 @@ import (
 func TestWhyAConnectionEnded(t *testing.T) {
 	alert := &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}
 	reset := &net.OpError{Op: "write", Err: syscall.ECONNRESET}
+	late := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+	refused := &amqp.Error{Code: amqp.NotAllowed, Reason: "NOT_ALLOWED", Server: true}
 	for name, c := range map[string]struct {
 		told, ended, want error
 	}{
 		"an alert, read before anything was sent": {amqp.ErrClosed, alert, alert},
 		"an alert, read as the answer":            {&amqp.Error{Code: amqp.FrameError, Reason: alert.Error()}, alert, alert},
 		"an alert, and what was sent came late":   {reset, alert, alert},
-		"hung up":                                 {&amqp.Error{Code: amqp.FrameError, Reason: "EOF"}, io.EOF, nil},
-		"cut":                                     {reset, reset, nil},
+		"hung up":                                 {&amqp.Error{Code: amqp.FrameError, Reason: "EOF"}, io.EOF, errHungUp},
+		"cut":                                     {reset, reset, errHungUp},
+		"says nothing":                            {&amqp.Error{Code: amqp.FrameError, Reason: "i/o timeout"}, late, errSilent},
+		"says nothing after the login":            {amqp.ErrCredentials, late, errSilent},
+		"is not understood":                       {amqp.ErrFrame, net.ErrClosed, errNotAMQP},
+		"closed here":                             {amqp.ErrClosed, net.ErrClosed, nil},
 		"the broker said no":                      {amqp.ErrCredentials, nil, nil},
+		"the broker said no, and hung up":         {amqp.ErrCredentials, io.EOF, nil},
+		"the broker said why":                     {refused, io.EOF, nil},
 	} {
-		s := &secured{Conn: &net.TCPConn{}, ended: make(chan error, 1)}
+		w := &watched{Conn: &net.TCPConn{}, ended: make(chan error, 1)}
 		if c.ended != nil {
-			s.ended <- c.ended
+			w.ended <- c.ended
 		}
-		if got, want := s.why(c.told), cmp.Or(c.want, c.told); got != want {
+		if got, want := w.why(c.told), cmp.Or(c.want, c.told); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	if got := (&secured{}).why(alert); got != alert {
+	if got := (&watched{}).why(alert); got != alert {
 		t.Errorf("no connection: %v", got)
 	}
 }
@@ -54,8 +63,8 @@ func TestWhyTheServerRefusesUsIsTold(t *testing.T) {
 		}{
 			"no certificate":                  {tlstest.Pair{}, "remote error: tls: "},
 			"a certificate of an unknown one": {strange, "remote error: tls: "},
-			// It is let in, and the server, which speaks no AMQP, goes away: the library's own words.
-			"the right one": {own, "EOF"},
+			// It is let in, and the server, which speaks no AMQP, goes away.
+			"the right one": {own, errHungUp.Error()},
 		} {
 			l, err := tls.Listen("tcp", "localhost:0", &tls.Config{
 				Certificates: []tls.Certificate{server.Certificate}, MaxVersion: newest,

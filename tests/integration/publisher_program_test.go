@@ -14,7 +14,7 @@ func TestRabbitMQPublisherStartsBeforeItsBroker(t *testing.T) {
 	t.Parallel()
 	b := absentBroker(t)
 	p := b.publisher(inDaemon)
-	p.wantHealth(patience, false, "broker: no node of RabbitMQ could be used; 127.0.0.1:5672: dial tcp 127.0.0.1:5672: connect: connection refused\n")
+	p.wantHealth(patience, false, "broker: no node of RabbitMQ could be used; 127.0.0.1:5672: connection refused\n")
 	b.start()
 	p.wantHealth(comesBack, false, `broker: exchange earlybind (the consumer declares it): Exception (404) Reason: "NOT_FOUND`)
 	leave(b.broker, "quorum")

@@ -270,6 +270,7 @@ func TestKollaExample(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, examples+"kolla/earlybind.yml")), &plays); err != nil {
 		t.Fatal(err)
 	}
+	needsOpenStackClient(t, plays)
 	var tasks []map[string]any
 	if err := yaml.Unmarshal([]byte(read(t, examples+"kolla/container.yml")), &tasks); err != nil {
 		t.Fatal(err)
@@ -306,6 +307,38 @@ func TestKollaExample(t *testing.T) {
 	}
 	if got := strings.Join(ran, ", "); got != "consumer on control[0:1], publisher on compute" {
 		t.Errorf("it runs %s", got)
+	}
+}
+
+// needsOpenStackClient holds the plays to what they need of the machine that they are run on: where the command openstack
+// does not run, they end before they use it, with what to install.
+func needsOpenStackClient(t *testing.T, plays []play) {
+	t.Helper()
+	const client = "python-openstackclient"
+	found, ends, uses := false, false, 0
+	for _, p := range plays {
+		for _, task := range p.Tasks {
+			command, _ := task["ansible.builtin.command"].(string)
+			switch {
+			case command == "openstack --version" && task["register"] == "client" && task["failed_when"] == false:
+				found = true
+			case strings.Contains(command, "openstack"):
+				if uses++; !ends || p.Hosts != "localhost" {
+					t.Errorf("%s uses %q, and has not looked for it", p.Name, command)
+				}
+			}
+			if is := fmt.Sprint(task["ansible.builtin.assert"]); found && strings.Contains(is, "client.rc") && strings.Contains(is, client) {
+				ends = true
+			}
+		}
+	}
+	if uses == 0 {
+		t.Error("no play uses the command openstack: nothing is to be told of it")
+	}
+	for _, file := range []string{examples + "kolla/earlybind.yml", examples + "kolla/vars.yml", examples + "README.md", "../../docs/install.md"} {
+		if !strings.Contains(read(t, file), client) {
+			t.Errorf("%s does not tell of %s", file, client)
+		}
 	}
 }
 
