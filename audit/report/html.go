@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"cmp"
 	_ "embed"
 	"fmt"
@@ -85,6 +86,11 @@ type listed struct {
 	Class  string
 	Lead   string
 	Outage string
+}
+
+// IsPage tells whether what begins so is a page of [HTML].
+func IsPage(begin []byte) bool {
+	return bytes.HasPrefix(begin, []byte("<!doctype html>")) && bytes.Contains(begin, []byte("<title>earlybind audit"))
 }
 
 // HTML draws a report as one page that needs nothing else: no network, no script. program

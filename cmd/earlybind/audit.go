@@ -33,9 +33,10 @@ consumer, and so those of two controllers are read as below, in bash, as root on
   docker logs CONSUMER | earlybind audit -                one alone
 
 Exit status: 0 nothing in them is not right; 1 a log could not be read, no line is about what was asked for or of that
-time, or a log has no line: its command may have failed, and the report is of the others alone (an empty file, as rotation
-leaves it, is only noted); 2 wrong options; 3 something is not right, whatever else: a handover ended wrong or expired,
-there was an alarm, or a rule is broken.`
+time, a log has no line: its command may have failed, and the report is of the others alone (an empty file, as rotation
+leaves it, is only noted), or a compressed one has no end (a plain one whose last line has none is only noted); 2 wrong
+options, as an -html that is there and is no page of earlybind's; 3 something is not right, whatever else: a handover ended
+wrong or expired, there was an alarm, or a rule is broken.`
 
 // errNotRight is a log that was read, and in which something is not right; it was said.
 var errNotRight = errors.New("something is not right")
@@ -43,13 +44,13 @@ var errNotRight = errors.New("something is not right")
 func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("audit", flag.ContinueOnError)
 	var o report.Options
-	f.StringVar(&o.Instance, "instance", "", "tell what happened to the instance with this `UUID`")
-	f.StringVar(&o.Port, "port", "", "tell what happened to the port with this `UUID`")
-	f.StringVar(&o.RequestID, "request", "", "tell what happened in the migration with this request `ID` of Nova (req-...)")
+	idFlag(f, &o.Instance, "instance", "", "an instance's id, a UUID", "tell what happened to the instance with this `UUID`")
+	idFlag(f, &o.Port, "port", "", "a port's id, a UUID", "tell what happened to the port with this `UUID`")
+	idFlag(f, &o.RequestID, "request", "req-", "a request's id, req- and a UUID", "tell what happened in the migration with this request `ID` of Nova (req-...)")
 	since := f.String("since", "", "only handovers that went on at this `TIME` or later: 2026-11-23, \"2026-11-23 04:00\" (UTC), or 12h, 7d before now")
 	until := f.String("until", "", "only handovers that went on at this `TIME` or before")
 	asJSON := f.Bool("json", false, "print the report as JSON")
-	page := f.String("html", "", "write the report to this `FILE` too, as one page of HTML that needs nothing else")
+	page := f.String("html", "", "write the report to this `FILE` too, as one page of HTML that needs nothing else; in place of an earlier page, of no other file")
 	files, err := parseFiles(f, aboutAudit, "FILE...", args, faults)
 	if err != nil {
 		return err
@@ -57,8 +58,8 @@ func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 	if len(files) == 0 {
 		return misused(f, faults, "at least one FILE is needed, or - for standard input")
 	}
-	if name := twice(files); name != "" {
-		return misused(f, faults, name+" was given twice")
+	if fault := sameTwice(files); fault != "" {
+		return misused(f, faults, fault)
 	}
 	now := time.Now()
 	for _, bound := range []struct {
@@ -72,20 +73,25 @@ func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 	if !o.Until.IsZero() && o.Since.After(o.Until) {
 		return misused(f, faults, "-since is after -until")
 	}
-	r, without, err := readLogs(ctx, files, o)
+	html := sideFile{"html", *page, "a page of earlybind audit", report.IsPage}
+	if *page != "" {
+		if fault := html.refused(files, out); fault != "" {
+			return misused(f, faults, fault)
+		}
+	}
+	r, lacking, err := readLogs(ctx, files, o)
 	if err != nil {
 		return err
 	}
 	if nothing(r, o) {
-		return fmt.Errorf("no line is %s; the log has %d lines, %s to %s UTC: is it the right log, and are those of all replicas given?",
-			asked(o), r.Log.Lines, r.Log.From.UTC().Format(time.DateTime), r.Log.To.UTC().Format(time.DateTime))
+		if lacking != "" {
+			lacking = "; " + lacking
+		}
+		return fmt.Errorf("no line is %s; the log has %d lines, %s to %s UTC: is it the right log, and are those of all replicas given?%s",
+			asked(o), r.Log.Lines, r.Log.From.UTC().Format(time.DateTime), r.Log.To.UTC().Format(time.DateTime), lacking)
 	}
 	if *page != "" {
-		var b bytes.Buffer
-		if err := report.HTML(&b, r, o, version); err != nil {
-			return err
-		}
-		if err := os.WriteFile(*page, b.Bytes(), 0o600); err != nil {
+		if err := html.write(func(to io.Writer) error { return report.HTML(to, r, o, version) }); err != nil {
 			return err
 		}
 	}
@@ -99,8 +105,8 @@ func auditLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 	if err != nil {
 		return err
 	}
-	if without != "" {
-		err = errors.New(without + ": the report is of the others alone")
+	if lacking != "" {
+		err = errors.New(lacking)
 	}
 	if !r.Fine() {
 		if err != nil {
@@ -184,15 +190,16 @@ type log struct {
 }
 
 // readLogs reads the logs in the order of their first lines, so that rotated files of a
-// replica may be given in any order. Pipes are read last, as they were given. without says of which logs there should be
-// lines and are none: of a pipe, whose command may have failed, and of a file that holds something else.
-func readLogs(ctx context.Context, names []string, o report.Options) (r report.Report, without string, err error) {
+// replica may be given in any order. Pipes are read last, as they were given. lacking says of which logs there should be
+// lines and are none: of a pipe, whose command may have failed, of a file that holds something else, and of one whose
+// compressed data has no end.
+func readLogs(ctx context.Context, names []string, o report.Options) (r report.Report, lacking string, err error) {
 	var logs []log
 	for _, name := range names {
 		l := log{name: name, first: time.Now()}
 		if info, err := os.Stat(name); name != "-" && err == nil && info.Mode().IsRegular() {
 			l.file = true
-			if _, err := readLog(ctx, name, func(e audit.Entry) bool { l.first = e.Time; return false }); err != nil {
+			if _, _, err := readLog(ctx, name, func(e audit.Entry) bool { l.first = e.Time; return false }); err != nil {
 				return r, "", err
 			}
 		}
@@ -201,10 +208,11 @@ func readLogs(ctx context.Context, names []string, o report.Options) (r report.R
 	slices.SortStableFunc(logs, func(a, b log) int { return a.first.Compare(b.first) })
 	b := report.New(o)
 	var skipped audit.Skipped
-	var none, faults []string
+	var none, other, short []string
+	var empty silent
 	for _, l := range logs {
 		lines := 0
-		s, err := readLog(ctx, l.name, func(e audit.Entry) bool { b.Add(e); lines++; return ctx.Err() == nil })
+		s, begin, err := readLog(ctx, l.name, func(e audit.Entry) bool { b.Add(e); lines++; return ctx.Err() == nil })
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -212,28 +220,80 @@ func readLogs(ctx context.Context, names []string, o report.Options) (r report.R
 			return r, "", err
 		}
 		if lines == 0 {
-			none = append(none, l.name+" holds no line of earlybind's audit log")
-			if !l.file || s != (audit.Skipped{}) {
-				faults = append(faults, none[len(none)-1])
+			what := empty.add(l.name, s, begin)
+			said := l.name + " holds no line of earlybind's audit log"
+			if what != "" {
+				said += " (" + what + ")"
 			}
+			none = append(none, said)
+			if !l.file || s != (audit.Skipped{}) {
+				other = append(other, said)
+			}
+		}
+		if s.CutShort {
+			short = append(short, l.name)
 		}
 		skipped.Add(s)
 	}
 	if len(none) == len(logs) {
-		return r, "", noLine(names, skipped)
+		return r, "", empty.fault()
 	}
-	return b.Report(skipped, none...), strings.Join(faults, ", "), nil
+	var faults []string
+	if len(other) > 0 {
+		faults = append(faults, strings.Join(other, ", ")+": the report is of the others alone")
+	}
+	if len(short) > 0 {
+		faults = append(faults, strings.Join(short, ", ")+cutShort)
+	}
+	return b.Report(skipped, none...), strings.Join(faults, "; "), nil
+}
+
+// cutShort says of a compressed file what is missing.
+const cutShort = ": cut short: its compressed data has no end, and what came there is not told of"
+
+// silent are logs in which no line is.
+type silent struct {
+	known   []string // what they are
+	names   []string // of the others
+	skipped audit.Skipped
+}
+
+// add takes a log that begins so, and tells what it is if that is known.
+func (n *silent) add(name string, s audit.Skipped, begin []byte) (what string) {
+	what = whatIs(begin)
+	if what == isAuditLog { // of another version: what was skipped tells
+		what = ""
+	}
+	if what != "" {
+		n.known = append(n.known, name+": "+what)
+		return what
+	}
+	n.names = append(n.names, name)
+	n.skipped.Add(s)
+	return ""
+}
+
+// fault says that there is no line of the audit log in what was read.
+func (n *silent) fault() error {
+	said := n.known
+	if len(n.names) > 0 {
+		said = append(said, fmt.Sprintf("%s: no line of earlybind's audit log in it%s", strings.Join(n.names, ", "), beside(n.skipped)))
+	}
+	return fmt.Errorf("%s; %s", strings.Join(said, "; "), whatTheLogIs)
 }
 
 // noLine says that there is no line of the audit log in what was read.
 func noLine(names []string, skipped audit.Skipped) error {
-	return fmt.Errorf("%s: no line of earlybind's audit log in it%s; %s", strings.Join(names, ", "), beside(skipped), whatTheLogIs)
+	n := silent{names: names, skipped: skipped}
+	return n.fault()
 }
 
 const whatTheLogIs = "the log is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info"
 
 func beside(s audit.Skipped) string {
 	switch {
+	case s.CutShort:
+		return ": its compressed data has no end"
 	case s.Schema > 0:
 		return fmt.Sprintf(", but %d lines of another version of it: a newer earlybind reads them", s.Schema)
 	case s.Emptied > 0:
@@ -262,27 +322,29 @@ func isPacked(name string, begin []byte) error {
 	return nil
 }
 
-func readLog(ctx context.Context, name string, each func(audit.Entry) bool) (audit.Skipped, error) {
+// readLog gives each line of a log to each, until that says that it has enough, and how the log begins.
+func readLog(ctx context.Context, name string, each func(audit.Entry) bool) (audit.Skipped, []byte, error) {
 	var in io.Reader = os.Stdin
 	if name != "-" {
 		file, err := os.Open(name)
 		if err != nil {
-			return audit.Skipped{}, err
+			return audit.Skipped{}, nil, err
 		}
 		defer file.Close()
 		magic := make([]byte, 8)
 		n, err := io.ReadFull(file, magic)
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return audit.Skipped{}, err
+			return audit.Skipped{}, nil, err
 		}
 		if err := isPacked(name, magic[:n]); err != nil {
-			return audit.Skipped{}, err
+			return audit.Skipped{}, nil, err
 		}
 		in = io.MultiReader(bytes.NewReader(magic[:n]), file)
 	}
-	skipped, err := audit.Read(in, each)
+	var begin head
+	skipped, err := audit.Read(io.TeeReader(in, &begin), each)
 	if err != nil && ctx.Err() == nil {
-		return skipped, fmt.Errorf("%s: %w", name, err)
+		return skipped, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return skipped, nil
+	return skipped, begin.Bytes(), nil
 }

@@ -18,7 +18,10 @@ import (
 	"github.com/earlybind/earlybind/audit/report"
 )
 
-const guest = "67322275-37eb-4301-9b66-d8d416b4cca1"
+const (
+	guest  = "67322275-37eb-4301-9b66-d8d416b4cca1"
+	nobody = "0a322275-37eb-4301-9b66-d8d416b4cca1"
+)
 
 // idleLog is of a consumer that has had nothing to do.
 func idleLog(t *testing.T, dir string) string {
@@ -65,6 +68,17 @@ func zipped(t *testing.T, text []byte) []byte {
 	return b.Bytes()
 }
 
+// halfZipped gives the first half of a file that was compressed.
+func halfZipped(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := zipped(t, text)
+	return packed[:len(packed)/2]
+}
+
 func TestAudit(t *testing.T) {
 	dir := t.TempDir()
 	right, lost := logOf(t, dir, "success"), logOf(t, dir, "post-copy-failed")
@@ -74,6 +88,9 @@ func TestAudit(t *testing.T) {
 	}
 	packed := write(t, dir, "packed.log.gz", zipped(t, text))
 	cut := write(t, dir, "cut.log", text[:len(text)-100])
+	short := write(t, dir, "short.log.gz", zipped(t, text)[:600])
+	lostShort := write(t, dir, "lost.log.gz", halfZipped(t, lost))
+	unread := write(t, dir, "unread.log.gz", zipped(t, text)[:12])
 	empty := write(t, dir, "empty.log", nil)
 	foreign := write(t, dir, "foreign.log", []byte("Hello.\n{\"level\":\"info\"}\n"))
 	journal := write(t, dir, "system.journal", []byte("LPKSHHRH\x00\x00"))
@@ -107,12 +124,24 @@ func TestAudit(t *testing.T) {
 		{"audit -until 2026-11-24 " + lost, notRight, "Handovers: 1", ""},
 		{"audit -instance " + guest + " " + right, done, "SUSPENDED/MIGRATED", ""},
 		{"audit -port 00000000-0000-4000-8000-000000000001 " + right, done, "activate compute2: activated", ""},
-		{"audit -instance nobody " + right, failed, "", "no line is about instance nobody; the log has 11 lines"},
+		{"audit -instance " + strings.ToUpper(guest) + " " + right, done, "SUSPENDED/MIGRATED", ""},
+		{"audit -instance " + nobody + " " + right, failed, "", "no line is about instance " + nobody + "; the log has 11 lines"},
+		{"audit -instance nobody " + right, wrongUsage, "", `invalid value "nobody" for flag -instance: it must be an instance's id, a UUID`},
+		{"audit -instance " + guest[1:] + " " + right, wrongUsage, "", "it must be an instance's id"},
+		{"audit -port " + guest + "0 " + right, wrongUsage, "", "for flag -port: it must be a port's id, a UUID"},
+		{"audit -request req-1 " + right, wrongUsage, "", `invalid value "req-1" for flag -request: it must be a request's id, req- and a UUID`},
+		{"audit -request " + nobody + " " + right, wrongUsage, "", "it must be a request's id"},
 		{"audit " + right + " " + foreign, failed, "1 right: 1 migrated", "foreign.log holds no line of earlybind's audit log: the report is of the others alone"},
 		{"audit " + lost + " " + foreign, notRight, "expired", "foreign.log holds no line"},
-		{"audit -request req-1 " + right, failed, "", "no line is about request req-1"},
+		{"audit -request REQ-" + nobody + " " + right, failed, "", "no line is about request req-" + nobody},
+		{"audit " + short, failed, "a compressed file is cut", "short.log.gz: cut short: its compressed data has no end, and what came there is not told of"},
+		{"audit -json " + short, failed, `"file_cut_short": true`, "short.log.gz: cut short"},
+		{"audit " + right + " " + short, failed, "Handovers: ", "short.log.gz: cut short"},
+		{"audit " + lost + " " + lostShort + " " + foreign, notRight, "expired", "foreign.log holds no line of earlybind's audit log: the report is of the others alone; " + lostShort + ": cut short"},
+		{"audit -instance " + nobody + " " + short, failed, "", "are those of all replicas given?; " + short + ": cut short"},
+		{"audit " + unread, failed, "", "no line of earlybind's audit log in it: its compressed data has no end"},
 		{"audit -html " + page + " " + right, done, "Handovers: 1", ""},
-		{"audit -html /nowhere/page.html " + right, failed, "", "/nowhere/page.html: no such file"},
+		{"audit -html /nowhere/page.html " + right, failed, "", "-html /nowhere/page.html: no file can be made in /nowhere: no such file"},
 		{"audit /nowhere/log", failed, "", "/nowhere/log: no such file"},
 		{"audit " + dir, failed, "", "is a directory"},
 		{"audit " + right + " " + right, wrongUsage, "", "was given twice"},

@@ -24,7 +24,11 @@ earlybind decided, the requests to Neutron, and how every port has ended. No ser
   earlybind replay recordings/success.jsonl
   earlybind replay -policy suspended -audit audit.log migration.jsonl
 
-Exit status: 0; 1 could not be done; 2 wrong options.`
+Exit status: 0; 1 could not be done, as of a FILE that is no recording or holds no message; 2 wrong options, as an -audit
+that is there and is no replay's log.`
+
+// replica is what a replay's audit log has in place of a consumer's host, process and random part.
+const replica = "replay"
 
 // slowest is the lowest speed: what is slower is taken for a slip.
 const slowest = 0.1
@@ -33,7 +37,7 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 	f := flag.NewFlagSet("replay", flag.ContinueOnError)
 	options := replay.Options{}
 	f.Float64Var(&options.Speed, "speed", 0, "how many times as fast as recorded, a `FACTOR`: 1 is as it was; gaps are cut to 5 s; 0: as fast as possible. At a speed each moment is printed as it comes, too")
-	log := f.String("audit", "", "write the consumer's audit log to this `FILE`, too: earlybind audit reads it")
+	log := f.String("audit", "", "write the consumer's audit log to this `FILE`, too: earlybind audit reads it; in place of an earlier replay's log, of no other file")
 	policy := f.String("policy", "auto", "when earlybind activates, a `POLICY` as EARLYBIND_POLICY: observe, auto, suspended or resumed")
 	name, err := parse(f, aboutReplay, args, faults)
 	if err != nil {
@@ -44,6 +48,12 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 	}
 	if err := options.Policy.Decode(*policy); err != nil {
 		return misused(f, faults, "-policy: "+err.Error())
+	}
+	written := sideFile{"audit", *log, "the audit log of a replay", ofReplay}
+	if *log != "" {
+		if fault := written.refused([]string{name}, out); fault != "" {
+			return misused(f, faults, fault)
+		}
 	}
 	header, messages, err := open(name)
 	if err != nil {
@@ -61,7 +71,8 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 		return err
 	}
 	if *log != "" {
-		if err := os.WriteFile(*log, lines.Bytes(), 0o600); err != nil {
+		err := written.write(func(to io.Writer) error { _, err := lines.WriteTo(to); return err })
+		if err != nil {
 			return err
 		}
 	}
@@ -76,7 +87,7 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 // auditTo writes the audit log of a replay of what was recorded then.
 func auditTo(w io.Writer, began time.Time) func(time.Duration, audit.Line) {
 	var now time.Time
-	log := audit.NewAt(func() time.Time { return now }, w, zerolog.InfoLevel, "replay")
+	log := audit.NewAt(func() time.Time { return now }, w, zerolog.InfoLevel, replica)
 	return func(at time.Duration, line audit.Line) {
 		now = began.Add(at)
 		log.Record(line)
@@ -89,9 +100,19 @@ func open(name string) (recording.Header, []recording.Message, error) {
 		return recording.Header{}, nil, err
 	}
 	defer file.Close()
-	header, messages, err := recording.Read(file)
-	if err != nil {
+	var begin head
+	header, messages, err := recording.Read(io.TeeReader(file, &begin))
+	switch what := whatIs(begin.Bytes()); {
+	case err == nil && len(messages) == 0:
+		return header, nil, fmt.Errorf("%s: it holds no message: was it cut?", name)
+	case err == nil:
+		return header, messages, nil
+	case what == isRecording && bytes.HasPrefix(begin.Bytes(), []byte("\x1f\x8b")):
+		return header, nil, fmt.Errorf("%[1]s is compressed by gzip: earlybind replay <(zcat %[1]s)", name)
+	case what == isRecording || begin.Len() == 0:
 		return header, nil, fmt.Errorf("%s: %w", name, err)
+	case what != "":
+		return header, nil, fmt.Errorf("%s: %s", name, what)
 	}
-	return header, messages, nil
+	return header, nil, fmt.Errorf("%s: %w (what a recording is: docs/recording.md)", name, err)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/audit/watch"
 )
 
@@ -25,8 +26,9 @@ when it has read what is there, and in which log no line of an audit log comes.
   earlybind watch /var/log/earlybind/consumer.log
   docker logs -f --since 1h CONSUMER | earlybind watch -      one alone
 
-It ends with Ctrl-C, or when its input does. Exit status: 0; 1 a log could not be read, or its input has ended without a
-line of an audit log; 2 wrong options. "earlybind audit" tells more of a handover.`
+It ends with Ctrl-C, or when its input does. Exit status: 0; 1 a log could not be read, a file holds lines and none of an
+audit log (an empty one is waited for), or the input has ended without one; 2 wrong options. "earlybind audit" tells more
+of a handover.`
 
 // mostOutcomes bounds how many outcomes are shown.
 const mostOutcomes = 500
@@ -44,12 +46,12 @@ func watchLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 	if *outcomes < 1 || *outcomes > mostOutcomes {
 		return misused(f, faults, fmt.Sprintf("-n must be from 1 to %d", mostOutcomes))
 	}
-	if name := twice(files); name != "" {
-		return misused(f, faults, name+" was given twice")
+	if fault := sameTwice(files); fault != "" {
+		return misused(f, faults, fault)
 	}
 	var sources []watch.Source
 	for _, name := range files {
-		source, err := sourceOf(name)
+		source, err := sourceOf(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -71,18 +73,19 @@ func watchLogs(ctx context.Context, args []string, out, faults io.Writer) error 
 	return err
 }
 
-func sourceOf(name string) (watch.Source, error) {
+func sourceOf(ctx context.Context, name string) (watch.Source, error) {
 	if name == "-" {
 		return watch.Stream("standard input", os.Stdin), nil
 	}
-	if err := grows(name); err != nil {
+	if err := grows(ctx, name); err != nil {
 		return watch.Source{}, err
 	}
 	return watch.Follow(name)
 }
 
-// grows refuses a file in a form that nothing is added to.
-func grows(name string) error {
+// grows refuses a file in a form that nothing is added to, and one that holds something else than an audit log. An
+// empty one may become one.
+func grows(ctx context.Context, name string) error {
 	info, err := os.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		return err
@@ -100,5 +103,12 @@ func grows(name string) error {
 	if strings.HasPrefix(string(magic[:n]), "\x1f\x8b") {
 		return fmt.Errorf("%s is compressed, and so nothing is added to it: earlybind audit %s", name, name)
 	}
-	return isPacked(name, magic[:n])
+	found := false
+	skipped, begin, err := readLog(ctx, name, func(audit.Entry) bool { found = true; return false })
+	if err != nil || found || skipped == (audit.Skipped{}) {
+		return err
+	}
+	var other silent
+	other.add(name, skipped, begin)
+	return other.fault()
 }

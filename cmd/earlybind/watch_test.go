@@ -54,13 +54,19 @@ func TestWatch(t *testing.T) {
 		{"watch " + name + " " + name, nil, wrongUsage, "", "was given twice"},
 		{"watch " + packed, nil, failed, "", "nothing is added to it: earlybind audit " + packed},
 		{"watch " + journal, nil, failed, "", "journalctl --file"},
+		{"watch " + success, nil, failed, "", success + ": it is a recording: earlybind replay reads it; "},
+		{"watch " + write(t, dir, "binary", []byte("\x7fELF\x02\x01\x01\x00\x00")), nil, failed, "", "binary: it is no text; "},
+		{"watch " + write(t, dir, "other.log", []byte("Hello.\n")), nil, failed, "", "other.log: no line of earlybind's audit log in it, but 1 lines of text, 0 of other JSON, 0 that are cut; the log is what"},
+		{"watch " + name + " " + filepath.Join(dir, "other.log"), nil, failed, "", "other.log: no line of earlybind's audit log in it"},
 		{"watch -", nil, failed, "", "-: no line of earlybind's audit log in it: it is empty"},
 		{"watch -", []byte("Hello.\n"), failed, "", "but 1 lines of text"},
 		{"watch -", text, done, "ended restored, repaired, 1 port (1 early)", ""},
 	} {
 		feeds(t, c.input)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // one that should end and waits does then, by 0
 		var out, faults bytes.Buffer
-		code := run(t.Context(), strings.Fields(c.args), &out, &faults)
+		code := run(ctx, strings.Fields(c.args), &out, &faults)
+		cancel()
 		if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(faults.String(), c.faults) || (c.faults == "") != (faults.Len() == 0) {
 			t.Errorf("earlybind %s: %d\n%s\n%s", c.args, code, &out, &faults)
 		}
@@ -101,13 +107,13 @@ func TestWhatIsDrawnOn(t *testing.T) {
 	}
 }
 
-// A file that is no audit log is waited for, since it may become one, and that is said.
+// An empty file is waited for, since it may become an audit log, and that is said.
 func TestWatchOfAFileWithoutALine(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var out bytes.Buffer
 	faults := &until{text: "\n", then: cancel}
-	name := write(t, t.TempDir(), "other.log", []byte("Hello.\n"))
+	name := write(t, t.TempDir(), "empty.log", nil)
 	want := "earlybind watch: " + name + ": no line of earlybind's audit log in it yet, one is waited for; the log is what a consumer writes to its standard output, at EARLYBIND_LOG_LEVEL=info\n"
 	if code := run(ctx, []string{"watch", name}, &out, faults); code != done || out.Len() > 0 || faults.said.String() != want {
 		t.Errorf("%d, %s%s", code, &out, &faults.said)
