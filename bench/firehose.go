@@ -242,7 +242,7 @@ func (f *firehose) migration() []nova.Notification {
 	f.next++
 	instance := newInstance(f.next, 1)
 	for _, port := range portsOf(instance) {
-		f.sink.moved.Store(port, true)
+		f.sink.ports.Store(port, moved)
 	}
 	m := nova.Migration{Instance: instance, RequestID: "req-" + instance, Source: source, Destination: destination}
 	var all []nova.Notification

@@ -2,6 +2,7 @@
 // goals beside results. `make bench` runs it; docs/performance.md explains it.
 //
 //	reaction  from libvirt's callback to the activate's arrival, and ports in parallel
+//	drain     fifty guests pause at once and some fail, before two slow API workers
 //	firehose  notifications filtered, against a bare consumer and oslo.messaging's
 //	memory    of consumer and publisher, and how often the publisher wakes
 //	growth    the consumer's own benchmarks
@@ -30,6 +31,11 @@ type options struct {
 	burst  int // handovers at once
 	bursts int // rounds
 
+	drained   int   // guests that pause at once
+	failing   int   // of them, where some fail
+	limits    []int // EARLYBIND_NEUTRON_AT_ONCE
+	failingAt []int // of them, with guests that fail
+
 	messages int // notifications in a round of the firehose
 	rounds   int
 	oslo     int // of them with oslo.messaging's listener, which is slow
@@ -44,11 +50,15 @@ type options struct {
 }
 
 var (
-	full = options{steady: 240, spread: 50, burst: 1000, bursts: 4, messages: 60_000, rounds: 5, oslo: 3,
+	full = options{steady: 240, spread: 50, burst: 1000, bursts: 4,
+		drained: 50, failing: 10, limits: []int{1, 2, 4, 8, 16, atOnce}, failingAt: []int{8, atOnce},
+		messages: 60_000, rounds: 5, oslo: 3,
 		armed: 100_000, armedAtOnce: 2_500, idle: 10 * time.Second, watch: time.Minute,
 		growth: 5, growthTime: "500x",
 	}
-	short = options{steady: 12, spread: 10, burst: 200, bursts: 2, messages: 5_000, rounds: 2, oslo: 1,
+	short = options{steady: 12, spread: 10, burst: 200, bursts: 2,
+		drained: 50, failing: 10, limits: []int{atOnce}, failingAt: []int{atOnce},
+		messages: 5_000, rounds: 2, oslo: 1,
 		armed: 2_000, armedAtOnce: 250, idle: 3 * time.Second, watch: 15 * time.Second,
 		growth: 1, growthTime: "200x",
 	}
@@ -73,7 +83,7 @@ func say(format string, args ...any) {
 
 func run() error {
 	brief := flag.Bool("short", false, "few samples, in 2 minutes")
-	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, firehose, memory, growth")
+	parts := flag.String("parts", "", "only these parts, with commas between them: reaction, drain, firehose, memory, growth")
 	results := flag.String("results", "", "where the results are kept; empty: bench/results.json, and of some parts alone nowhere")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of this process, in which the reaction runs")
 	messages := flag.Int("bare", -1, "be the bare consumer of so many messages: the bench starts itself as that")
@@ -124,7 +134,7 @@ func run() error {
 		name    string
 		measure func(context.Context, *rabbit, options, *report) error
 	}{
-		{"reaction", react}, {"firehose", filter}, {"memory", remember}, {"growth", grow},
+		{"reaction", react}, {"drain", drain}, {"firehose", filter}, {"memory", remember}, {"growth", grow},
 	} {
 		if *parts != "" && !slices.Contains(strings.Split(*parts, ","), part.name) {
 			continue

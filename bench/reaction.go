@@ -32,7 +32,7 @@ func react(ctx context.Context, r *rabbit, o options, rep *report) (failed error
 		return err
 	}
 	defer s.close()
-	rig, err := newRig(ctx, r, s, directory)
+	rig, err := newRig(ctx, r, s, directory, atOnce)
 	if err != nil {
 		return fmt.Errorf("earlybind in this process: %w", err)
 	}

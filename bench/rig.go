@@ -39,7 +39,8 @@ type rig struct {
 // patience is how long anything may take that takes milliseconds.
 const patience = 30 * time.Second
 
-func newRig(ctx context.Context, r *rabbit, s *sink, directory string) (_ *rig, err error) {
+// newRig starts it, with so many requests to the sink under way at most.
+func newRig(ctx context.Context, r *rabbit, s *sink, directory string, requests int) (_ *rig, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	rig := &rig{sink: s}
@@ -72,7 +73,7 @@ func newRig(ctx context.Context, r *rabbit, s *sink, directory string) (_ *rig, 
 	settings := consumer.Settings{
 		Settings: r.settings("earlybind"), Policy: handover.PolicySuspended, Repair: handover.RepairOwn,
 		NovaExchange: "nova", NotificationTopics: []string{"notifications", "versioned_notifications"},
-		Queue: "earlybind", QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Second, NeutronAtOnce: atOnce,
+		Queue: "earlybind", QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Second, NeutronAtOnce: requests,
 	}
 	counted := consumermetrics.NewConsumer(prometheus.NewRegistry(), nil)
 	running.Go(func() {

@@ -29,9 +29,28 @@ const (
 type sink struct {
 	url     string
 	arrived chan arrival
-	moved   sync.Map // port -> true: ACTIVE on the destination
+	ports   sync.Map // port -> stage; missing: untouched
 	server  *http.Server
 	lastAt  atomic.Int64 // when the last request came, in ns since 1970
+	// workers have requests for ports take the time that Neutron's take, and tell of each;
+	// nil: all are answered at once.
+	workers *workers
+}
+
+// stage is where a port's rows are on the way to the destination and back.
+type stage int
+
+const (
+	untouched stage = iota // ACTIVE on the source, bound there, and announcing its migration
+	moved                  // ACTIVE on the destination; the source's row is unbound
+	unbound                // ACTIVE on the source again, and still unbound: activate does not bind it
+	restored               // ACTIVE on the source and bound, announcing nothing
+)
+
+func (s *sink) stage(port string) stage {
+	at, _ := s.ports.Load(port)
+	now, _ := at.(stage)
+	return now
 }
 
 type arrival struct {
@@ -91,12 +110,20 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	part := strings.Split(strings.Trim(path, "/"), "/")
+	if s.workers != nil {
+		defer s.workers.serve(requestOf(r.Method, part, at))()
+	}
 	port := part[0]
 	switch {
 	case r.Method == http.MethodPut && len(part) == 4:
 		s.arrived <- arrival{port, at}
-		s.moved.Store(port, true)
-		answer(w, http.StatusOK, s.row(port, destination))
+		s.ports.Store(port, map[string]stage{destination: moved, source: unbound}[part[2]])
+		answer(w, http.StatusOK, s.row(port, part[2]))
+	case r.Method == http.MethodPut && len(part) == 1:
+		if s.on(port) == source {
+			s.ports.Store(port, restored)
+		}
+		answer(w, http.StatusOK, `{"port":`+s.port(port)+`}`)
 	case r.Method != http.MethodGet: // the probe for the right to write
 		answer(w, http.StatusNotFound, `{"NeutronError":{"type":"PortNotFound","message":"Port could not be found.","detail":""}}`)
 	case port == "":
@@ -115,7 +142,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *sink) on(port string) string {
-	if _, moved := s.moved.Load(port); moved {
+	if s.stage(port) == moved {
 		return destination
 	}
 	return source
@@ -127,18 +154,25 @@ func (s *sink) row(port, host string) string {
 		status = binding.StatusActive
 	}
 	profile := `{}`
-	if host == source {
+	if host == source && s.stage(port) != restored {
 		profile = `{"migrating_to":"` + destination + `"}`
 	}
-	return `{"host":"` + host + `","status":"` + status + `","vif_type":"ovs","vnic_type":"normal","profile":` + profile + `,` +
+	return `{"host":"` + host + `","status":"` + status + `","vif_type":"` + s.vifType(port, host) + `","vnic_type":"normal","profile":` + profile + `,` +
 		`"vif_details":{"port_filter":true,"connectivity":"l2","bridge_name":"br-int","datapath_type":"system"},"project_id":"1eb3faed665e41d9b6618e17dae5fde7"}`
+}
+
+func (s *sink) vifType(port, host string) string {
+	if now := s.stage(port); host == source && (now == moved || now == unbound) {
+		return binding.VIFTypeUnbound
+	}
+	return "ovs"
 }
 
 func (s *sink) port(port string) string {
 	return `{"id":"` + port + `","name":"","network_id":"8ea8cb6b-09f1-45aa-9c97-64e0531e6d59","project_id":"1eb3faed665e41d9b6618e17dae5fde7",` +
 		`"mac_address":"fa:16:3e:37:7b:92","admin_state_up":true,"status":"ACTIVE","device_id":"` + instanceOf(port) + `","device_owner":"compute:nova",` +
 		`"fixed_ips":[{"subnet_id":"97ce1183-42aa-4cac-88f9-8a92f1a8c4d1","ip_address":"10.10.3.229"}],"revision_number":7,` +
-		`"binding:host_id":"` + s.on(port) + `","binding:vif_type":"ovs","binding:vnic_type":"normal","binding:profile":{},` +
+		`"binding:host_id":"` + s.on(port) + `","binding:vif_type":"` + s.vifType(port, s.on(port)) + `","binding:vnic_type":"normal","binding:profile":{},` +
 		`"binding:vif_details":{"port_filter":true,"connectivity":"l2","bridge_name":"br-int","datapath_type":"system","bound_drivers":{"0":"openvswitch"}}}`
 }
 
