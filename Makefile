@@ -110,7 +110,7 @@ model: ## CHECKS=10000: the handovers of recorded streams under many more orders
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
 
 outage: N = 10
-outage: lab-up ## N=10: packets that a guest's network loses in live migrations, Nova alone and earlybind in turn, small guest and large; goes on where it stopped
+outage: lab-up ## N=10: packets that a guest's network loses in live migrations, Nova alone and earlybind in turn, small guest and large; goes on where it stopped; with EARLYBIND_LAB_RELEASE=zed EARLYBIND_LAB_DRIVER=linuxbridge on Linux bridges
 	go run ./tests/outage -n $(N) -results var/outage-$${EARLYBIND_LAB_RELEASE:-2025.1}.jsonl
 
 bench: build ## reaction, firehose, memory and growth against what bounds them, goals beside results, in 15 minutes; writes bench/results.json

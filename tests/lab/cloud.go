@@ -92,11 +92,11 @@ func (l *Lab) Ports(ctx context.Context, instance string) ([]port.Port, error) {
 
 var accepted = &gophercloud.RequestOpts{OkCodes: []int{202}}
 
-// SetPolicy has the consumers run with a policy; those that do already are left
-// alone. It returns when one of them acts.
-func (l *Lab) SetPolicy(ctx context.Context, policy string) error {
+// SetPolicy has the consumers run with a policy, and with more variables, "NAME=value"; those
+// that do already are left alone. It returns when one of them acts.
+func (l *Lab) SetPolicy(ctx context.Context, policy string, more ...string) error {
 	began := time.Now()
-	if changed, err := l.runWith(ctx, "EARLYBIND_POLICY="+policy, Consumers); err != nil || !changed {
+	if changed, err := l.runWith(ctx, append(more, "EARLYBIND_POLICY="+policy), Consumers); err != nil || !changed {
 		return err
 	}
 	return Until(ctx, "a consumer to act", func() (bool, error) {
@@ -121,7 +121,7 @@ func (l *Lab) SetReplug(ctx context.Context, on bool) error {
 		address = OVSDB
 	}
 	began := time.Now()
-	if changed, err := l.runWith(ctx, "EARLYBIND_OVSDB="+address, Publishers); err != nil || !changed {
+	if changed, err := l.runWith(ctx, []string{"EARLYBIND_OVSDB=" + address}, Publishers); err != nil || !changed {
 		return err
 	}
 	return Until(ctx, "the publishers to begin", func() (bool, error) {
@@ -144,21 +144,23 @@ func (l *Lab) SetReplug(ctx context.Context, on bool) error {
 	})
 }
 
-// runWith has services run with a variable, "NAME=value". It leaves them alone if
+// runWith has services run with variables, "NAME=value". It leaves them alone if
 // all do, and starts them anew otherwise.
-func (l *Lab) runWith(ctx context.Context, variable string, services []string) (changed bool, err error) {
+func (l *Lab) runWith(ctx context.Context, variables, services []string) (changed bool, err error) {
 	for _, s := range services {
 		environment, err := l.docker(ctx, "inspect", "-f", "{{range .Config.Env}}{{println .}}{{end}}", l.Container(s))
 		if err != nil {
 			return false, err
 		}
-		changed = changed || !strings.Contains("\n"+environment, "\n"+variable+"\n")
+		for _, v := range variables {
+			changed = changed || !strings.Contains("\n"+environment, "\n"+v+"\n")
+		}
 	}
 	if !changed {
 		return false, nil
 	}
 	args := append([]string{"compose", "up", "-d", "--no-deps", "--no-build"}, services...)
-	return true, l.Script(ctx, []string{variable}, args...)
+	return true, l.Script(ctx, variables, args...)
 }
 
 // HandoversEnded waits until the consumers have begun that many handovers of the guest, and

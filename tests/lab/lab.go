@@ -95,6 +95,14 @@ func (l *Lab) About(guest string) *Lab {
 	return &other
 }
 
+// Drivers are Neutron's mechanism drivers in the running lab, "openvswitch,l2population" or
+// "linuxbridge,l2population".
+func (l *Lab) Drivers(ctx context.Context) (string, error) {
+	const last = "sed -n 's/^mechanism_drivers = //p' /etc/neutron/ml2_conf.ini | tail -n 1"
+	text, err := l.Exec(ctx, "controller", "sh", "-c", last)
+	return strings.TrimSpace(text), err
+}
+
 // Provider authenticates one of the lab's two clients: "admin" or "earlybind".
 func (l *Lab) Provider(ctx context.Context, cloud string) (*gophercloud.ProviderClient, error) {
 	options, _, _, err := clouds.Parse(clouds.WithCloudName(cloud), clouds.WithLocations(filepath.Join(l.root, "deploy/lab/secrets/clouds.yaml")))

@@ -8,13 +8,18 @@ import (
 
 // Wiring is a report of ports' being up by a host's L2 agent.
 type Wiring struct {
-	At    time.Time // the agent has heard Neutron's answer
+	At    time.Time // openvswitch: the agent has heard Neutron's answer; linuxbridge: Neutron makes the port ACTIVE
 	Ports []string
 }
 
-// Wired reads what a host's L2 agent has reported from a time on.
-func (l *Lab) Wired(ctx context.Context, host string, since time.Time) ([]Wiring, error) {
-	text, err := l.Exec(ctx, host, "tail", "-n", "2000", "/var/log/neutron/neutron-openvswitch-agent.log")
+// Wired reads what a host's L2 agent has reported from a time on. The Linux bridge agent writes nothing when it has:
+// with linuxbridge it is read from Neutron's log, of all hosts. Neutron hears of a port from the host that it is bound to only.
+func (l *Lab) Wired(ctx context.Context, drivers, host string, since time.Time) ([]Wiring, error) {
+	service, log := host, "neutron-openvswitch-agent"
+	if strings.HasPrefix(drivers, "linuxbridge") {
+		service, log = "controller", "neutron-rpc-server"
+	}
+	text, err := l.Exec(ctx, service, "tail", "-n", "2000", "/var/log/neutron/"+log+".log")
 	if err != nil {
 		return nil, err
 	}
@@ -29,17 +34,24 @@ func (l *Lab) Wired(ctx context.Context, host string, since time.Time) ([]Wiring
 
 // parseWiring reads the line that OVSNeutronAgent._bind_devices logs once Neutron has answered
 // update_device_list (neutron/plugins/ml2/drivers/openvswitch/agent/ovs_neutron_agent.py, 2025.1;
-// Zed's is the same):
+// Zed's is the same), and the one of Neutron's that an agent has reported a port up
+// (provisioning_complete, neutron/db/provisioning_blocks.py, Zed):
 //
 //	2026-11-29 00:00:36.617 128 INFO neutron... Configuration for devices up ['ID', 'ID'] and devices down [] completed.
+//	2026-11-30 00:00:36.617 128 DEBUG neutron... Provisioning complete for port ID triggered by entity L2. ...
 func parseWiring(line string) (Wiring, bool) {
-	_, rest, ok := strings.Cut(line, "Configuration for devices up [")
-	if !ok || len(line) < len(agentTime) {
+	var up string
+	var closed bool
+	if _, rest, ok := strings.Cut(line, "Configuration for devices up ["); ok {
+		up, _, closed = strings.Cut(rest, "]")
+	} else if _, rest, ok := strings.Cut(line, "Provisioning complete for port "); ok {
+		up, _, closed = strings.Cut(rest, " triggered by entity L2")
+	}
+	if !closed || up == "" || len(line) < len(agentTime) {
 		return Wiring{}, false
 	}
 	at, err := time.Parse(agentTime, line[:len(agentTime)])
-	up, _, closed := strings.Cut(rest, "]")
-	if err != nil || !closed || up == "" {
+	if err != nil {
 		return Wiring{}, false
 	}
 	w := Wiring{At: at}

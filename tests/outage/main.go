@@ -47,13 +47,17 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	drivers, err := l.Drivers(ctx)
+	if err != nil {
+		return err
+	}
 	end := time.Now().Add(*length)
 	for name := range strings.SplitSeq(*sizes, ",") {
 		g, err := guestOf(name)
 		if err != nil {
 			return err
 		}
-		taken, err := series(ctx, l, g, missing(samples, l.Release, name, *n), *file, end)
+		taken, err := series(ctx, l, g, missing(samples, l.Release, drivers, name, *n), drivers, *file, end)
 		samples = append(samples, taken...)
 		if err != nil {
 			return err
@@ -65,10 +69,10 @@ func run(ctx context.Context) error {
 
 // missing lists the arms of the samples still to be taken of a guest, in turn: what else the
 // machine does then falls on all of them.
-func missing(samples []sample, release, guest string, n int) []arm {
+func missing(samples []sample, release, drivers, guest string, n int) []arm {
 	have := map[string]int{}
 	for _, m := range samples {
-		if m.Release == release && m.Guest == guest && m.Fault == "" {
+		if m.Release == release && m.Drivers == drivers && m.Guest == guest && m.Fault == "" {
 			have[m.Arm]++
 		}
 	}
@@ -85,7 +89,7 @@ func missing(samples []sample, release, guest string, n int) []arm {
 
 // series takes a sample of each arm in turn, with Nova as it is installed: the lab's own
 // longest pause would have the guest stand still while its whole memory is copied.
-func series(ctx context.Context, l *lab.Lab, g guest, left []arm, file string, end time.Time) (taken []sample, err error) {
+func series(ctx context.Context, l *lab.Lab, g guest, left []arm, drivers, file string, end time.Time) (taken []sample, err error) {
 	if len(left) == 0 {
 		return nil, nil
 	}
@@ -100,18 +104,19 @@ func series(ctx context.Context, l *lab.Lab, g guest, left []arm, file string, e
 	}
 	defer func() {
 		ctx := context.WithoutCancel(ctx)
-		err = errors.Join(err, l.SetDowntime(ctx, lab.LabDowntime), l.SetReplug(ctx, false), l.SetPolicy(ctx, "auto"))
+		err = errors.Join(err, l.SetDowntime(ctx, lab.LabDowntime), l.SetReplug(ctx, false), l.SetPolicy(ctx, "auto", concurrent+"detect"))
 	}()
 	// The publishers plug ports in again in every arm, so that they need no restart in between; without a failure they
-	// have nothing to do.
-	if err := errors.Join(l.SetDowntime(ctx, lab.DefaultDowntime), l.SetReplug(ctx, true)); err != nil {
+	// have nothing to do. They can on Open vSwitch only.
+	replug := strings.HasPrefix(drivers, "openvswitch")
+	if err := errors.Join(l.SetDowntime(ctx, lab.DefaultDowntime), l.SetReplug(ctx, replug)); err != nil {
 		return nil, err
 	}
 	for i, a := range left {
 		if time.Now().After(end) {
 			return taken, nil
 		}
-		m, err := take(ctx, of, g, a)
+		m, err := take(ctx, of, g, a, drivers)
 		if err != nil {
 			return taken, fmt.Errorf("%s guest, %s: %w", g.name, a.title, err)
 		}

@@ -9,16 +9,18 @@ import (
 )
 
 func TestTheArmsTakeTurns(t *testing.T) {
+	const ovs = "openvswitch,l2population"
 	had := []sample{
-		{Release: "zed", Guest: "small", Arm: "nova"},
-		{Release: "2025.1", Guest: "small", Arm: "nova"},
-		{Release: "2025.1", Guest: "small", Arm: "nova"},
-		{Release: "2025.1", Guest: "small", Arm: "resumed"},
-		{Release: "2025.1", Guest: "small", Arm: "resumed", Fault: "the guest is on compute1 still"},
-		{Release: "2025.1", Guest: "large", Arm: "suspended"},
+		{Release: "zed", Drivers: ovs, Guest: "small", Arm: "nova"},
+		{Release: "2025.1", Drivers: "linuxbridge,l2population", Guest: "small", Arm: "nova"},
+		{Release: "2025.1", Drivers: ovs, Guest: "small", Arm: "nova"},
+		{Release: "2025.1", Drivers: ovs, Guest: "small", Arm: "nova"},
+		{Release: "2025.1", Drivers: ovs, Guest: "small", Arm: "resumed"},
+		{Release: "2025.1", Drivers: ovs, Guest: "small", Arm: "resumed", Fault: "the guest is on compute1 still"},
+		{Release: "2025.1", Drivers: ovs, Guest: "large", Arm: "suspended"},
 	}
 	var names []string
-	for _, a := range missing(had, "2025.1", "small", 3) {
+	for _, a := range missing(had, "2025.1", ovs, "small", 3) {
 		names = append(names, a.name)
 	}
 	if got, want := strings.Join(names, " "), "suspended resumed suspended nova resumed suspended"; got != want {

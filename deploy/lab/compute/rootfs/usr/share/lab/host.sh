@@ -1,5 +1,11 @@
-# What a compute host and the probe host have in common: their addresses, Open vSwitch and the L2 agent.
-# Sourced; LAB_HOST is the host's name for Nova and Neutron, LAB_NET_* are the three networks' first octets.
+# What a compute host and the probe host have in common: their addresses, what plugs ports in, and the L2 agent.
+# Sourced; LAB_HOST is the host's name for Nova and Neutron, LAB_DRIVER is ovs or linuxbridge, LAB_NET_* are the three
+# networks' first octets.
+
+case $LAB_DRIVER in
+ovs) agent=neutron-openvswitch-agent ;;
+linuxbridge) agent=neutron-linuxbridge-agent ;;
+esac
 
 # Interfaces are found by subnet: docker attaches several networks in no stable order. awk reads all: one that ends
 # before ip has written its last line has it killed by SIGPIPE, and with pipefail the caller fails.
@@ -14,7 +20,7 @@ fill() {
 }
 
 start_openvswitch() {
-	mkdir -p /etc/openvswitch /run/netns
+	mkdir -p /etc/openvswitch
 	# Whoever may write to the database's socket is as good as root over the host's network: root, and a group for the
 	# publisher that is to plug ports in again. A socket made in a setgid directory has its group, and is 0770 less umask.
 	install -d -m 2755 -g 4747 /run/openvswitch
@@ -39,14 +45,22 @@ move_underlay_to_openvswitch() {
 	ip addr flush dev "$nic"
 	ip addr add "$address/24" dev br-phy
 	ip link set br-phy up
-	fill /etc/neutron/agent.ini "HOST=$LAB_HOST" "UNDERLAY_IP=$address" "PASSWORD=$(cat /usr/share/lab/password)"
 }
 
 start_network() {
-	start_openvswitch
-	move_underlay_to_openvswitch
-	daemon neutron-openvswitch-agent /var/log/neutron/neutron-openvswitch-agent.log \
-		neutron-openvswitch-agent --config-file /etc/neutron/agent.ini
+	mkdir -p /run/netns
+	fill /etc/neutron/agent.ini "HOST=$LAB_HOST" "UNDERLAY_IP=$(address_in "$LAB_NET_UNDERLAY")" "PASSWORD=$(cat /usr/share/lab/password)"
+	case $LAB_DRIVER in
+	ovs)
+		start_openvswitch
+		move_underlay_to_openvswitch
+		;;
+	linuxbridge)
+		# Nova and the agent switch IPv6 off on what they make, and docker mounts this read-only.
+		mount -o remount,rw /proc/sys
+		;;
+	esac
+	daemon $agent /var/log/neutron/$agent.log $agent --config-file /etc/neutron/agent.ini
 }
 
 # ask SERVICE-URL: GET as Nova's user, which may see agents and services. Gives up after 20 s: an API that does not answer
@@ -63,8 +77,8 @@ ask() {
 
 agent_is_alive() {
 	local agents
-	pgrep -f neutron-openvswitch-agent >/dev/null || { echo "neutron-openvswitch-agent does not run"; return 1; }
-	agents=$(ask "http://controller:9696/v2.0/agents?binary=neutron-openvswitch-agent&host=$LAB_HOST&fields=alive&fields=heartbeat_timestamp")
+	pgrep -f $agent >/dev/null || { echo "$agent does not run"; return 1; }
+	agents=$(ask "http://controller:9696/v2.0/agents?binary=$agent&host=$LAB_HOST&fields=alive&fields=heartbeat_timestamp")
 	echo "Neutron does not see the L2 agent of $LAB_HOST alive yet: ${agents:-no answer}"
 	jq -e '.agents[0].alive' <<<"$agents" >/dev/null
 }
