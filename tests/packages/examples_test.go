@@ -171,7 +171,10 @@ func TestKubernetesExample(t *testing.T) {
 		}
 		found[m.Kind] = m
 	}
-	user := regexp.MustCompile(`(?m)^USER (\d+):`).FindStringSubmatch(read(t, "../../deploy/container/Dockerfile"))
+	users := map[string]string{}
+	for _, image := range regexp.MustCompile(`(?ms)^FROM base AS (\w+)$.*?^USER (\d+):`).FindAllStringSubmatch(read(t, "../../deploy/container/Dockerfile"), -1) {
+		users[image[1]] = image[2]
+	}
 	for kind, name := range map[string]string{"Deployment": "consumer", "DaemonSet": "publisher"} {
 		m := found[kind]
 		pod := m.Spec.Template.Spec
@@ -187,9 +190,9 @@ func TestKubernetesExample(t *testing.T) {
 		if pod.ServiceLinks == nil || *pod.ServiceLinks || pod.Grace < 30 {
 			t.Errorf("%s: service links %v, grace %d s", kind, pod.ServiceLinks, pod.Grace)
 		}
-		if s := c.Security; !pod.Security.NonRoot || fmt.Sprint(pod.Security.User) != user[1] || !s.ReadOnly || s.Escalation == nil || *s.Escalation ||
+		if s := c.Security; !pod.Security.NonRoot || fmt.Sprint(pod.Security.User) != users[name] || !s.ReadOnly || s.Escalation == nil || *s.Escalation ||
 			!slices.Equal(s.Capabilities.Drop, []string{"ALL"}) || s.Capabilities.Add != nil {
-			t.Errorf("%s: pod %+v, container %+v, the image's user is %s", kind, pod.Security, s, user[1])
+			t.Errorf("%s: pod %+v, container %+v, the image's user is %s", kind, pod.Security, s, users[name])
 		}
 		if c.Image != "REGISTRY/earlybind-"+name+":VERSION" {
 			t.Errorf("%s: %s", kind, c.Image)
