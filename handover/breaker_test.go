@@ -266,8 +266,8 @@ func TestABarIsLookedAtLastSoThatNoTrialIsWasted(t *testing.T) {
 
 func TestThePortsOfTheTrialGoTogetherAndThoseOfOthersDoNot(t *testing.T) {
 	late := with(func(p *port.Port) { p.ID, p.Driver = "p2", openvswitch })
-	s := auto
-	d := newDrive(s, driver("linuxbridge"), late)
+	s := early
+	d := newDrive(s, driver("vendor"), late)
 	d.Heed(bars(pairAB, time.Minute, false))
 	if got := d.tell(toThePause()...); len(aimed(got, GoalCommit)) != 1 || len(tries(got)) != 1 {
 		t.Fatalf("at the pause: %+v", got)
@@ -287,7 +287,7 @@ func TestThePortsOfTheTrialGoTogetherAndThoseOfOthersDoNot(t *testing.T) {
 }
 
 func TestABarThatComesWithinAHandoverStopsItsOtherPorts(t *testing.T) {
-	d := newDrive(auto, driver("linuxbridge"), with(func(p *port.Port) { p.ID = "p2" }))
+	d := newDrive(early, driver("vendor"), with(func(p *port.Port) { p.ID = "p2" }))
 	d.tell(toThePause()...)
 	d.Heed(bars(pairAB, 2*time.Hour, false))
 	if got := d.tell(at(dst, 2, SignResumed)); len(aimed(got, GoalCommit)) != 0 || len(observed(got)) != 1 {

@@ -32,7 +32,7 @@ func TestEachPolicyCommitsAtItsMoment(t *testing.T) {
 		{PolicySuspended, "ovn", 2, 0},
 		{PolicyResumed, "ovn", 0, 2},
 		{PolicyObserve, "linuxbridge", 0, 0},
-		{PolicyAuto, "linuxbridge", 2, 0},
+		{PolicyAuto, "linuxbridge", 0, 2},
 		{PolicyAuto, "openvswitch", 0, 2},
 		{PolicyAuto, "ovn", 0, 0},
 	} {
@@ -75,10 +75,10 @@ func TestEachPolicyCommitsAtItsMoment(t *testing.T) {
 }
 
 func TestPortsOfOneInstanceGoByTheirOwnDrivers(t *testing.T) {
-	ovs, bridge, ovn := ready("ovs"), ready("bridge"), ready("ovn")
-	bridge.Driver, ovn.Driver = "linuxbridge", "ovn"
-	d := newDrive(Settings{Policy: PolicyAuto, Repair: RepairOwn, ConcurrentActivateSafe: true}, ovs, bridge, ovn)
-	if got := aimed(d.tell(toThePause()...), GoalCommit); len(got) != 1 || got[0].Port != "bridge" {
+	ovs, vendor, ovn := ready("ovs"), ready("vendor"), ready("ovn")
+	vendor.Driver, ovn.Driver = "vendor", "ovn"
+	d := newDrive(early, ovs, vendor, ovn)
+	if got := aimed(d.tell(toThePause()...), GoalCommit); len(got) != 1 || got[0].Port != "vendor" {
 		t.Errorf("at the pause: %+v", got)
 	}
 	if got := aimed(d.tell(at(dst, 2, SignResumed)), GoalCommit); len(got) != 1 || got[0].Port != "ovs" {

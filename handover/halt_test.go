@@ -46,7 +46,7 @@ func TestAPauseStopsCommitsAndNoRestore(t *testing.T) {
 // A pause within a handover keeps back the ports that were not committed yet, and leaves
 // those that were; their verification goes on.
 func TestAPauseThatComesWithinAHandover(t *testing.T) {
-	d := newDrive(auto, driver("linuxbridge"), with(func(p *port.Port) { p.ID = "p2" }))
+	d := newDrive(early, driver("vendor"), with(func(p *port.Port) { p.ID = "p2" }))
 	if got := aimed(d.tell(toThePause()...), GoalCommit); len(got) != 1 {
 		t.Fatalf("at the pause: %+v", got)
 	}
@@ -61,7 +61,7 @@ func TestAPauseThatComesWithinAHandover(t *testing.T) {
 
 // Resumed are handovers whose moment is still to come; what was observed stays so.
 func TestAResumeRevivesNothing(t *testing.T) {
-	d := newDrive(auto, driver("linuxbridge"), with(func(p *port.Port) { p.ID = "p2" }))
+	d := newDrive(early, driver("vendor"), with(func(p *port.Port) { p.ID = "p2" }))
 	d.Pause(Halt{All: true})
 	d.tell(toThePause()...)
 	d.Pause(Halt{})

@@ -69,15 +69,19 @@ func (r *Repair) Decode(name string) error {
 //     Neutron 21.0.0 and 26.0.3): an activate at the pause followed by a
 //     failure cuts the guest off. Where the source's publisher can plug the tap
 //     in again it is suspended: see ofPort.
-//   - linuxbridge: the agent scans all taps and adds them again (read in
-//     neutron's source, not run).
+//   - linuxbridge: as with openvswitch. The source's agent takes the tap off its
+//     bridge within seconds of an activate on the destination, and after a
+//     re-activation leaves it off: it takes a tap of a compute:… port to be added
+//     by others (_add_tap_interface, linuxbridge_neutron_agent.py). Run on Neutron
+//     21.0.0: no packet 12 s after the port was ACTIVE and bound again, all of them
+//     once the tap was put onto its bridge by hand.
 //   - ovn: the guest's own RARP moves the traffic (multichassis port).
 //   - sriovnicswitch, macvtap: nothing to gain.
 //   - Calico's driver does not show its version: up to 3.31 it gains most,
 //     from 3.32 on nothing. An operator who knows overrides the policy.
 var driverPolicies = map[string]Policy{
 	openvswitch:      PolicyResumed,
-	"linuxbridge":    PolicySuspended,
+	"linuxbridge":    PolicyResumed,
 	"ovn":            PolicyObserve,
 	"sriovnicswitch": PolicyObserve,
 	"macvtap":        PolicyObserve,
@@ -100,6 +104,9 @@ func ByDriver(name string) (policy Policy, known bool) {
 }
 
 const openvswitch = "openvswitch"
+
+// Replugs tells whether a publisher can plug in again what a mechanism driver's agent has unplugged.
+func Replugs(driver string) bool { return driver == openvswitch }
 
 // policyFor gives the commit policy of one port in a migration between two hosts and, for
 // the log, its reason: what ofPort gives, or less.
@@ -157,7 +164,7 @@ func ofPort(s Settings, p port.Port, replug bool) (Policy, string) {
 		return PolicyObserve, "the port does not show its mechanism driver (bound_drivers)"
 	case !known:
 		return PolicyObserve, "unknown mechanism driver " + p.Driver
-	case p.Driver == openvswitch && replug:
+	case Replugs(p.Driver) && replug:
 		return PolicySuspended, "mechanism driver openvswitch, and the source can plug it in again"
 	}
 	return policy, "mechanism driver " + p.Driver

@@ -29,7 +29,7 @@ func TestPolicyTable(t *testing.T) {
 		why        string
 	}{
 		{PolicyAuto, driver("openvswitch"), PolicyResumed, "openvswitch"},
-		{PolicyAuto, driver("linuxbridge"), PolicySuspended, "linuxbridge"},
+		{PolicyAuto, driver("linuxbridge"), PolicyResumed, "linuxbridge"},
 		{PolicyAuto, driver("ovn"), PolicyObserve, "ovn"},
 		{PolicyAuto, driver("sriovnicswitch"), PolicyObserve, "sriovnicswitch"},
 		{PolicyAuto, driver("macvtap"), PolicyObserve, "macvtap"},
@@ -141,6 +141,9 @@ func pausedWith(ports ...string) HostSign {
 }
 
 var auto = Settings{Policy: PolicyAuto, Repair: RepairOwn, ConcurrentActivateSafe: true}
+
+// early is auto with a driver whose ports are committed at the pause.
+var early = Settings{Policy: PolicyAuto, Drivers: DriverOverrides{"vendor": PolicySuspended}, Repair: RepairOwn, ConcurrentActivateSafe: true}
 
 func TestWhatTheSourceCanPlugInAgainIsCommittedAtThePause(t *testing.T) {
 	bridge := with(func(p *port.Port) { p.ID, p.Driver = "p3", "ovn" })
@@ -257,7 +260,7 @@ func TestWhatMayBeOurs(t *testing.T) {
 // Where the two hosts have different drivers the destination's is read after the
 // commit: what was committed here is restored whatever it is.
 func TestWhatWasCommittedIsRestoredWhateverIsReadOfItLater(t *testing.T) {
-	d := newDrive(auto, driver("linuxbridge"))
+	d := newDrive(early, driver("vendor"))
 	if got := aimed(d.tell(toThePause()...), GoalCommit); len(got) != 1 {
 		t.Fatalf("commits %+v", got)
 	}

@@ -354,7 +354,7 @@ func TestReasonsAreBounded(t *testing.T) {
 func TestTheSettingThatSwitchesADriverOn(t *testing.T) {
 	for name, want := range map[string]struct{ auto, setting, says string }{
 		"openvswitch":     {"resumed", "EARLYBIND_POLICY=auto", "EARLYBIND_OVSDB"},
-		"linuxbridge":     {"suspended", "EARLYBIND_POLICY=auto", "policy suspended for it"},
+		"linuxbridge":     {"resumed", "EARLYBIND_POLICY=auto", "policy resumed for it"},
 		"ovn":             {"observe", "EARLYBIND_POLICY=auto EARLYBIND_POLICY_DRIVERS=ovn=resumed", "Auto alone observes it"},
 		"vendor":          {"observe", "EARLYBIND_POLICY=auto EARLYBIND_POLICY_DRIVERS=vendor=resumed", "Auto alone observes it"},
 		"openvswitch+ovn": {"", "EARLYBIND_POLICY=auto EARLYBIND_POLICY_DRIVERS=ovn=resumed", "switch them on"},
@@ -368,12 +368,12 @@ func TestTheSettingThatSwitchesADriverOn(t *testing.T) {
 		}
 	}
 	ways := map[string]string{}
-	for _, way := range waysOn([]Prospect{{Driver: "linuxbridge", Auto: "suspended"}, {Driver: "ovn", Auto: "observe"}, {Driver: AllDrivers}}) {
+	for _, way := range waysOn([]Prospect{{Driver: "linuxbridge", Auto: "resumed"}, {Driver: "ovn", Auto: "observe"}, {Driver: AllDrivers}}) {
 		ways[way[0]] = way[1]
 	}
 	if want := map[string]string{
 		"all, by driver":      "EARLYBIND_POLICY=auto",
-		"linuxbridge alone":   "EARLYBIND_POLICY_DRIVERS=linuxbridge=suspended",
+		"linuxbridge alone":   "EARLYBIND_POLICY_DRIVERS=linuxbridge=resumed",
 		"some hosts alone":    "EARLYBIND_POLICY_HOSTS=HOST=auto,HOST=auto",
 		"5% of the instances": "EARLYBIND_CANARY=5",
 		"some networks alone": "EARLYBIND_POLICY_NETWORKS=UUID=resumed,UUID=resumed",

@@ -170,7 +170,7 @@ func (p Prospect) says() string {
 }
 
 func replugs(driver string) string {
-	if auto, _ := handover.ByDriver(driver); auto == handover.PolicyResumed {
+	if handover.Replugs(driver) {
 		return ", or suspended where the source's publisher can plug it in again (EARLYBIND_OVSDB)"
 	}
 	return ""
