@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"slices"
@@ -55,8 +56,14 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run runs a command and gives the exit code.
+// run runs a command and gives the exit code. That its answer could not be written is told here, whatever the command
+// has made of it.
 func run(ctx context.Context, args []string, out, faults io.Writer) int {
+	answer := &stdout{Writer: out}
+	return answer.ends(runInto(ctx, args, answer, faults), args, faults)
+}
+
+func runInto(ctx context.Context, args []string, out *stdout, faults io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
 		"audit": auditLogs, "check": checkCloud, "doctor": examine, "parked": parked, "pause": pause, "record": record, "replay": replayFile, "resume": resume, "rights": printRights,
 		"simulate": simulate, "watch": watchLogs,
@@ -84,7 +91,7 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 		fmt.Fprintf(faults, "earlybind: there is no command %q; earlybind -h lists them\n", args[0])
 		return wrongUsage
 	}
-	err := command(ctx, args[1:], out, faults)
+	err := out.others(command(ctx, args[1:], out, faults))
 	var asked help
 	switch {
 	case errors.As(err, &asked):
@@ -99,6 +106,52 @@ func run(ctx context.Context, args []string, out, faults io.Writer) int {
 	}
 	fmt.Fprintf(faults, "earlybind %s: %v\n", args[0], err)
 	return failed
+}
+
+// stdout is where a command's answer goes. It keeps its first error, for [run] to tell, and writes nothing more.
+type stdout struct {
+	io.Writer
+	fault error
+}
+
+func (o *stdout) Write(p []byte) (n int, err error) {
+	if o.fault == nil {
+		n, o.fault = o.Writer.Write(p)
+	}
+	return n, o.fault
+}
+
+// ends gives the exit code of a command that has ended so: none that promises an answer where there is none.
+func (o *stdout) ends(code int, args []string, faults io.Writer) int {
+	if o.fault != nil && (code == done || code == notRight) {
+		fmt.Fprintf(faults, "earlybind %s: the output could not be written: %v\n", args[0], withoutPath(o.fault))
+		return failed
+	}
+	return code
+}
+
+// others gives what of a command's error is not that of the output.
+func (o *stdout) others(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && errors.Is(err, o.fault) {
+		var others []error
+		for _, e := range joined.Unwrap() {
+			others = append(others, o.others(e))
+		}
+		return errors.Join(others...)
+	}
+	if errors.Is(err, o.fault) {
+		return nil
+	}
+	return err
+}
+
+// withoutPath leaves the name out of a file's error: of /dev/stdout, say, which is whatever the shell has made of it.
+func withoutPath(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
 }
 
 // oneLine says in one what the broker's package says in a line per node.
@@ -121,25 +174,58 @@ func parse(f *flag.FlagSet, about string, args []string, faults io.Writer) (file
 	return files[0], nil
 }
 
-// parseFiles reads a command's options and all that is none.
+// parseFiles reads a command's options and all that is none. An option that is given and empty is refused.
 func parseFiles(f *flag.FlagSet, about, operands string, args []string, faults io.Writer) (files []string, err error) {
-	var said bytes.Buffer
-	f.SetOutput(&said)
+	empty := ""
+	given := flag.NewFlagSet(f.Name(), flag.ContinueOnError)
+	given.SetOutput(io.Discard)
+	f.VisitAll(func(o *flag.Flag) { given.Var(option{o, f, &empty}, o.Name, o.Usage) })
 	usage := strings.TrimSpace("usage: earlybind " + f.Name() + " [options] " + operands)
-	f.Usage = func() {}
 	for len(args) > 0 { // options may stand after FILE
-		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		switch err := given.Parse(args); {
+		case errors.Is(err, flag.ErrHelp):
+			var said bytes.Buffer
+			f.SetOutput(&said)
 			fmt.Fprintf(&said, "%s\n\n%s\n\noptions:\n", usage, about)
 			f.PrintDefaults()
 			return nil, help{said.String()}
-		} else if err != nil {
+		case empty != "":
+			return nil, misused(f, faults, "-"+empty+" must not be empty")
+		case err != nil:
 			return nil, misused(f, faults, err.Error())
 		}
-		if args = f.Args(); len(args) > 0 {
+		if args = given.Args(); len(args) > 0 {
 			files, args = append(files, args[0]), args[1:]
 		}
 	}
 	return files, nil
+}
+
+// mayBeEmpty are the options to which an empty text says something: a publisher's user may be called as its host is.
+var mayBeEmpty = []string{"rights -prefix"}
+
+// option sets one of a command's, and refuses an empty text: a variable of a script's that is not set leaves one, and
+// the option would count as not given.
+type option struct {
+	*flag.Flag
+	of    *flag.FlagSet // the command's
+	empty *string       // the name of one that is given and empty
+}
+
+func (o option) String() string { return "" }
+
+// IsBoolFlag tells the flag package whether it needs no value.
+func (o option) IsBoolFlag() bool {
+	b, ok := o.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
+func (o option) Set(text string) error {
+	if text == "" && !slices.Contains(mayBeEmpty, o.of.Name()+" -"+o.Name) {
+		*o.empty = o.Name
+		return errors.New("it is empty")
+	}
+	return o.of.Set(o.Name, text)
 }
 
 // misused says what is wrong with how a command was called, and where it stands how it is.

@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -56,12 +60,16 @@ func TestCommands(t *testing.T) {
 		{"check -management-user u", wrongUsage, "", "go with -management"},
 		{"check -management http://r:1 -management-user u", wrongUsage, "", "go together"},
 		{"rights -h", done, "Nothing is connected to", ""},
-		{"rights -vhost= a*b c#", wrongUsage, "", `HOST "c#" must not hold`},
-		{"rights -vhost= c", wrongUsage, "", "-vhost must not be empty"},
+		{"rights a*b c#", wrongUsage, "", `HOST "c#" must not hold`},
+		{"rights -prefix= compute1", done, "add_user 'compute1'", ""},
 		{"rights compute1", done, "'earlybind-compute1'", ""},
 		{"rights compute1, compute2 and 4 more", wrongUsage, "", `HOST "compute1," must not hold a comma`},
 		{"rights c1 c2 c1", wrongUsage, "", `HOST "c1" was given twice`},
-		{"rights -hosts-only", wrongUsage, "", "-hosts-only needs at least one HOST"},
+		{"rights", wrongUsage, "", "at least one HOST is needed"},
+		{"rights -hosts-only", wrongUsage, "", "at least one HOST is needed"},
+		{"rights -consumers-only", done, "add_user 'earlybind'", ""},
+		{"rights -consumers-only compute1", wrongUsage, "", "-consumers-only takes no HOST"},
+		{"rights -consumers-only -hosts-only", wrongUsage, "", "and not -hosts-only"},
 		{"pause compute1", wrongUsage, "", "a host is named with -host"},
 		{"pause -h", done, "restores do", ""},
 		{"pause -show -host compute1", wrongUsage, "", "-show takes no other option"},
@@ -83,7 +91,7 @@ func TestCommands(t *testing.T) {
 		{"record -for -1m x", wrongUsage, "", "-for must not be negative"},
 		{"simulate -h", done, "Neutron's API workers", ""},
 		{"simulate x", wrongUsage, "", "it takes options only"},
-		{"simulate -load fast -workers 0 -policy fast -hosts 1", wrongUsage, "", `-load: "fast" is not a number; -policy: a policy is one of observe, resumed, suspended, auto; -hosts must be from 2 to 100000, not 1; -workers must`},
+		{"simulate -load fast -workers 0 -policy fast -hosts 1", wrongUsage, "", `-load: "fast" is not a number; -policy: a policy is one of observe, resumed, suspended, auto, named; -hosts must be from 2 to 100000, not 1; -workers must`},
 		{"simulate -release 2016", wrongUsage, "", `-release: "2016" was not measured, only 2025.1 and zed`},
 		{"simulate -latency /nowhere/x", failed, "", "-latency: open /nowhere/x"},
 		{"simulate -latency /nowhere/x -hosts 1", wrongUsage, "", "-hosts must"},
@@ -130,6 +138,109 @@ func TestEachCommandsHelp(t *testing.T) {
 		if found := nameless.FindString(out.String()); found != "" || !strings.Contains(about, "Exit status: 0") {
 			t.Errorf("%s: %q\n%s", command, found, about)
 		}
+	}
+}
+
+// What a script makes of a variable that is not set is refused, by all commands and of all their options: an option that
+// is given and empty must not count as one that was not given.
+func TestAnEmptyOptionIsRefused(t *testing.T) {
+	option := regexp.MustCompile(`(?m)^  -(\S+)`)
+	for _, command := range []string{"audit", "check", "doctor", "parked", "pause", "record", "replay", "resume", "rights", "simulate", "watch"} {
+		var out, faults bytes.Buffer
+		if code := run(t.Context(), []string{command, "-h"}, &out, &faults); code != done {
+			t.Fatalf("%s: %d, %s", command, code, &faults)
+		}
+		_, options, _ := strings.Cut(out.String(), "\noptions:\n")
+		found := option.FindAllStringSubmatch(options, -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no options", command)
+		}
+		for _, m := range found {
+			name := m[1]
+			if slices.Contains(mayBeEmpty, command+" -"+name) {
+				continue
+			}
+			out.Reset()
+			faults.Reset()
+			code := run(t.Context(), []string{command, "x", "-" + name + "="}, &out, &faults)
+			if want := fmt.Sprintf("earlybind %[1]s: -%[2]s must not be empty\nHow it is called: earlybind %[1]s -h\n", command, name); code != wrongUsage || out.Len() > 0 || faults.String() != want {
+				t.Errorf("%s -%s=: %d %s%s", command, name, code, &out, &faults)
+			}
+		}
+	}
+	for _, args := range [][]string{{"audit", "-instance", "", "x"}, {"parked", "-raw", ""}, {"parked", "-drop", ""}} {
+		var out, faults bytes.Buffer
+		if code := run(t.Context(), args, &out, &faults); code != wrongUsage || !strings.Contains(faults.String(), args[1]+" must not be empty") {
+			t.Errorf("%q: %d %s%s", args, code, &out, &faults)
+		}
+	}
+}
+
+// Whose answer could not be written is told so once, and does not take it for given; what has gone wrong otherwise is
+// still told.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	dir := t.TempDir()
+	right, lost := logOf(t, dir, "success"), logOf(t, dir, "post-copy-failed")
+	const none = "no space left on device"
+	for _, c := range []struct {
+		args   string
+		code   int
+		faults string
+	}{
+		{"-h", failed, "earlybind -h: the output could not be written: " + none + "\n"},
+		{"version", failed, "earlybind version: the output could not be written: " + none + "\n"},
+		{"help rights", failed, "earlybind rights: the output could not be written: " + none + "\n"},
+		{"pause -h", failed, "earlybind pause: the output could not be written: " + none + "\n"},
+		{"rights compute1", failed, "earlybind rights: the output could not be written: " + none + "\n"},
+		{"simulate -load 6 -duration 1m", failed, "earlybind simulate: the output could not be written: " + none + "\n"},
+		{"simulate -load 6 -duration 1m -json", failed, "earlybind simulate: the output could not be written: " + none + "\n"},
+		{"replay " + success, failed, "earlybind replay: the output could not be written: " + none + "\n"},
+		{"audit " + right, failed, "earlybind audit: the output could not be written: " + none + "\n"},
+		{"audit " + lost, failed, "earlybind audit: the output could not be written: " + none + "\n"},
+		{"audit -json " + lost, failed, "earlybind audit: the output could not be written: " + none + "\n"},
+		{"rights", wrongUsage, "earlybind rights: at least one HOST is needed; -consumers-only is for the consumers' user alone\nHow it is called: earlybind rights -h\n"},
+		{"simulate -latency /nowhere/x", failed, "earlybind simulate: -latency: open /nowhere/x: no such file or directory\n"},
+	} {
+		var faults bytes.Buffer
+		if code := run(t.Context(), strings.Fields(c.args), full, &faults); code != c.code || faults.String() != c.faults {
+			t.Errorf("earlybind %s >/dev/full: %d %s", c.args, code, &faults)
+		}
+	}
+	out := &stdout{Writer: full}
+	_, fault := fmt.Fprintln(out, "a")
+	if _, again := fmt.Fprintln(out, "b"); again != fault || out.others(fmt.Errorf("it is not shown: %w", fault)) != nil || out.others(nil) != nil {
+		t.Errorf("%v, %v", fault, again)
+	}
+	if err := out.others(errors.Join(fault, errors.New("a cell is away"))); err == nil || err.Error() != "a cell is away" {
+		t.Error(err)
+	}
+	for code, want := range map[int]int{done: failed, notRight: failed, failed: failed, wrongUsage: wrongUsage} {
+		if got := out.ends(code, []string{"doctor"}, io.Discard); got != want {
+			t.Errorf("a command that ends with %d: %d, want %d", code, got, want)
+		}
+		if got := new(stdout).ends(code, nil, io.Discard); got != code {
+			t.Errorf("a command that ends with %d, and has been written: %d", code, got)
+		}
+	}
+}
+
+// A terminal is known for one through what keeps the fault of writing to it.
+func TestATerminalIsKnown(t *testing.T) {
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	if out := (&stdout{Writer: terminal}); !isTerminal(out) || !isTerminal(terminal) {
+		t.Error("it is taken for a file")
+	}
+	if isTerminal(&stdout{Writer: new(bytes.Buffer)}) {
+		t.Error("a buffer is taken for a terminal")
 	}
 }
 

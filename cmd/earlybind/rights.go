@@ -20,10 +20,12 @@ one of its own for each compute host, whose messages are believed for that host 
   earlybind rights compute1 compute2                            look at them
   earlybind rights -vhost nova compute1 >rights.sh              for sudo sh rights.sh: each add_user asks for a password
   earlybind rights -hosts-only compute3                         of a host that comes later: the consumers' user is there
+  earlybind rights -consumers-only                              the consumers' user alone
   openstack compute service list --service nova-compute -f value -c Host | xargs earlybind rights
 
 Without a terminal each add_user reads its password from standard input: docs/faq.md has a loop that takes them from files.
-The options are the consumer's settings of the same names (docs/settings.md). Exit status: 0, or 2 for wrong options.`
+The options are the consumer's settings of the same names (docs/settings.md). Exit status: 0; 1 it could not be written;
+2 wrong options, or no HOST.`
 
 // rights are what a user of RabbitMQ may do in a vhost: patterns of names of exchanges and
 // queues, as rabbitmqctl set_permissions has them. TestRabbitMQRights proves them on a
@@ -67,17 +69,13 @@ func printRights(_ context.Context, args []string, out, faults io.Writer) error 
 	prefix := f.String("prefix", "earlybind-", "what stands before a host's name in its `USER` (EARLYBIND_HOST_USER_PREFIX)")
 	queue := f.String("queue", "earlybind", "the consumers' `QUEUE` (EARLYBIND_QUEUE)")
 	hostsOnly := f.Bool("hosts-only", false, "leave out the consumers' user")
+	consumersOnly := f.Bool("consumers-only", false, "the consumers' user alone, and no HOST")
 	exchange := f.String("nova-exchange", "nova", "Nova's control_exchange, an `EXCHANGE` (EARLYBIND_NOVA_EXCHANGE)")
 	hosts, err := parseFiles(f, aboutRights, "HOST...", args, faults)
 	if err != nil {
 		return err
 	}
 	var wrong []error
-	for name, value := range map[string]string{"-vhost": *vhost, "-user": *user, "-queue": *queue, "-nova-exchange": *exchange} {
-		if value == "" {
-			wrong = append(wrong, errors.New(name+" must not be empty"))
-		}
-	}
 	if host := twice(hosts); host != "" { // the second add_user would fail
 		wrong = append(wrong, fmt.Errorf("HOST %q was given twice", host))
 	}
@@ -88,14 +86,14 @@ func printRights(_ context.Context, args []string, out, faults io.Writer) error 
 			wrong = append(wrong, fmt.Errorf("HOST %q must not hold a comma: several are separated by spaces", host))
 		}
 	}
-	if *hostsOnly && len(hosts) == 0 {
-		wrong = append(wrong, errors.New("-hosts-only needs at least one HOST"))
+	switch {
+	case *consumersOnly && (*hostsOnly || len(hosts) > 0):
+		wrong = append(wrong, errors.New("-consumers-only takes no HOST, and not -hosts-only"))
+	case !*consumersOnly && len(hosts) == 0: // of a list that has failed, say
+		wrong = append(wrong, errors.New("at least one HOST is needed; -consumers-only is for the consumers' user alone"))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return misused(f, faults, err.Error())
-	}
-	if len(hosts) == 0 {
-		fmt.Fprintln(faults, "no HOST was named: this is the consumers' user alone")
 	}
 	if !*hostsOnly {
 		fmt.Fprintf(out, "# the consumers\n%s", rightsOfConsumers(*user, *queue, *exchange).commands(*vhost))

@@ -79,6 +79,7 @@ func TestRightsOfHostsAlone(t *testing.T) {
 		"rights compute1 compute2":             {"# the consumers", "# the publisher on compute1", "# the publisher on compute2"},
 		"rights -hosts-only compute3":          {"# the publisher on compute3"},
 		"rights compute3 -hosts-only -user me": {"# the publisher on compute3"},
+		"rights -consumers-only":               {"# the consumers"},
 	} {
 		var out, faults bytes.Buffer
 		if code := run(t.Context(), strings.Fields(args), &out, &faults); code != done || faults.Len() > 0 {

@@ -9,9 +9,18 @@ import (
 	"github.com/earlybind/earlybind/audit/watch"
 )
 
+// fileOf gives the file that is written to, if it is one.
+func fileOf(out io.Writer) (*os.File, bool) {
+	if o, ok := out.(*stdout); ok {
+		out = o.Writer
+	}
+	file, ok := out.(*os.File)
+	return file, ok
+}
+
 // isTerminal tells whether what is written there is shown on a terminal.
 func isTerminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
+	file, ok := fileOf(out)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
@@ -26,7 +35,7 @@ func colours() bool { return os.Getenv("NO_COLOR") == "" }
 
 // sizeOf gives the size of a terminal; zero if it tells none.
 func sizeOf(out io.Writer) watch.Size {
-	file, ok := out.(*os.File)
+	file, ok := fileOf(out)
 	if !ok {
 		return watch.Size{}
 	}

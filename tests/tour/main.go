@@ -6,7 +6,9 @@
 //	tour -notifications=false  with Nova's notifications switched off
 //
 // Long runs append their samples to a file and go on where they were stopped.
-// The exit status is 1 if any port's rows did not end right.
+// After the six stories bin/earlybind audit reads what the consumers have logged, and bin/earlybind doctor
+// looks at the ports. The exit status is 1 if any port's rows did not end right, or one of the two says what
+// no story was to lead to.
 package main
 
 import (
@@ -63,7 +65,11 @@ func run(ctx context.Context) error {
 // tour shows each story once. The second b plugs the guest in that d and e have
 // cut off; f leaves it reachable.
 func tour(ctx context.Context, l *lab.Lab, file string) error {
+	if _, err := os.Stat(l.Path(program)); err != nil {
+		return fmt.Errorf("%w: make build makes it", err)
+	}
 	began := time.Now()
+	log := logs{ends: []time.Time{began}}
 	var samples []*sample
 	for _, key := range []string{"a", "b", "c", "d", "e", "b", "f"} {
 		s, _ := scenarioOf(key)
@@ -72,10 +78,14 @@ func tour(ctx context.Context, l *lab.Lab, file string) error {
 			return err
 		}
 		samples = append(samples, m)
+		if err := log.read(ctx, l); err != nil {
+			return err
+		}
 	}
 	fmt.Println(summary(samples))
+	err := errors.Join(verdict(samples), log.audit(ctx, l, samples), doctor(ctx, l))
 	fmt.Printf("the tour took %s\n", time.Since(began).Round(time.Second))
-	return verdict(samples)
+	return err
 }
 
 // series runs stories in turn until the file holds n samples of each.
@@ -130,7 +140,7 @@ func show(ctx context.Context, l *lab.Lab, s scenario, file string) (*sample, er
 	}
 	fmt.Printf("    guest answers on %d of %d addresses; longest silence %.2f s; Nova calls the migration %s\n",
 		m.Reachable, len(lab.Addresses), float64(m.SilenceMS)/1000, m.Migration)
-	if m.Reachable == 0 && s.Fail != none && !s.Replug {
+	if m.unplugged() {
 		fmt.Println("    cut off: after an early activation ML2/OVS' agent on the source has unplugged the taps; the rows are")
 		fmt.Println("    right, the next migration of the guest plugs it in again. This is why the default for ML2/OVS is resumed,")
 		fmt.Println("    unless the source's publisher can plug in again.")
@@ -143,6 +153,12 @@ func show(ctx context.Context, l *lab.Lab, s scenario, file string) (*sample, er
 		fmt.Println("    FAULT:", m.Fault)
 	}
 	return m, save(file, m)
+}
+
+// unplugged tells whether the guest is cut off where its story has nobody plug it in again.
+func (m *sample) unplugged() bool {
+	s, _ := scenarioOf(m.Scenario)
+	return m.Reachable == 0 && s.Fail != none && !s.Replug
 }
 
 func verdict(samples []*sample) error {
