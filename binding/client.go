@@ -232,6 +232,9 @@ func credentials(opts ClientOpts) (gophercloud.AuthOptions, gophercloud.Endpoint
 			return gophercloud.AuthOptions{}, gophercloud.EndpointOpts{}, nil, err
 		}
 		origin = fmt.Sprintf("entry %q of %s", opts.Cloud, found.path)
+		if err := found.has(opts.Cloud); err != nil {
+			return gophercloud.AuthOptions{}, gophercloud.EndpointOpts{}, nil, fmt.Errorf("%s: %w", origin, err)
+		}
 		options = append(options, found.options(opts.Cloud)...)
 	} else {
 		yaml, err := cloudFromEnv()
@@ -313,7 +316,7 @@ func cloudFromEnv() ([]byte, error) {
 		return ""
 	}
 	if env("OS_AUTH_URL") == "" {
-		return nil, errors.New("neither OS_CLOUD nor OS_AUTH_URL is set")
+		return nil, ErrNoCloud
 	}
 	cloud := clouds.Cloud{
 		AuthInfo: &clouds.AuthInfo{
@@ -382,19 +385,4 @@ func withoutQuotes(err error) error {
 	}
 	return fmt.Errorf("clouds.yaml or secure.yaml is not what it should be %s",
 		cmp.Or(yamlLine.FindString(err.Error()), "(no line told)"))
-}
-
-// setupFailed drops the body of the answer: Keystone's can quote the request.
-func setupFailed(op string, err error) error {
-	e := &Error{Op: op}
-	var code gophercloud.ErrUnexpectedResponseCode
-	if errors.As(err, &code) {
-		e.Status = code.Actual
-		e.RequestID = requestID(code.ResponseHeader)
-		e.later = code.Actual >= http.StatusInternalServerError
-		return e
-	}
-	var transport *url.Error
-	e.Err, e.unsent = err, !errors.As(err, &transport)
-	return e
 }

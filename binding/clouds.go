@@ -8,13 +8,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
+	"gopkg.in/yaml.v2"
 )
 
 // cloudsFile is a clouds.yaml and the secure.yaml beside it, whose content is nil if there is none.
@@ -30,15 +34,19 @@ func findClouds() (cloudsFile, error) {
 	if path := os.Getenv("OS_CLIENT_CONFIG_FILE"); path != "" {
 		places = []string{path}
 	}
-	path, yaml, err := firstOf(places)
-	if err != nil {
+	path, content, err := firstOf(places)
+	var unread *fs.PathError
+	switch {
+	case err != nil && len(places) > 1 && !errors.As(err, &unread):
+		return cloudsFile{}, fmt.Errorf("%w; one elsewhere is set by OS_CLIENT_CONFIG_FILE", err)
+	case err != nil:
 		return cloudsFile{}, err
 	}
 	secure, err := os.ReadFile(filepath.Join(filepath.Dir(path), "secure.yaml"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return cloudsFile{}, unreadable(err)
 	}
-	return cloudsFile{path, yaml, secure}, nil
+	return cloudsFile{path, content, secure}, nil
 }
 
 // searched are where a file of that name may be; the first one counts.
@@ -88,6 +96,34 @@ func (f cloudsFile) options(entry string) []clouds.ParseOption {
 		options = append(options, clouds.WithSecureYAML(bytes.NewReader(f.secure)))
 	}
 	return options
+}
+
+// maxEntries is how many of a file's entries are named where one is not there.
+const maxEntries = 8
+
+// has tells of an entry that is not there, and which are. A file that cannot be understood
+// gophercloud tells of.
+func (f cloudsFile) has(entry string) error {
+	var file struct{ Clouds map[string]any }
+	if err := yaml.Unmarshal(f.yaml, &file); err != nil || len(bytes.TrimSpace(f.yaml)) == 0 {
+		return nil //nolint:nilerr // as said
+	}
+	if _, there := file.Clouds[entry]; there {
+		return nil
+	}
+	entries := slices.Sorted(maps.Keys(file.Clouds))
+	more := ""
+	if n := len(entries) - maxEntries; n > 0 {
+		entries, more = entries[:maxEntries], fmt.Sprintf(" and %d more", n)
+	}
+	for i, e := range entries {
+		entries[i] = strconv.Quote(e)
+	}
+	has := "it has none at all"
+	if len(entries) > 0 {
+		has = "it has " + strings.Join(entries, ", ") + more
+	}
+	return fmt.Errorf("there is none of that name, %s; another file is set by OS_CLIENT_CONFIG_FILE", has)
 }
 
 // publicClouds is a clouds-public.yaml. Gophercloud reads one where an entry names a profile, after

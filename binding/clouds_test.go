@@ -93,6 +93,19 @@ func TestAnEntryIsPutTogetherWithItsProfile(t *testing.T) {
 	th.AssertNoErr(t, err)
 }
 
+// Where none of the places has a file, the variable is named that says where there is one; not where it says so already.
+func TestWhereAFileIsLookedForIsTold(t *testing.T) {
+	const elsewhere = "; one elsewhere is set by OS_CLIENT_CONFIG_FILE"
+	newCloud(t)
+	if err := binding.CheckCredentials(binding.ClientOpts{Cloud: "lab"}); err == nil || !strings.HasSuffix(err.Error(), "/etc/openstack/clouds.yaml"+elsewhere) {
+		t.Errorf("error: %v", err)
+	}
+	t.Setenv("OS_CLIENT_CONFIG_FILE", "/nofile")
+	if err := binding.CheckCredentials(binding.ClientOpts{Cloud: "lab"}); err == nil || strings.Contains(err.Error(), elsewhere) {
+		t.Errorf("error: %v", err)
+	}
+}
+
 // What gophercloud misses is named as it is written: in an entry, or in the environment.
 func TestWhatIsMissingIsNamedAsItIsSet(t *testing.T) {
 	const whole = "auth_url: http://127.0.0.1:1/v3, username: u, password: verysecret, user_domain_name: Default, project_name: service, project_domain_name: Default"

@@ -1,11 +1,15 @@
 package binding
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -82,6 +86,12 @@ var (
 	// ErrWithheld: the check of [OnlyIf] said no, and the request was not sent.
 	ErrWithheld = errors.New("not sent")
 )
+
+// ErrNoCloud is the fault of settings that name no cloud.
+var ErrNoCloud = errors.New("neither OS_CLOUD nor OS_AUTH_URL is set")
+
+// errNotKeystone is that another server answers at the auth URL.
+var errNotKeystone = errors.New("what answers there is not Keystone")
 
 // Error is what every call of this package fails with.
 type Error struct {
@@ -384,6 +394,90 @@ func neutronError(body []byte) (kind, message string) {
 	}
 	_ = json.Unmarshal(answer.NeutronError, &message)
 	return "", message
+}
+
+// setupFailed drops the body of the answer: Keystone's can quote the request.
+func setupFailed(op string, err error) error {
+	e := &Error{Op: op}
+	var code gophercloud.ErrUnexpectedResponseCode
+	var transport *url.Error
+	switch {
+	case errors.As(err, &code) && op == OpAuthenticate && !keystones(code):
+		e.Err, e.unsent = fmt.Errorf("%w (%d, %s)", errNotKeystone, code.Actual, mediaType(code.ResponseHeader)), true
+	case errors.As(err, &code):
+		e.Status = code.Actual
+		e.RequestID = requestID(code.ResponseHeader)
+		e.later = code.Actual >= http.StatusInternalServerError
+	case errors.As(err, &transport):
+		e.Err = err
+	case op == OpAuthenticate: // an answer of the right status, and not what it is to hold
+		e.Err, e.unsent = fmt.Errorf("%w (%w)", errNotKeystone, err), true
+	default:
+		e.Err, e.unsent = err, true
+	}
+	return e
+}
+
+// keystones tells whether a status that is not the one asked for may be Keystone's, or that of a
+// proxy in whose place Keystone is away. Keystone redirects nobody, and what it refuses it tells in
+// JSON with the id of the request.
+func keystones(code gophercloud.ErrUnexpectedResponseCode) bool {
+	switch {
+	case code.Actual < http.StatusBadRequest:
+		return false
+	case code.Actual == http.StatusUnauthorized, code.Actual == http.StatusForbidden, code.Actual == http.StatusTooManyRequests,
+		code.Actual >= http.StatusInternalServerError:
+		return true
+	}
+	return requestID(code.ResponseHeader) != "" || mediaType(code.ResponseHeader) == "application/json"
+}
+
+// mediaType is what an answer says that it holds, as "text/plain".
+func mediaType(h http.Header) string {
+	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return "of no type"
+	}
+	return kind
+}
+
+// Next tells in a line what to look at where [NewClient] or [NewProvider] has met no cloud, or a service
+// of its catalog has not answered; empty for what tells it itself.
+func Next(err error) string {
+	e := &Error{}
+	_ = errors.As(err, &e)
+	who, address := "the service", "its URL in the catalog, for that region and interface,"
+	if e.Op == OpAuthenticate {
+		who, address = "Keystone", "the URL"
+	}
+	var (
+		transport *url.Error
+		missing   *gophercloud.ErrEndpointNotFound
+		dns       *net.DNSError
+		noTLS     tls.RecordHeaderError
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
+	switch {
+	case errors.Is(err, errNotKeystone), e.Op == OpAuthenticate && e.Status == http.StatusNotFound:
+		return "is the URL Keystone's, with /v3?"
+	case e.Status == http.StatusUnauthorized:
+		return "user, password, project or domain is not right: OS_* or the entry of clouds.yaml"
+	case e.Status >= http.StatusInternalServerError, e.Status == http.StatusTooManyRequests:
+		return "does " + who + " run? Its log tells why, or that of the proxy before it"
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "does this host know the name, is " + address + " right?"
+	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
+		return "is " + address + " one of http:// in place of https://?"
+	case errors.As(err, &authority), errors.As(err, &name), errors.As(err, &invalid):
+		return "are OS_CACERT, or cacert of the entry, and EARLYBIND_OS_SERVER_NAME right for its certificate?"
+	case errors.As(err, &transport):
+		return "does " + who + " run there, may this host reach it, is " + address + " right?"
+	case errors.As(err, &missing):
+		return "are region and interface right: OS_REGION_NAME and OS_INTERFACE, or region_name and interface of the entry?"
+	}
+	return ""
 }
 
 // Brief tells in a line what another call than this package's, or another service, has

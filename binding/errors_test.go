@@ -3,8 +3,12 @@ package binding_test
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -251,6 +255,87 @@ func TestBriefTellsTheMessageAndNoPage(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// Whoever meets no cloud is told what to look at, and a server that is not Keystone is not taken for one.
+func TestWhatToLookAtWhereACloudIsNotMet(t *testing.T) {
+	says := func(status int, header map[string]string, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			for name, value := range header {
+				w.Header().Set(name, value)
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	plain := map[string]string{"Content-Type": "text/plain; charset=utf-8"}
+	inJSON := map[string]string{"Content-Type": "application/json"}
+	const lookAtURL, lookAtUser = "is the URL Keystone's, with /v3?", "user, password, project or domain is not right: OS_* or the entry of clouds.yaml"
+	for name, c := range map[string]struct {
+		handler http.HandlerFunc
+		url     string // of Keystone; %s is the server's
+		want    string // the error's end
+		next    string
+		later   bool
+	}{
+		"says hello":          {says(200, plain, "hello"), "%s/v3", "authenticate: what answers there is not Keystone (200, text/plain)", lookAtURL, false},
+		"says hello, no /v3":  {says(200, plain, "hello"), "%s", "authenticate: what answers there is not Keystone (invalid character 'h' looking for beginning of value)", lookAtURL, false},
+		"another API":         {says(200, inJSON, "{}"), "%s/v3", "authenticate: what answers there is not Keystone (200, application/json)", lookAtURL, false},
+		"another API, no /v3": {says(200, inJSON, "{}"), "%s", "no supported version available from endpoint %s/)", lookAtURL, false},
+		"created":             {says(201, inJSON, `"hello"`), "%s/v3", "cannot unmarshal string into Go value of type map[string]interface {})", lookAtURL, false},
+		"redirects":           {says(302, map[string]string{"Location": "/elsewhere"}, ""), "%s/v3", "authenticate: what answers there is not Keystone (302, of no type)", lookAtURL, false},
+		"has no such page":    {says(404, plain, "no such page"), "%s/v3", "authenticate: what answers there is not Keystone (404, text/plain)", lookAtURL, false},
+		"a type of its own":   {says(405, map[string]string{"Content-Type": "<b>/plain"}, ""), "%s/v3", "authenticate: what answers there is not Keystone (405, of no type)", lookAtURL, false},
+		"Keystone, elsewhere": {says(404, inJSON, `{"error": {}}`), "%s/v3", "authenticate: 404 Not Found", lookAtURL, false},
+		"refused":             {says(401, inJSON, `{"error": {}}`), "%s/v3", "authenticate: 401 Unauthorized", lookAtUser, false},
+		"refused, no word":    {says(401, nil, ""), "%s/v3", "authenticate: 401 Unauthorized", lookAtUser, false},
+		"away":                {says(503, plain, "no server"), "%s/v3", "authenticate: 503 Service Unavailable", "does Keystone run? Its log tells why, or that of the proxy before it", true},
+		"nobody there":        {nil, "http://127.0.0.1:1/v3", "connection refused", "does Keystone run there, may this host reach it, is the URL right?", true},
+		"no TLS":              {says(200, plain, "hello"), "https%s/v3", "", "is the URL one of http:// in place of https://?", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud(t)
+			env(t, cloud, nil)
+			server := httptest.NewServer(c.handler)
+			defer server.Close()
+			at := strings.Replace(c.url, "https%s", "https"+strings.TrimPrefix(server.URL, "http"), 1)
+			t.Setenv("OS_AUTH_URL", strings.Replace(at, "%s", server.URL, 1))
+			_, err := binding.NewClient(t.Context(), binding.ClientOpts{})
+			if want := strings.Replace(c.want, "%s", server.URL, 1); err == nil || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+			if next := binding.Next(err); next != c.next || binding.IsTransient(err) != c.later {
+				t.Errorf("%q of %v, want %q; transient: %t", next, err, c.next, binding.IsTransient(err))
+			}
+		})
+	}
+}
+
+// A certificate that is not trusted, a region that is not there, a Neutron that is away: what each is set by.
+func TestWhatToLookAtInACatalog(t *testing.T) {
+	cloud := newCloud(t)
+	env(t, cloud, nil)
+	_, region := binding.NewClient(t.Context(), binding.ClientOpts{Region: "Nowhere"})
+	_, away := binding.NewClient(t.Context(), binding.ClientOpts{Region: "Broken"})
+	stranger := httptest.NewTLSServer(http.NotFoundHandler())
+	defer stranger.Close()
+	stranger.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Setenv("OS_AUTH_URL", stranger.URL+"/v3")
+	_, trust := binding.NewClient(t.Context(), binding.ClientOpts{})
+	for err, want := range map[error]string{
+		region: "are region and interface right: OS_REGION_NAME and OS_INTERFACE, or region_name and interface of the entry?",
+		away:   "",
+		trust:  "are OS_CACERT, or cacert of the entry, and EARLYBIND_OS_SERVER_NAME right for its certificate?",
+		&binding.Error{Op: binding.OpFindNeutron, Status: 503}: "does the service run? Its log tells why, or that of the proxy before it",
+		&binding.Error{Op: binding.OpProbe, Status: 403}:       "",
+		errors.New("of another kind"):                          "",
+		&binding.Error{Op: binding.OpAuthenticate, Err: &url.Error{Op: "Post", Err: &net.DNSError{IsNotFound: true}}}: "does this host know the name, is the URL right?",
+		&url.Error{Op: "Get", Err: &net.DNSError{IsTimeout: true}}:                                                    "does the service run there, may this host reach it, is its URL in the catalog, for that region and interface, right?",
+	} {
+		if got := binding.Next(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}
 }

@@ -55,6 +55,8 @@ type Facts struct {
 type NeutronFacts struct {
 	// Account is as whom Keystone has let us in. Where it is not seen, nothing else is.
 	Account Seen[Account]
+	// Next is what to look at where it has not.
+	Next string
 	// Extended: it has extension binding-extended. Safe: two activates at once do no harm,
 	// as far as its extensions show.
 	Extended, Safe Seen[bool]

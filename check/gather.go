@@ -39,7 +39,7 @@ func (c Cloud) Gather(ctx context.Context) Facts {
 	f := Facts{Settings: c.Settings, Rights: c.Rights, Listened: c.Listen}
 	neutron, err := c.Neutron(ctx)
 	if err != nil {
-		f.Neutron.Account = Unseen[Account](oneLine(err))
+		f.Neutron.Account, f.Neutron.Next = Unseen[Account](oneLine(err)), binding.Next(err)
 	} else {
 		f.Neutron = c.neutron(ctx, neutron)
 	}

@@ -128,6 +128,24 @@ func TestWhatCannotBeOpenedIsAFact(t *testing.T) {
 	}
 }
 
+// What to look at where a cloud is not met is told where that is.
+func TestACloudThatIsNotMetIsToldWithWhatToLookAt(t *testing.T) {
+	var told []string
+	cloud := (&cloudOf{}).cloud(&told)
+	cloud.Settings = consumer.Settings{}
+	cloud.Neutron = func(context.Context) (Neutron, error) {
+		return nil, &binding.Error{Op: binding.OpAuthenticate, Status: http.StatusUnauthorized}
+	}
+	f := cloud.Gather(t.Context())
+	const next = "user, password, project or domain is not right: OS_* or the entry of clouds.yaml"
+	if unread := f.Unread(); len(unread) != 1 || unread[0] != "Neutron: authenticate: 401 Unauthorized; "+next {
+		t.Errorf("%q", unread)
+	}
+	if found := keystone(f); len(found) != 1 || !strings.HasPrefix(found[0].Do[0].Text, next+" (") {
+		t.Errorf("%+v", found)
+	}
+}
+
 // loggedIn has Keystone's word, which the client of a fake Neutron has not.
 type loggedIn struct{ Neutron }
 

@@ -14,6 +14,7 @@ func Judge(f Facts) []Finding {
 	for _, rule := range []func(Facts) []Finding{
 		keystone, extended, role, concurrentActivate, reading, drivers, liveAgents,
 		novaVersion, novaHosts, hostNames,
+		namedDrivers, namedHosts, namedNetworks,
 		publishers, libvirt, clocks,
 	} {
 		all = append(all, rule(f)...)
@@ -58,6 +59,8 @@ func (n NeutronFacts) unread() string {
 	_, extended := n.Extended.Get()
 	_, mayWrite := n.MayWrite.Get()
 	switch {
+	case !account && n.Next != "":
+		return n.Account.Why() + "; " + n.Next
 	case !account:
 		return n.Account.Why()
 	case !extended:

@@ -89,6 +89,15 @@ func TestAFitCloudIsFit(t *testing.T) {
 	}
 }
 
+// named are overrides of so many names.
+func named(names []string) map[string]handover.Policy {
+	overrides := map[string]handover.Policy{}
+	for _, name := range names {
+		overrides[name] = handover.PolicyResumed
+	}
+	return overrides
+}
+
 // byAMQP takes from a cloud what the management API tells.
 func byAMQP(f *Facts) { f.Brokers[0].Made = Unseen[Made]("no management API was named") }
 
@@ -137,6 +146,15 @@ func TestRules(t *testing.T) {
 	may := func(is Seen[bool]) func(*Facts) { return func(f *Facts) { f.Neutron.MayWrite = is } }
 	safe := func(is Seen[bool]) func(*Facts) { return func(f *Facts) { f.Neutron.Safe = is } }
 	setting := func(change func(*consumer.Settings)) func(*Facts) { return func(f *Facts) { change(&f.Settings) } }
+	drivers := func(names ...string) func(*Facts) {
+		return func(f *Facts) { f.Settings.PolicyDrivers = named(names) }
+	}
+	policyHosts := func(names ...string) func(*Facts) {
+		return func(f *Facts) { f.Settings.PolicyHosts = named(names) }
+	}
+	networks := func(names ...string) func(*Facts) {
+		return func(f *Facts) { f.Settings.PolicyNetworks = named(names) }
+	}
 	nova := func(version string) func(*Facts) { return func(f *Facts) { f.Nova.Version = Saw(version) } }
 	version := func(v string) func(*Facts) { return b(func(b *BrokerFacts) { b.Version = Saw(v) }) }
 	not := Saw(false)
@@ -177,6 +195,13 @@ func TestRules(t *testing.T) {
 			"neutron.driver.acme", Fit, "makes it resumed"},
 		{"drivers are not shown", driver(""), "neutron.driver.not shown", Note, "Yoga"},
 		{"what the ports get now", setting(func(s *consumer.Settings) { s.Policy = handover.PolicyAuto }), "neutron.driver.openvswitch", Fit, "as set now (auto) they are: 2 resumed"},
+		{"what hosts and canary hold back", setting(func(s *consumer.Settings) {
+			s.Policy, s.PolicyHosts, s.Canary = handover.PolicyAuto, handover.HostOverrides{here: handover.PolicyAuto}, handover.CanaryOf(5)
+		}), "neutron.driver.openvswitch", Fit, "they are: 2 resumed, held back further by EARLYBIND_POLICY_HOSTS and EARLYBIND_CANARY=5"},
+		{"what a canary holds back", setting(func(s *consumer.Settings) { s.Policy, s.Canary = handover.PolicyNamed, handover.CanaryOf(5) }),
+			"neutron.driver.openvswitch", Fit, "they are: 2 resumed, held back further by EARLYBIND_CANARY=5"},
+		{"a canary holds nothing back of what is observed", setting(func(s *consumer.Settings) { s.Policy, s.Canary = handover.PolicyObserve, handover.CanaryOf(5) }),
+			"neutron.driver.openvswitch", Fit, "they are: 2 observe\n"},
 		{"no port yet, but agents", func(f *Facts) { f.Neutron.Ports = nil }, "neutron.driver.openvswitch", Fit, "0 ports, 2 agents"},
 		{"no port and no agent", func(f *Facts) { f.Neutron.Ports, f.Neutron.Agents = nil, Saw([]Agent{}) }, "neutron.drivers", Unknown, "when instances run"},
 
@@ -198,6 +223,29 @@ func TestRules(t *testing.T) {
 		{"hosts were refused", func(f *Facts) { f.Nova.Hosts = Unseen[[]ComputeHost]("403") }, "nova.hosts", Unknown, "docs/doctor.md"},
 		{"a host is down", func(f *Facts) { f.Nova.Hosts = Saw([]ComputeHost{{here, true}, {there, false}}) }, "nova.hosts", Note, there},
 		{"two names for a host", func(f *Facts) { f.Nova.Hosts = Saw([]ComputeHost{{here, true}, {"compute2.example", true}}) }, "hosts.names", Note, "compute2.example"},
+
+		{"a driver that is not there", drivers("ovn", "openvswitch", "opnvswitch"), "settings.policy-drivers", Note, "EARLYBIND_POLICY_DRIVERS names opnvswitch, ovn, which no port"},
+		{"a driver that an agent shows", all(drivers("ovn"), func(f *Facts) {
+			f.Neutron.Agents = Saw([]Agent{{here, "OVN Controller agent", true}})
+		}), "settings.policy-drivers", Fit, "ovn"},
+		{"a driver that a port shows", all(drivers("acme"), driver("acme")), "settings.policy-drivers", Fit, "acme"},
+		{"no driver was seen", all(drivers("ovn"), func(f *Facts) { f.Neutron.Ports, f.Neutron.Agents = nil, Saw([]Agent{{"net1", "DHCP agent", true}}) }),
+			"settings.policy-drivers", Unknown, "no port and no agent"},
+		{"a host that is not there", policyHosts(here, "compute9", "*"), "settings.policy-hosts", Note, "EARLYBIND_POLICY_HOSTS names compute9, which neither Nova"},
+		{"hosts that are there", policyHosts(here, there, "*"), "settings.policy-hosts", Fit, "compute1, compute2"},
+		{"a host that agents do not name, and Nova was not asked", all(policyHosts("compute9"), func(f *Facts) { f.Nova.Hosts = Unseen[[]ComputeHost]("403") }),
+			"settings.policy-hosts", Note, "compute9, which no agent, port or publisher names; Nova's hosts were not listed"},
+		{"a host, and nobody has named any", all(policyHosts("compute9"), func(f *Facts) {
+			f.Nova.Hosts, f.Neutron.Agents = Unseen[[]ComputeHost]("403"), Saw([]Agent{})
+		}), "settings.policy-hosts", Unknown, "neither Nova's hosts"},
+		{"a network without a port", networks("n", "m"), "settings.policy-networks", Note, "EARLYBIND_POLICY_NETWORKS names m, which no instance's port is in"},
+		{"a network with a port", networks("n"), "settings.policy-networks", Fit, "n"},
+		{"a network, and the ports of a host were not listed", all(networks("m"), func(f *Facts) { f.Neutron.Ports[there] = Unseen[[]Port]("504") }),
+			"settings.policy-networks", Unknown, "compute2 were not listed: 504"},
+		{"a network, and no host is known", all(networks("m"), func(f *Facts) {
+			f.Nova.Hosts, f.Neutron.Agents = Unseen[[]ComputeHost]("403"), Saw([]Agent{})
+		}), "settings.policy-networks", Unknown, "not the ports of all hosts"},
+		{"a network, and no port", all(networks("m"), func(f *Facts) { f.Neutron.Ports = nil }), "settings.policy-networks", Unknown, "no instance's port was seen"},
 
 		{"a host without a publisher", b(func(b *BrokerFacts) { delete(b.Answers, there) }), "publishers.missing", Note, "earlybind rights -hosts-only -vhost nova compute2"},
 		{"a publisher that does not answer", b(func(b *BrokerFacts) { delete(b.Answers, there); b.Silent = []string{there} }), "libvirt", Note, "libvirt-sock-ro"},
@@ -533,6 +581,32 @@ func TestWhatIsNoFault(t *testing.T) {
 			if found.ID == c.id {
 				t.Errorf("%s:\n%s", c.name, Text([]Finding{found}, nil))
 			}
+		}
+	}
+}
+
+// Hosts that are named and are not there are all in a finding's hosts, and the star is none.
+func TestEveryNamedHostThatIsNotThereIsAHostOfTheFinding(t *testing.T) {
+	f := fit()
+	var want []string
+	for i := range 12 {
+		want = append(want, fmt.Sprintf("rack%02d", i))
+	}
+	f.Settings.PolicyHosts = named(append([]string{here, handover.EveryHost}, want...))
+	found := namedHosts(f)
+	if len(found) != 1 || !slices.Equal(found[0].Hosts, want) {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Where Keystone lets nobody in one finding says so, and not one for each thing that was not seen.
+func TestNamesAreNotLookedForInACloudThatWasNotMet(t *testing.T) {
+	f := fit()
+	f.Neutron, f.Nova = NeutronFacts{Account: Unseen[Account]("401")}, NovaFacts{}
+	f.Settings.PolicyDrivers, f.Settings.PolicyHosts, f.Settings.PolicyNetworks = named([]string{"ovn"}), named([]string{"compute9"}), named([]string{"m"})
+	for _, found := range Judge(f) {
+		if strings.HasPrefix(found.ID, "settings.") {
+			t.Errorf("%+v", found)
 		}
 	}
 }

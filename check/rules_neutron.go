@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +18,7 @@ func keystone(f Facts) []Finding {
 		return one(Finding{ID: "keystone", Level: Unknown,
 			Saw:   "Neutron could not be asked: " + f.Neutron.Account.Why(),
 			Means: "nothing is known of its role, its extensions and its drivers",
-			Do:    anywhere("Does Keystone run at that URL, may this host reach it, and does it take that user? The settings are whole: they are the consumer's (docs/settings.md)"),
+			Do:    anywhere(cmp.Or(f.Neutron.Next, "does Keystone run at that URL, may this host reach it, and does it take that user?") + " (what it needs is set: docs/settings.md)"),
 		})
 	}
 	return one(Finding{ID: "keystone", Level: Fit, Saw: "Keystone takes " + account.String()})
@@ -272,6 +273,9 @@ func (u *driverUse) finding(f Facts, driver string) Finding {
 	saw += "; EARLYBIND_POLICY=auto makes it " + auto.String()
 	if len(now) > 0 {
 		saw += fmt.Sprintf(", as set now (%s) they are: %s", f.Settings.PolicyInForce(), strings.Join(now, ", "))
+		if by := held(f.Settings); by != "" && u.now[handover.PolicyObserve.String()] < u.ports {
+			saw += ", held back further by " + by
+		}
 	}
 	finding := Finding{ID: "neutron.driver." + strings.Trim(name, "()"), Level: Fit, Saw: saw}
 	if auto == handover.PolicyObserve {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -80,7 +81,7 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 		return nil
 	}
 	if err != nil {
-		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Err: err})
+		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Decided: strings.TrimSuffix("to end; "+binding.Next(err), "; "), Err: err})
 		return err
 	}
 	m.Settings(settings.PolicyInForce().String(), settings.Repair.String(), cloud.safe)

@@ -187,6 +187,20 @@ func TestStartsWithNothingThereAndStops(t *testing.T) {
 	p.stops(t)
 }
 
+// Whom Keystone refuses is told in the log what to look at.
+func TestARefusalOfKeystonesIsToldWithWhatToLookAt(t *testing.T) {
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	defer refuses.Close()
+	p := start(t, &openstack{Server: refuses}, freeAddress(t))
+	line := p.writes(t, "consumer.started", "could not begin")
+	if want := `"decided":"to end; user, password, project or domain is not right: OS_* or the entry of clouds.yaml"`; !strings.Contains(line, want) {
+		t.Errorf("%s, want %s", line, want)
+	}
+	if _ = p.Wait(); p.ProcessState.ExitCode() != 1 {
+		t.Errorf("ended with %d", p.ProcessState.ExitCode())
+	}
+}
+
 func TestStartsBeforeNeutronAndBeforeTheBroker(t *testing.T) {
 	c := newOpenStack(t)
 	p := start(t, c, freeAddress(t))

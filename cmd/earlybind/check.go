@@ -79,7 +79,7 @@ func checkCloud(ctx context.Context, args []string, out, faults io.Writer) error
 	case (*user == "") != (*file == ""):
 		return misused(f, faults, "-management-user and -management-password-file go together")
 	}
-	settings, err := consumerSettings(faults)
+	settings, err := settingsFor("check", faults)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func checkCloud(ctx context.Context, args []string, out, faults io.Writer) error
 	if err != nil {
 		return misused(f, faults, err.Error())
 	}
-	if err := letIn(neutronOf(settings), novaOf(settings, *novaCloud), faults); err != nil {
+	if err := letIn("check", neutronOf(settings), novaOf(settings, *novaCloud), faults); err != nil {
 		return err
 	}
 

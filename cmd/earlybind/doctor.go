@@ -62,13 +62,7 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 		return hostOf(host)
 	})
 	var ports []string
-	f.Func("port", "look closely at this `PORT` too, by its id: one that has no row at all is in no host's list; may be repeated", func(id string) error {
-		ports = append(ports, id)
-		if !portID.MatchString(id) {
-			return errors.New("it must be a port's id, a UUID")
-		}
-		return nil
-	})
+	idsFlag(f, &ports, "port", "a port's id, a UUID", "look closely at this `PORT` too, by its id: one that has no row at all is in no host's list; may be repeated")
 	leaving := ""
 	f.Func("before-migrate", "report only what is about instances on this `HOST`", func(host string) error {
 		leaving = host
@@ -97,29 +91,29 @@ func examine(ctx context.Context, args []string, out, faults io.Writer) error {
 	// The cloud is the consumer's, whose other settings are not needed where no publisher is asked.
 	var settings consumer.Settings
 	if *ask {
-		settings, err = consumerSettings(faults)
+		settings, err = settingsFor("doctor", faults)
 	} else {
-		settings, err = cloudSettings(faults)
+		settings, err = cloudSettings("doctor", faults)
 	}
 	if err != nil {
 		return err
 	}
 	settings.Cloud = cmp.Or(*cloud, settings.Cloud)
-	if err := letIn(neutronOf(settings), novaOf(settings, *novaCloud), faults); err != nil {
+	if err := letIn("doctor", neutronOf(settings), novaOf(settings, *novaCloud), faults); err != nil {
 		return err
 	}
 
 	client, err := binding.NewClient(ctx, neutronOf(settings))
 	if err != nil {
-		return fmt.Errorf("Neutron: %w", err)
+		return unmet("Neutron", err)
 	}
 	provider, endpoint, err := binding.NewProvider(ctx, novaOf(settings, *novaCloud))
 	if err != nil {
-		return fmt.Errorf("Nova: %w", err)
+		return unmet("Nova", err)
 	}
 	compute, err := serviceOf(provider, endpoint, openstack.NewComputeV2)
 	if err != nil {
-		return fmt.Errorf("Nova: %w", err)
+		return unmet("Nova", err)
 	}
 	c := doctor.Cloud{Neutron: neutron.New(client), Nova: doctor.NewNova(compute), Hosts: hosts, Ports: ports, Clock: clock.Real()}
 	if *ask {

@@ -6,17 +6,24 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/earlybind/earlybind/binding"
+	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/doctor"
 	"github.com/earlybind/earlybind/internal/clock"
+	"github.com/earlybind/earlybind/internal/config"
 	"github.com/earlybind/earlybind/internal/neutron"
+	"github.com/earlybind/earlybind/internal/program"
+	"github.com/earlybind/earlybind/publisher"
 	simulated "github.com/earlybind/earlybind/simulated/neutron"
 )
 
@@ -86,12 +93,15 @@ func TestADoctorsOptionsAreChecked(t *testing.T) {
 // A mistyped EARLYBIND_CLOUD would have another cloud mended, that of OS_CLOUD.
 func TestADoctorRefusesWhatIsNoSetting(t *testing.T) {
 	openrc(t)
-	for name, want := range map[string]int{"EARLYBIND_CLUOD": wrongUsage, "EARLYBIND_OS_SERVERNAME": wrongUsage, "EARLYBIND_HEALTH": failed, "EARLYBIND_AMQP_PASSWORD_FILE": failed} {
+	for name, want := range map[string]string{
+		"EARLYBIND_CLUOD": "; EARLYBIND_CLOUD is", "EARLYBIND_OS_SERVERNAME": "; EARLYBIND_OS_SERVER_NAME is", "EARLYBIND_FOO": "",
+		"EARLYBIND_HOST": ": it is the publisher's", "EARLYBIND_HEALTH": "fine", "EARLYBIND_AMQP_PASSWORD_FILE": "fine",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, "127.0.0.1:8642")
 			var faults bytes.Buffer
 			code := run(t.Context(), []string{"doctor"}, io.Discard, &faults)
-			if code != want || (want == wrongUsage) != strings.HasPrefix(faults.String(), name+" is not a setting of this program\nThese are a consumer's settings: set -a; ") {
+			if want == "fine" && code != failed || want != "fine" && (code != wrongUsage || faults.String() != "earlybind doctor: "+name+" is not a setting of this program"+want+"\n") {
 				t.Errorf("%d %s", code, &faults)
 			}
 		})
@@ -108,7 +118,7 @@ func TestAServerNameWithWhiteSpaceIsRefused(t *testing.T) {
 			t.Setenv("EARLYBIND_CLUOD", "lab")
 			var faults bytes.Buffer
 			code := run(t.Context(), strings.Fields(command), io.Discard, &faults)
-			wants := []string{"EARLYBIND_OS_SERVER_NAME must be one host's name: it has white space\n", "EARLYBIND_CLUOD is not a setting"}
+			wants := []string{"EARLYBIND_OS_SERVER_NAME must be one host's name: it has white space\n", "EARLYBIND_CLUOD is not a setting of this program; EARLYBIND_CLOUD is\n"}
 			if command != "doctor" { // which needs no broker
 				wants = append(wants, "EARLYBIND_AMQP_SERVER_NAME must be one host's name: it has white space\n")
 			}
@@ -148,10 +158,10 @@ func TestFaultsOfOpenStacksSettingsAreFaultsOfSettings(t *testing.T) {
 		args string
 		want string
 	}{
-		"neither":        {map[string]string{"OS_AUTH_URL": ""}, "", "Neutron: OpenStack credentials: neither OS_CLOUD nor OS_AUTH_URL is set\n"},
+		"neither":        {map[string]string{"OS_AUTH_URL": ""}, "", "Neutron: OpenStack credentials: neither OS_CLOUD nor OS_AUTH_URL is set\n" + "earlybind $: " + sourced},
 		"no file":        {map[string]string{"OS_CLOUD": "lab", "OS_CLIENT_CONFIG_FILE": "/nofile"}, "", "there is no /nofile\n"},
 		"damaged":        {map[string]string{"OS_CLOUD": "lab", "OS_CLIENT_CONFIG_FILE": damaged}, "", "is not what it should be line 2\n"},
-		"no entry":       {map[string]string{"OS_CLOUD": "lab", "OS_CLIENT_CONFIG_FILE": other}, "", `cloud "lab" not found in clouds.yaml`},
+		"no entry":       {map[string]string{"OS_CLOUD": "lab", "OS_CLIENT_CONFIG_FILE": other}, "", other + ": there is none of that name, it has none at all; another file is set by OS_CLIENT_CONFIG_FILE\n"},
 		"Nova's entry":   {map[string]string{"OS_CLIENT_CONFIG_FILE": other}, " -nova-cloud reader", `Nova: OpenStack credentials: entry "reader" of ` + other},
 		"CA":             {map[string]string{"OS_CACERT": "/nofile"}, "", "OS_CACERT: failed to open the CA cert file: open /nofile"},
 		"project domain": {map[string]string{"OS_PROJECT_DOMAIN_NAME": ""}, "", "OS_PROJECT_DOMAIN_NAME"},
@@ -165,9 +175,110 @@ func TestFaultsOfOpenStacksSettingsAreFaultsOfSettings(t *testing.T) {
 				var out, faults bytes.Buffer
 				code := run(t.Context(), strings.Fields(command+c.args), &out, &faults)
 				said := faults.String()
-				if code != wrongUsage || !strings.Contains(said, c.want) || !strings.Contains(said, "\nThese are a consumer's settings: set -a; . /etc/earlybind/consumer.env; set +a") ||
-					out.Len() > 0 || strings.Count(said, "\n") != 2 || strings.Contains(said, "hunter") {
+				word, _, _ := strings.Cut(command, " ")
+				want := strings.ReplaceAll(c.want, "$", word)
+				if code != wrongUsage || !strings.Contains(said, want) || strings.Count(said, "earlybind "+word+": ") != 1+strings.Count(want, sourced) ||
+					strings.Count(said, "\n") != strings.Count(said, "earlybind "+word+": ") || out.Len() > 0 || strings.Contains(said, "hunter") {
 					t.Errorf("%d %s%s", code, &out, said)
+				}
+			})
+		}
+	}
+}
+
+// sourced is what is said where a setting is missing: where they are.
+const sourced = "its settings are a consumer's: set -a; . /etc/earlybind/consumer.env; set +a (docs/settings.md)\n"
+
+// Faults of the settings are told by who has met them, and where settings are to come from where one is missing: who has
+// misspelt one has read them.
+func TestFaultsOfSettingsAreToldByTheCommand(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "recording")
+	for _, command := range []string{"check", "doctor -ask", "parked", "pause", "pause -show", "resume", "record " + file} {
+		word, _, _ := strings.Cut(command, " ")
+		for name, c := range map[string]struct {
+			env  map[string]string
+			want []string
+		}{
+			"missing":   {map[string]string{"EARLYBIND_AMQP_USER": ""}, []string{"EARLYBIND_AMQP_USER is required\n", sourced}},
+			"misspelt":  {map[string]string{"EARLYBIND_POLICYY": "auto"}, []string{"EARLYBIND_POLICYY is not a setting of this program; EARLYBIND_POLICY is\n"}},
+			"wrong":     {map[string]string{"EARLYBIND_SHARES": "0"}, []string{"EARLYBIND_SHARES must be from 1 to 32\n"}},
+			"another's": {map[string]string{"EARLYBIND_HOST": "compute1", "EARLYBIND_OVSDB": "x"}, []string{"EARLYBIND_HOST is not a setting of this program: it is the publisher's\n", "EARLYBIND_OVSDB is not a setting of this program: it is the publisher's\n"}},
+			"both":      {map[string]string{"EARLYBIND_AMQP_PASSWORD": "", "EARLYBIND_QEUEU": "x"}, []string{"EARLYBIND_AMQP_PASSWORD or EARLYBIND_AMQP_PASSWORD_FILE is required\n", "EARLYBIND_QEUEU is not a setting of this program; EARLYBIND_QUEUE is\n", sourced}},
+		} {
+			t.Run(command+", "+name, func(t *testing.T) {
+				openrc(t)
+				for name, value := range c.env {
+					t.Setenv(name, value)
+				}
+				var out, faults bytes.Buffer
+				code := run(t.Context(), strings.Fields(command), &out, &faults)
+				prefix := "earlybind " + word + ": "
+				if want := prefix + strings.Join(c.want, prefix); code != wrongUsage || faults.String() != want || out.Len() > 0 {
+					t.Errorf("%d %s%s, want %s", code, &out, &faults, want)
+				}
+			})
+		}
+	}
+}
+
+// What is called the publisher's is what its settings have beside a consumer's.
+func TestThePublishersSettingsAreThePublishers(t *testing.T) {
+	var consumers, own []string
+	for _, v := range config.Variables("EARLYBIND", &program.Settings{}, &consumer.Settings{}) {
+		consumers = append(consumers, v.Name)
+	}
+	for _, v := range config.Variables("EARLYBIND", &publisher.Settings{}) {
+		if !slices.Contains(consumers, v.Name) {
+			own = append(own, v.Name)
+		}
+	}
+	if !slices.Equal(own, publishers) {
+		t.Errorf("%q, want %q", publishers, own)
+	}
+}
+
+// An entry that no file has is told with those that there are, and with what names another file.
+func TestAnEntryThatIsNotThereIsToldWithThoseThatAre(t *testing.T) {
+	openrc(t)
+	clouds := write(t, t.TempDir(), "clouds.yaml", []byte("clouds: {earlybind: {auth: {password: hunter4}}, admin: {}}"))
+	t.Setenv("OS_CLIENT_CONFIG_FILE", clouds)
+	for _, command := range []string{"check", "doctor"} {
+		var faults bytes.Buffer
+		code := run(t.Context(), []string{command, "-nova-cloud", "nope"}, io.Discard, &faults)
+		want := "earlybind " + command + `: Nova: OpenStack credentials: entry "nope" of ` + clouds + `: there is none of that name, it has "admin", "earlybind"; another file is set by OS_CLIENT_CONFIG_FILE` + "\n"
+		if code != wrongUsage || faults.String() != want {
+			t.Errorf("%d %s, want %s", code, &faults, want)
+		}
+	}
+}
+
+// A Keystone that cannot be used is told in a line with what to look at, and so is a server that is none.
+func TestAKeystoneThatCannotBeUsedIsToldWithWhatToLookAt(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int // 0: nobody is there
+		want   string
+	}{
+		"nobody": {0, "connection refused; does Keystone run there, may this host reach it, is the URL right?\n"},
+		"401":    {http.StatusUnauthorized, "authenticate: 401 Unauthorized; user, password, project or domain is not right: OS_* or the entry of clouds.yaml\n"},
+		"503":    {http.StatusServiceUnavailable, "authenticate: 503 Service Unavailable; does Keystone run? Its log tells why, or that of the proxy before it\n"},
+		"none":   {http.StatusOK, "authenticate: what answers there is not Keystone (200, text/plain); is the URL Keystone's, with /v3?\n"},
+	} {
+		for _, command := range []string{"doctor", "check -listen 1s"} {
+			t.Run(command+", "+name, func(t *testing.T) {
+				openrc(t)
+				if c.status != 0 {
+					server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+						w.WriteHeader(c.status)
+						_, _ = io.WriteString(w, "hello")
+					}))
+					defer server.Close()
+					t.Setenv("OS_AUTH_URL", server.URL+"/v3")
+				}
+				var faults bytes.Buffer
+				code := run(t.Context(), strings.Fields(command), io.Discard, &faults)
+				line, _, _ := strings.Cut(faults.String(), "\n")
+				if code != failed || !strings.HasSuffix(line+"\n", c.want) || strings.Contains(line, "hunter") {
+					t.Errorf("%d %s, want %s", code, &faults, c.want)
 				}
 			})
 		}
@@ -213,7 +324,7 @@ func TestABrokerThatIsAwayIsToldInALine(t *testing.T) {
 			t.Errorf("%s: %d %s", command, code, &faults)
 		}
 	}
-	settings, err := consumerSettings(io.Discard)
+	settings, err := settingsFor("doctor", io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func parked(ctx context.Context, args []string, out, faults io.Writer) error {
 	case *drop != "" && !wholeHash.MatchString(*drop):
 		return misused(f, faults, fmt.Sprintf("-drop: %q is not a whole SHA-256: 64 digits in hex, as the list has them", *drop))
 	}
-	settings, err := consumerSettings(faults)
+	settings, err := settingsFor("parked", faults)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func order(ctx context.Context, o *consumer.Order, f *flag.FlagSet, about string
 	if o.Show && (len(o.Hosts) > 0 || o.Why != "" || *by != "") {
 		return misused(f, faults, "-show takes no other option: it changes nothing")
 	}
-	settings, err := consumerSettings(faults)
+	settings, err := settingsFor(f.Name(), faults)
 	if err != nil {
 		return err
 	}

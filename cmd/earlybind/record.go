@@ -29,10 +29,7 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 	f := flag.NewFlagSet("record", flag.ContinueOnError)
 	length := f.Duration("for", 0, "how long to record, for example 10m; 0: until Ctrl-C")
 	var recorder recording.Recorder
-	f.Func("instance", "record only what is about the instance with this `UUID`; may be given again", func(id string) error {
-		recorder.Instances = append(recorder.Instances, id)
-		return nil
-	})
+	idsFlag(f, &recorder.Instances, "instance", "an instance's id, a UUID", "record only what is about the instance with this `UUID`; may be given again")
 	anonymise := f.Bool("anonymise-hosts", false, "write host1, host2, ... instead of the hosts' names")
 	about := f.String("about", "", "a `SENTENCE` for the recording's header: what is shown")
 	name, err := parse(f, aboutRecord, args, faults)
@@ -42,7 +39,7 @@ func record(ctx context.Context, args []string, out, faults io.Writer) error {
 	if *length < 0 {
 		return misused(f, faults, "-for must not be negative")
 	}
-	settings, err := consumerSettings(faults)
+	settings, err := settingsFor("record", faults)
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@
 //   - all faults are reported together, not only the first;
 //   - a value of type [Secret] never shows in an error or a log, and may come
 //     from the file that NAME_FILE names;
-//   - a variable with the prefix that no setting has is refused: a misspelt
-//     setting must not be a silent no-op;
+//   - a variable with the prefix that no setting has is refused, with the setting
+//     that it looks like: a misspelt setting must not be a silent no-op;
 //   - Validate is called where the struct has one, faults of parsing or not.
 package config
 
@@ -43,17 +43,20 @@ func (s Secret) Reveal() string { return string(s) }
 
 var secretType = reflect.TypeFor[Secret]()
 
+// ErrRequired marks the faults of what is required and was not given.
+var ErrRequired = errors.New("is required")
+
 // Load fills the structs that into points to from variables named
 // PREFIX_FIELD_NAME. The error joins every fault found.
 //
 // Fields are plain (no nested structs but embedded ones); their tags are
 // envconfig's `default` and `required`. A required value must not be empty.
 func Load(prefix string, into ...any) error {
-	l := loader{prefix: prefix, known: map[string]bool{}}
+	l := loader{prefix: prefix}
 	for _, settings := range into {
 		l.fill(reflect.ValueOf(settings).Elem())
 	}
-	l.refuseUnknown()
+	l.add(RefuseUnknown(prefix, into...))
 	for _, settings := range into {
 		if v, ok := settings.(interface{ Validate() error }); ok {
 			l.add(v.Validate())
@@ -64,7 +67,6 @@ func Load(prefix string, into ...any) error {
 
 type loader struct {
 	prefix string
-	known  map[string]bool
 	faults []error
 }
 
@@ -76,9 +78,7 @@ func (l *loader) add(err error) {
 
 func (l *loader) fill(s reflect.Value) {
 	each(l.prefix, s, func(v reflect.Value, field reflect.StructField, name string) {
-		l.known[name] = true
 		if field.Type == secretType {
-			l.known[name+fromFile] = true
 			l.fillSecret(v, field, name)
 		} else {
 			l.fillPlain(v, field, name)
@@ -127,7 +127,7 @@ func Variables(prefix string, of ...any) []Variable {
 // that one fault does not hide the next.
 func (l *loader) fillPlain(v reflect.Value, field reflect.StructField, name string) {
 	if field.Tag.Get("required") == "true" && strings.TrimSpace(os.Getenv(name)) == "" {
-		l.add(fmt.Errorf("%s is required", name))
+		l.add(fmt.Errorf("%s %w", name, ErrRequired))
 		return
 	}
 	field.Tag += ` split_words:"true"`
@@ -170,25 +170,70 @@ func (l *loader) fillSecret(v reflect.Value, field reflect.StructField, name str
 		if inFile {
 			l.add(fmt.Errorf("%s%s: %s is empty", name, fromFile, file))
 		} else {
-			l.add(fmt.Errorf("%s or %s%s is required", name, name, fromFile))
+			l.add(fmt.Errorf("%s or %s%s %w", name, name, fromFile, ErrRequired))
 		}
 		return
 	}
 	v.SetString(value)
 }
 
-func (l *loader) refuseUnknown() {
-	var unknown []string
+// RefuseUnknown names every variable with the prefix that is no setting of such structs, which
+// are pointers, and the setting whose name is nearest to it.
+func RefuseUnknown(prefix string, of ...any) error {
+	var known, unknown []string
+	for _, v := range Variables(prefix, of...) {
+		known = append(known, v.Name)
+	}
 	for _, pair := range os.Environ() {
-		name, _, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, l.prefix+"_") && !l.known[name] {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, prefix+"_") && !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
 	}
 	slices.Sort(unknown)
+	var faults []error
 	for _, name := range unknown {
-		l.add(fmt.Errorf("%s is not a setting of this program", name))
+		fault := name + " is not a setting of this program"
+		if meant := nearest(name, known); meant != "" {
+			fault += "; " + meant + " is"
+		}
+		faults = append(faults, errors.New(fault))
 	}
+	return errors.Join(faults...)
+}
+
+// maxEdits is how many letters a misspelt name may have too many, too few or wrong; two that are
+// exchanged are two wrong ones.
+const maxEdits = 2
+
+// nearest gives the name that the fewest edits make of another; empty if that are too many.
+func nearest(name string, known []string) string {
+	found, fewest := "", maxEdits+1
+	for _, k := range known {
+		if n := edits(name, k); n < fewest {
+			found, fewest = k, n
+		}
+	}
+	return found
+}
+
+// edits is Levenshtein's distance of two names, which are ASCII.
+func edits(a, b string) int {
+	before := make([]int, len(b)+1) // from a[:i-1] to b[:j]
+	for j := range before {
+		before[j] = j
+	}
+	for i := range len(a) {
+		now := append(make([]int, 0, len(b)+1), i+1)
+		for j := range len(b) {
+			changed := before[j]
+			if a[i] != b[j] {
+				changed++
+			}
+			now = append(now, min(changed, before[j+1]+1, now[j]+1))
+		}
+		before = now
+	}
+	return before[len(b)]
 }
 
 // screamingSnake names a field's variable as envconfig's split_words does:

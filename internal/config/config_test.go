@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ func TestLoadReportsEveryFaultAtOnceAndNoValue(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"T_HOST is required", "T_EXPIRY is not a valid time.Duration", "T_BUFFER is not a valid int", "T_BUFER is not a setting", "T_PASSWORD_FILE"} {
+	for _, want := range []string{"T_HOST is required", "T_EXPIRY is not a valid time.Duration", "T_BUFFER is not a valid int", "T_BUFER is not a setting of this program; T_BUFFER is", "T_PASSWORD_FILE"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("lacks %q: %v", want, err)
 		}
@@ -150,5 +151,56 @@ func TestVariablesAreThoseThatAreLoaded(t *testing.T) {
 	}
 	if err := Load("T", &settings{}); err == nil || strings.Contains(err.Error(), "is not a setting") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A misspelt name is told with the one that was meant, where one is near enough.
+func TestAMisspeltSettingIsToldWithTheOneThatWasMeant(t *testing.T) {
+	for name, meant := range map[string]string{
+		"T_HOSTS": "T_HOST", "T_HSOT": "T_HOST", "T_BROKER": "T_BROKERS", "T_EXPIRE": "T_EXPIRY", "T_EXPYIR": "T_EXPIRY", "T_XEPYIR": "", "T_HOSTING": "", "T_HOSTNAME": "",
+		"T_PASSWORD_FIEL": "T_PASSWORD_FILE", "T_AMQP_USR": "T_AMQP_USER", "T_": "", "T_BUFFER_SIZE": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "x")
+			want := name + " is not a setting of this program"
+			if meant != "" {
+				want += "; " + meant + " is"
+			}
+			if err := RefuseUnknown("T", &settings{}); err == nil || err.Error() != want {
+				t.Errorf("%v, want %s", err, want)
+			}
+		})
+	}
+}
+
+func TestNamesAreAsFarApartAsTheEditsBetweenThem(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"A", "", 1}, {"", "AB", 2}, {"KITTEN", "SITTING", 3}, {"SITTING", "KITTEN", 3}, {"POLICYY", "POLICY", 1}, {"CLUOD", "CLOUD", 2}} {
+		if got := edits(c.a, c.b); got != c.want {
+			t.Errorf("%q, %q: %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}
+
+// What is required and missing is told apart from what is wrong.
+func TestWhatIsMissingIsToldApart(t *testing.T) {
+	for name, c := range map[string]struct {
+		env     map[string]string
+		missing bool
+	}{
+		"host":     {map[string]string{"T_PASSWORD": "x"}, true},
+		"password": {map[string]string{"T_HOST": "compute1"}, true},
+		"none":     {map[string]string{"T_HOST": "compute1", "T_PASSWORD": "x", "T_BUFFER": "0", "T_BUFER": "1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			if err := Load("T", &settings{}); err == nil || errors.Is(err, ErrRequired) != c.missing {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }

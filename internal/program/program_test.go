@@ -136,7 +136,7 @@ func TestWrongSettingsAreNamedTogether(t *testing.T) {
 	if code != wrongSettings {
 		t.Errorf("ended with %d", code)
 	}
-	for _, want := range []string{"EARLYBIND_DRAIN must be at least 1s and at most 10m0s", "EARLYBIND_HEALTH must be host:port", "EARLYBIND_HAELTH is not a setting"} {
+	for _, want := range []string{"EARLYBIND_DRAIN must be at least 1s and at most 10m0s", "EARLYBIND_HEALTH must be host:port", "EARLYBIND_HAELTH is not a setting of this program; EARLYBIND_HEALTH is"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not in %q", want, said)
 		}
