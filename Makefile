@@ -113,7 +113,7 @@ outage: N = 10
 outage: lab-up ## N=10: packets that a guest's network loses in live migrations, Nova alone and earlybind in turn, small guest and large; goes on where it stopped; with EARLYBIND_LAB_RELEASE=zed EARLYBIND_LAB_DRIVER=linuxbridge on Linux bridges
 	go run ./tests/outage -n $(N) -results var/outage-$${EARLYBIND_LAB_RELEASE:-2025.1}.jsonl
 
-bench: build ## reaction, firehose, memory and growth against what bounds them, goals beside results, in 15 minutes; writes bench/results.json
+bench: build ## reaction, drain, firehose, memory and growth against what bounds them, goals beside results, in 16 minutes; writes bench/results.json
 	go run ./bench
 
 bench-short: build ## the same with few samples, in 2 minutes; writes var/bench-short.json
