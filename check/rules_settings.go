@@ -41,7 +41,7 @@ func (o overrides) finding(id string, there func(name string) bool) (f Finding, 
 	if len(missing) == 0 {
 		return Finding{ID: id, Level: Fit, Saw: o.setting + " names what is there: " + few(o.names)}, nil
 	}
-	return Finding{ID: id, Level: Note, Saw: fmt.Sprintf("%s names %s, which %s", o.setting, strings.Join(missing, ", "), o.nobody), Means: o.means, Do: o.do}, missing
+	return Finding{ID: id, Level: Note, Saw: fmt.Sprintf("%s names %s, which %s", o.setting, few(missing), o.nobody), Means: o.means, Do: o.do}, missing
 }
 
 // namedDrivers tells of the mechanism drivers in EARLYBIND_POLICY_DRIVERS that nothing shows.

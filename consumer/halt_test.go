@@ -157,6 +157,8 @@ func TestWhatAnOrderMakesOfWhatWasPaused(t *testing.T) {
 		{Order{By: "a"}, wire.Halt{}, wire.Halt{All: true, Revision: 1000, By: "a"}},
 		{Order{Hosts: []string{"h"}, Why: "w"}, wire.Halt{Revision: 2000, Why: "v"}, wire.Halt{Hosts: []string{"h"}, Revision: 2001, Why: "w"}},
 		{Order{Resume: true}, wire.Halt{All: true, Hosts: []string{"h"}, Revision: 7}, wire.Halt{Hosts: []string{"h"}, Revision: 1000}},
+		{Order{Resume: true, By: "carol"}, wire.Halt{All: true, Hosts: []string{"h"}, By: "bob", Why: "v"}, wire.Halt{Hosts: []string{"h"}, Revision: 1000, By: "bob", Why: "v"}},
+		{Order{Resume: true, By: "carol"}, wire.Halt{All: true, By: "bob", Why: "v"}, wire.Halt{Revision: 1000, By: "carol"}},
 	} {
 		c.want.Schema = wire.SchemaVersion
 		if got := c.order.follow(c.was, now); !reflect.DeepEqual(got, c.want) {

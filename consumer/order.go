@@ -184,13 +184,16 @@ func (r retained) change(o Order, keep func(wire.Halt) error) error {
 }
 
 // follow gives what is paused after an order. Its revision rises, also above what was
-// lost, as far as clocks agree.
+// lost, as far as clocks agree. What a resume leaves paused stays his who has paused it.
 func (o Order) follow(was wire.Halt, now time.Time) wire.Halt {
 	is := was.With(o.Hosts...)
 	if o.Resume {
 		is = was.Without(o.Hosts...)
 	}
-	is.Schema, is.Revision, is.By, is.Why = wire.SchemaVersion, max(was.Revision+1, now.UnixMilli()), o.By, o.Why
+	is.Schema, is.Revision = wire.SchemaVersion, max(was.Revision+1, now.UnixMilli())
+	if !o.Resume || !is.All && len(is.Hosts) == 0 {
+		is.By, is.Why = o.By, o.Why
+	}
 	return is
 }
 

@@ -112,7 +112,7 @@ func (s Settings) PolicyInForce() handover.Policy {
 	switch {
 	case s.Policy != handover.PolicyNamed || s.PolicyNetworks.Act() || s.PolicyDrivers.Act():
 		return s.Policy
-	case len(s.PolicyHosts) > 0 || !s.Canary.Whole():
+	case s.PolicyHosts.Act() || len(s.PolicyHosts) == 0 && !s.Canary.Whole():
 		return handover.PolicyAuto
 	}
 	return handover.PolicyObserve

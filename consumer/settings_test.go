@@ -94,6 +94,8 @@ func TestOneSettingSwitchesOn(t *testing.T) {
 		{map[string]string{"CANARY": "5"}, "auto", []port.Port{plain}, nil},
 		{map[string]string{"CANARY": "100"}, "observe", nil, []port.Port{plain}},
 		// What is named to be observed switches nothing on.
+		{map[string]string{"POLICY_HOSTS": "*=observe"}, "observe", nil, []port.Port{plain}},
+		{map[string]string{"POLICY_HOSTS": "compute1=observe", "CANARY": "5"}, "observe", nil, []port.Port{plain}},
 		{map[string]string{"POLICY_DRIVERS": "ovn=observe"}, "observe", nil, []port.Port{plain, of(net1, "ovn")}},
 		{map[string]string{"POLICY_NETWORKS": net1 + "=observe", "POLICY_HOSTS": "*=auto"}, "auto", []port.Port{of(net2, "openvswitch")}, []port.Port{plain}},
 		// Of several the more careful reading.

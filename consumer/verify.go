@@ -48,8 +48,11 @@ func (w *worker) verify(ctx context.Context) {
 		}
 		seen := w.look(ctx, w.glance)
 		p, err := seen.Port, seen.err
-		if ctx.Err() != nil || err != nil && w.replaced() {
-			return // with the handover, or for another aim: what was not read says nothing of the rows
+		if ctx.Err() != nil {
+			return // with the handover: what was not read says nothing of the rows
+		}
+		if errors.Is(err, errReplaced) {
+			continue
 		}
 		right, why := false, ""
 		if err == nil {
@@ -73,7 +76,7 @@ func (w *worker) verify(ctx context.Context) {
 			if w.aim.Goal.Mend || w.tools.settings.Repair == handover.RepairAll {
 				w.leave("it was not right in the end: " + why)
 			}
-			w.finish(ctx, host, false, 0, w.look(ctx, w.read))
+			w.finish(ctx, host, false, 0, seen)
 			return
 		}
 		if !w.pause(ctx, min(look+waited/16, 15*look)) {
@@ -110,11 +113,9 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 		if w.tools.clock()-began >= bound || !w.pause(ctx, min(look, bound)) {
 			break
 		}
-		next := w.look(ctx, w.glance)
-		if next.err != nil && w.replaced() {
-			break
+		if next := w.look(ctx, w.glance); !errors.Is(next.err, errReplaced) {
+			seen = next
 		}
-		seen = next
 	}
 	p, err := seen.Port, seen.err
 	if errors.Is(err, port.ErrGone) {

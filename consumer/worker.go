@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -223,7 +224,8 @@ func (w *worker) commit(ctx context.Context) {
 		return
 	}
 	p, err := w.glance(ctx)
-	if err != nil && w.replaced() {
+	if errors.Is(err, errReplaced) {
+		w.replaced() // this very aim may have come again
 		return
 	}
 	verified := audit.Line{Event: audit.PortVerified, Port: w.port, Host: host, Err: err}
@@ -266,15 +268,27 @@ func (w *worker) read(ctx context.Context) (port.Port, error) {
 	return w.tools.neutron.Read(ctx, w.port)
 }
 
-// glance is read until another aim comes: its turn is after all activates', of which there are
-// many where a host is drained, and what the aim is for may go before them.
+// errReplaced is that a read was ended for another aim. That one may be gone again when the worker
+// looks: it was replaced itself.
+var errReplaced = errors.New("another aim has come")
+
+// glance is read until another aim comes, with errReplaced then: its turn is after all activates', of
+// which there are many where a host is drained, and what the aim is for may go before them.
 func (w *worker) glance(ctx context.Context) (port.Port, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	until, cancel := context.WithCancel(ctx)
 	defer cancel()
-	aim := w.aim
-	forget := w.mail.watch(func(next handover.Aim) bool { return isOther(next, aim) }, cancel)
+	aim, ended := w.aim, make(chan struct{})
+	forget := w.mail.watch(func(next handover.Aim) bool { return isOther(next, aim) }, sync.OnceFunc(func() { close(ended); cancel() }))
 	defer forget()
-	return w.read(ctx)
+	p, err := w.read(until)
+	select {
+	case <-ended:
+		if err != nil && ctx.Err() == nil {
+			err = errReplaced
+		}
+	default:
+	}
+	return p, err
 }
 
 // pause waits for d, for a new aim, or for the end; false at the end.

@@ -56,6 +56,9 @@ func (d DriverOverrides) Act() bool { return act(d) }
 // Act tells whether any of them is more than observe.
 func (n NetworkOverrides) Act() bool { return act(n) }
 
+// Act tells whether any of them is more than observe.
+func (h HostOverrides) Act() bool { return act(h) }
+
 func act(overrides map[string]Policy) bool {
 	for _, policy := range overrides {
 		if policy != PolicyObserve {

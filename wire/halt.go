@@ -20,7 +20,7 @@ type Halt struct {
 	Revision int64    `json:"revision"`
 	All      bool     `json:"all"`   // nothing at all is committed
 	Hosts    []string `json:"hosts"` // nothing from or to these; sorted
-	By       string   `json:"by"`    // who gave the last order; for people
+	By       string   `json:"by"`    // who gave the last order to pause, or resumed the last of it; for people
 	Why      string   `json:"why"`   // for people, may be empty
 }
 

@@ -39,7 +39,7 @@ func about() program.About {
 	return program.About{
 		Name: "earlybind-consumer", Version: version,
 		Does: "Activates the destination's port bindings of live migrations early, and restores the source's when one fails. As\n" +
-			"shipped (EARLYBIND_POLICY=observe) it changes no port, and reports what it would have gained.",
+			"shipped, with nothing switched on, it changes no port, and reports what it would have gained.",
 		Sample: []string{
 			"EARLYBIND_AMQP_URLS=amqp://rabbit1:5672/,amqp://rabbit2:5672/",
 			"EARLYBIND_AMQP_USER=earlybind",

@@ -81,7 +81,7 @@ func order(ctx context.Context, o *consumer.Order, f *flag.FlagSet, about string
 	if o.Show {
 		return reportPaused(told, out)
 	}
-	return reportOrder(told, out)
+	return reportOrder(*o, told, out)
 }
 
 // reportPaused tells what is paused, and fails where that is not known.
@@ -94,7 +94,7 @@ func reportPaused(told []consumer.Told, out io.Writer) error {
 		}
 		fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
 		if t.Is.Any() && t.Is.Why != "" {
-			fmt.Fprintf(out, "  %s\n", t.Is.Why)
+			fmt.Fprintf(out, "  the last order to pause: %s\n", t.Is.Why)
 		}
 	}
 	if len(wrong) > 0 {
@@ -116,11 +116,17 @@ func operator(by string) string {
 }
 
 // reportOrder tells what has come of an order, and fails where not all obey.
-func reportOrder(told []consumer.Told, out io.Writer) error {
+func reportOrder(o consumer.Order, told []consumer.Told, out io.Writer) error {
+	if len(o.Hosts) > 0 && !o.Resume {
+		fmt.Fprintln(out, "a host's name is taken as it is given; Nova's are in: openstack compute service list")
+	}
 	var wrong []string
 	for _, t := range told {
 		if t.Given {
 			fmt.Fprintf(out, "%s: %s\n", t.Cell, t.Is)
+			if o.Resume && len(o.Hosts) == 0 && len(t.Is.Hosts) > 0 {
+				fmt.Fprintf(out, "  what was paused by name is resumed by name: earlybind resume -host %s\n", strings.Join(t.Is.Hosts, " -host "))
+			}
 		}
 		if t.Err != nil {
 			wrong = append(wrong, ofCell(t.Cell, len(told), t.Err))

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/recording"
 	"github.com/earlybind/earlybind/replay"
 )
@@ -46,8 +48,8 @@ func replayFile(ctx context.Context, args []string, out, faults io.Writer) error
 	if options.Speed != 0 && !(options.Speed >= slowest && options.Speed <= math.MaxFloat64) { // NaN is neither
 		return misused(f, faults, fmt.Sprintf("-speed must be 0, or at least %v", slowest))
 	}
-	if err := options.Policy.Decode(*policy); err != nil {
-		return misused(f, faults, "-policy: "+err.Error())
+	if err := decodePolicy(*policy, &options.Policy); err != nil {
+		return misused(f, faults, err.Error())
 	}
 	written := sideFile{"audit", *log, "the audit log of a replay", ofReplay}
 	if *log != "" {
@@ -115,4 +117,12 @@ func open(name string) (recording.Header, []recording.Message, error) {
 		return header, nil, fmt.Errorf("%s: %s", name, what)
 	}
 	return header, nil, fmt.Errorf("%s: %w (what a recording is: docs/recording.md)", name, err)
+}
+
+// decodePolicy reads the option -policy of what has no settings that could name ports.
+func decodePolicy(name string, policy *handover.Policy) error {
+	if err := policy.Decode(name); err != nil || *policy == handover.PolicyNamed {
+		return errors.New("-policy: one of observe, resumed, suspended, auto")
+	}
+	return nil
 }

@@ -57,8 +57,8 @@ func simulate(ctx context.Context, args []string, out, faults io.Writer) error {
 	if err := readLoads(*loads, &o); err != nil {
 		wrong = append(wrong, err.Error())
 	}
-	if err := o.Policy.Decode(*policy); err != nil {
-		wrong = append(wrong, "-policy: "+err.Error())
+	if err := decodePolicy(*policy, &o.Policy); err != nil {
+		wrong = append(wrong, err.Error())
 	}
 	if measured, ok := simulation.Measured()[*release]; ok {
 		o.Latency = measured

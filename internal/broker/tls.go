@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -103,6 +104,9 @@ func (w *watched) end(err error) {
 	}
 }
 
+// lastWord is how long a server's last word is waited for once amqp091-go has given up.
+const lastWord = time.Second
+
 // why finds what stands behind an error of amqp091-go, whose own word depends on who met it first, its reader or
 // its writer (1.16.0). Over TLS 1.3 a server refuses a client's certificate when for the client the handshake is
 // over, and what amqp091-go makes of that is mostly that the connection is not open.
@@ -124,7 +128,11 @@ func (w *watched) why(err error) error {
 		}
 		return err
 	}
-	ended = <-w.ended // the connection has been closed by now, or has a deadline
+	select {
+	case ended = <-w.ended: // the connection has been closed by now, or a deadline has passed
+	case <-time.After(lastWord):
+		_ = w.Conn.Close() // amqp091-go leaves it open where it was sent what it does not expect (1.16.0)
+	}
 	switch isWire := errors.As(ended, &wire); {
 	case isWire && wire.Op == "remote error": // a TLS alert
 		return ended

@@ -178,7 +178,7 @@ func testPause(t *testing.T, queueType string) {
 		}
 	}
 	for range 2 { // it changes nothing
-		if out := o.says(0, "nothing is committed\n  by ", "pause", "-show"); !strings.Contains(out, ": an upgrade\n") {
+		if out := o.says(0, "nothing is committed\n  the last order to pause: by ", "pause", "-show"); !strings.Contains(out, ": an upgrade\n") {
 			t.Errorf("%s", out)
 		}
 	}

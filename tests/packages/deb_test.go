@@ -72,7 +72,7 @@ drwxr-xr-x root root /etc/earlybind
 		h := host{t, h.name}
 		for page, wants := range map[string][]string{
 			"earlybind":           {"earlybind audit [options]", "-before-migrate", "EXIT STATUS"},
-			"earlybind-consumer":  {"EARLYBIND_POLICY (default observe)", "EARLYBIND_AMQP_USER (required)", "consumer.env"},
+			"earlybind-consumer":  {"EARLYBIND_POLICY (default named)", "EARLYBIND_AMQP_USER (required)", "consumer.env"},
 			"earlybind-publisher": {"EARLYBIND_HOST (required)", "EARLYBIND_DRAIN (default 25s)", "Re-plug on ML2/OVS"},
 		} {
 			text := h.sh("LC_ALL=C.UTF-8 MANWIDTH=100 man --warnings=all " + page + " 2>&1 | col -b")
@@ -152,7 +152,7 @@ func wrongSettings(h host) {
 			"EARLYBIND_AMQP_USER is required", "EARLYBIND_AMQP_PASSWORD" + strings.Replace(missing, "%", "publisher", 1), "EARLYBIND_HOST is required",
 		}},
 		{"consumer", "EARLYBIND_AMQP_PASSWORD_FILE=/dev/null\nEARLYBIND_POLICY=fast", []string{
-			"EARLYBIND_AMQP_PASSWORD_FILE: /dev/null is empty", `EARLYBIND_POLICY: a policy is one of observe, resumed, suspended, auto`, noCloud,
+			"EARLYBIND_AMQP_PASSWORD_FILE: /dev/null is empty", `EARLYBIND_POLICY: a policy is one of observe, resumed, suspended, auto, named`, noCloud,
 		}},
 	} {
 		unit, settings := "earlybind-"+c.program, "/etc/earlybind/"+c.program+".env"

@@ -167,7 +167,8 @@ func (m *sample) notPluggedIn() string {
 	if after := m.Figures.FailedToAnswering; after == nil {
 		return "the guest was not heard to answer again: " + m.silent
 	} else if *after > float64(answerBound.Milliseconds()) {
-		return fmt.Sprintf("the guest has answered only %.1f s after the failed migration", *after/1000)
+		return fmt.Sprintf("too late: the guest answers from %.1f s after it ran on the source again; the limit is %.0f s, which other load on the machine breaks, too",
+			*after/1000, answerBound.Seconds())
 	}
 	return ""
 }

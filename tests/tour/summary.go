@@ -30,15 +30,18 @@ func summary(samples []*sample) string {
 func statistics(samples []*sample, keys, release string) string {
 	var b strings.Builder
 	for _, r := range keys {
-		var right, early, conflict, conflicted, failed, n int
+		var right, faults, early, conflict, conflicted, failed, n int
 		var callback, allActive, nova, silence, answering []float64
 		for _, m := range samples {
 			if m.Scenario != string(r) || m.Release != release {
 				continue
 			}
 			n++
-			if m.RowsRight && m.Fault == "" {
+			if m.RowsRight {
 				right++
+			}
+			if m.Fault != "" {
+				faults++
 			}
 			f := m.Figures
 			if f.PauseToLastOurs != nil && (f.PauseToStopped == nil || *f.PauseToLastOurs < *f.PauseToStopped) {
@@ -55,8 +58,8 @@ func statistics(samples []*sample, keys, release string) string {
 			silence = append(silence, float64(m.SilenceMS))
 			answering = appendIf(answering, f.FailedToAnswering)
 		}
-		fmt.Fprintf(&b, "(%s) %d samples: rows right %d; every activate before the source's STOPPED %d; Nova's activate got 409 %d times in %d migrations, failed %d times\n",
-			string(r), n, right, early, conflict, conflicted, failed)
+		fmt.Fprintf(&b, "(%s) %d samples: rows right %d; with a FAULT %d; every activate before the source's STOPPED %d; Nova's activate got 409 %d times in %d migrations, failed %d times\n",
+			string(r), n, right, faults, early, conflict, conflicted, failed)
 		fmt.Fprintf(&b, "    ms from the pause, p50/p95/max: first activate %s; all ACTIVE %s; Nova takes over %s; longest silence %s\n",
 			quantiles(callback), quantiles(allActive), quantiles(nova), quantiles(silence))
 		if len(answering) > 0 {
