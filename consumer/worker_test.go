@@ -325,6 +325,34 @@ func TestAReadThatWaitsForItsTurnMakesWayForAnotherAim(t *testing.T) {
 	}
 }
 
+// The aim that ends a read may be replaced itself before the worker looks: then the port is read again,
+// and nobody is told that it could not be.
+func TestAReadThatWasEndedForAnAimThatIsGoneAgain(t *testing.T) {
+	for kind, from := range map[handover.GoalKind]time.Duration{
+		handover.GoalCommit: 0,
+		handover.GoalVerify: 2 * novaPatience, // when an alarm is due
+	} {
+		work(t, prepared("p1"), func(t *testing.T, d *desk) {
+			d.blockReads(from)
+			d.aim(kind, dst, true)
+			for d.reads.Load() == 0 {
+				d.pass(time.Second)
+			}
+			d.aim(handover.GoalRestore, src, true)
+			d.aim(kind, dst, true)
+			d.pass(time.Minute)
+			for _, l := range d.lines {
+				if l.Err != nil || strings.Contains(l.Why, "canceled") || strings.Contains(l.Why, errReplaced.Error()) {
+					t.Errorf("%s: told as a fault: %+v", kind, l)
+				}
+			}
+			if writes := len(d.neutron.writes()); kind == handover.GoalCommit && writes != 1 {
+				t.Errorf("%d writes", writes)
+			}
+		})
+	}
+}
+
 func TestAReadGoesOnWhenAnAimOnlySaysThatNovaIsDone(t *testing.T) {
 	work(t, committed("p1"), func(t *testing.T, d *desk) {
 		ended := false
