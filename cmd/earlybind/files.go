@@ -204,6 +204,11 @@ func (s sideFile) beside(there os.FileInfo, fill func(io.Writer) error) error {
 	if err != nil {
 		name = s.name
 	}
+	if to, err := os.Readlink(name); err == nil { // to what is not there yet
+		if name = to; !filepath.IsAbs(to) {
+			name = filepath.Join(filepath.Dir(s.name), to)
+		}
+	}
 	dir := filepath.Dir(name)
 	to, err := os.CreateTemp(dir, ".earlybind-*")
 	if err != nil {

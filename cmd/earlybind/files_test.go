@@ -83,13 +83,16 @@ func TestWhatACommandWritesBesideItsAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		link := linked(t, os.Symlink, "empty", filepath.Join(dir, "link"))
-		for _, name := range []string{filepath.Join(dir, "new"), empty, empty, link} {
+		toNothing := linked(t, os.Symlink, "nothing yet", filepath.Join(dir, "to nothing"))
+		for _, name := range []string{filepath.Join(dir, "new"), empty, empty, link, toNothing} {
 			if code, said := called(t, c.command, c.option, name, input); code != done || !strings.Contains(text(t, name), c.ours) {
 				t.Errorf("%s %s %s: %d %s", c.command, c.option, name, code, said)
 			}
 		}
-		if info, err := os.Lstat(link); err != nil || info.Mode().Type() != os.ModeSymlink {
-			t.Errorf("%s: the link is %v, %v", c.command, info, err)
+		for _, link := range []string{link, toNothing} {
+			if info, err := os.Lstat(link); err != nil || info.Mode().Type() != os.ModeSymlink {
+				t.Errorf("%s: the link %s is %v, %v", c.command, link, info, err)
+			}
 		}
 		if info, err := os.Stat(empty); err != nil || info.Mode().Perm() != 0o640 {
 			t.Errorf("%s: %v, %v", c.command, info, err)

@@ -80,6 +80,32 @@ func TestWhyANodeCannotBeUsed(t *testing.T) {
 	}
 }
 
+// A server that says what is not expected and waits is not taken for one that says nothing: amqp091-go gives up
+// and leaves the connection as it is.
+func TestAServerThatSpeaksOutOfTurn(t *testing.T) {
+	const tune = "\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x1e\x00\x00\x00\x00\x00\x00\x00\x00\xce" // connection.tune, before connection.start
+	l := listen(t)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Read(make([]byte, 8))
+		_, _ = conn.Write([]byte(tune))
+		_, _ = conn.Read(make([]byte, 1)) // until the other side closes
+	}()
+	s := good()
+	s.AMQPUrls = Cluster{"amqp://" + l.Addr().String()}
+	if _, err := Dial(t.Context(), s, "test"); err == nil || !strings.Contains(Told(err), errNotAMQP.Error()) {
+		t.Errorf("%v", err)
+	}
+	<-over
+	l.Close()
+}
+
 // What cannot be brought about here is told as well.
 func TestWhatIsToldOfAFault(t *testing.T) {
 	timeout := context.DeadlineExceeded // is one, by Timeout
