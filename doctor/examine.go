@@ -72,11 +72,14 @@ type Case struct {
 type Report struct {
 	Hosts []string
 	Ports int    // of instances, in all
+	Right int    // of these and their trunks' subports, such as are right; with Cases, all that were looked at
 	Gap   string // why Nova's word is not whole; empty if it is
 	// Silent are the hosts whose publisher was asked where the guests are, and has not
 	// answered: of them Nova's word counts.
 	Silent []string
 	Cases  []Case // that are not right, by instance and port
+
+	leaving string // they are of guests on this host alone; empty: of all
 }
 
 // Wrong gives the cases that an operator is to hear of.
@@ -117,7 +120,7 @@ func (c Cloud) Examine(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("list the instances of a host: %w", err)
 	}
-	ports, suspects := sift(r.Hosts, lists, instances)
+	ports, right, suspects := sift(r.Hosts, lists, instances)
 	if named := slices.Concat(instances...); ports == 0 && len(named) > 0 {
 		return Report{}, fmt.Errorf("Nova names %d instances on these hosts, and Neutron not one port of an instance: does its user see only its own project's ports, "+
 			"or is it another region's Neutron? (docs/settings.md)", len(named))
@@ -136,20 +139,25 @@ func (c Cloud) Examine(ctx context.Context) (Report, error) {
 		switch {
 		case found == nil && slices.Contains(c.Ports, suspects[i].id):
 			return Report{}, fmt.Errorf("port %s: Neutron knows no such port, or this user may not see it", suspects[i].id)
-		case found != nil && found.Verdict != Right && found.Verdict != NotOurs:
+		case found == nil || found.Verdict == NotOurs:
+		case found.Verdict == Right:
+			right[suspects[i].id] = true
+		default:
+			delete(right, suspects[i].id)
 			r.Cases = append(r.Cases, *found)
 		}
 	}
+	r.Right = len(right)
 	slices.SortFunc(r.Cases, func(a, b Case) int {
 		return cmp.Or(cmp.Compare(a.Port.Device, b.Port.Device), cmp.Compare(a.Port.ID, b.Port.ID))
 	})
 	return r, nil
 }
 
-// sift counts the instances' ports, and gives those that the lists of all hosts do not
-// show to be right: one that has rows on two hosts, whose row is not ACTIVE, not bound or
+// sift counts the instances' ports, and gives those that the lists of all hosts show to be right,
+// subports too, and those that they do not: one that has rows on two hosts, whose row is not ACTIVE, not bound or
 // marked, whose instance Nova has elsewhere, or that its agent does not report.
-func sift(hosts []string, lists [][]binding.Port, instances [][]string) (ports int, suspects []suspect) {
+func sift(hosts []string, lists [][]binding.Port, instances [][]string) (ports int, right map[string]bool, suspects []suspect) {
 	rows := map[string]int{}       // of a port
 	parents := map[string]string{} // subport -> its parent's host
 	for _, list := range lists {
@@ -161,6 +169,7 @@ func sift(hosts []string, lists [][]binding.Port, instances [][]string) (ports i
 		}
 	}
 	listed := map[string]bool{}
+	right = map[string]bool{}
 	for i, list := range lists {
 		for _, p := range list {
 			parent, sub := parents[p.ID]
@@ -169,19 +178,21 @@ func sift(hosts []string, lists [][]binding.Port, instances [][]string) (ports i
 			}
 			listed[p.ID] = true
 			_, marked := p.Profile[rollback.MadeHere]
-			right := rows[p.ID] == 1 && p.HostID == hosts[i] && p.Bound() && p.MigratingTo() == "" && !marked && p.Status == binding.PortActive
+			fine := rows[p.ID] == 1 && p.HostID == hosts[i] && p.Bound() && p.MigratingTo() == "" && !marked && p.Status == binding.PortActive
 			if sub {
-				right = right && p.HostID == parent
+				fine = fine && p.HostID == parent
 			} else {
 				ports++
-				right = right && slices.Contains(instances[i], p.DeviceID)
+				fine = fine && slices.Contains(instances[i], p.DeviceID)
 			}
-			if !right {
+			if fine {
+				right[p.ID] = true
+			} else {
 				suspects = append(suspects, suspect{p.ID, parent})
 			}
 		}
 	}
-	return ports, suspects
+	return ports, right, suspects
 }
 
 // guests asks the hosts; none answer where they are not to be asked.

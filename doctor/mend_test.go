@@ -220,6 +220,9 @@ func TestAnExaminationLooksCloselyOnlyAtWhatTheListsDoNotShowRight(t *testing.T)
 		stale := w.port(activeRow(here), inactiveRow(there))
 		w.neutron.AddPort(simulated.PortOpts{DeviceID: "r", DeviceOwner: "network:dhcp", Host: here})
 		r := w.examine()
+		if counts := "ports of instances: 5 right, 0 with something under way, 1 not right\n"; !strings.Contains(r.Text(), fmt.Sprintf("%d hosts, 6 %s", len(r.Hosts), counts)) {
+			t.Errorf("%s", r.Text())
+		}
 		if r.Ports != 6 || len(r.Cases) != 1 || r.Cases[0].Port.ID != stale || r.Cases[0].Verdict != Stale {
 			t.Errorf("%d ports, %+v", r.Ports, r.Cases)
 		}
@@ -252,8 +255,13 @@ func TestThePortsOfASoftDeletedInstanceAreLeftAloneAndSaid(t *testing.T) {
 				if len(r.Cases) != 1 || r.Cases[0].Verdict != InFlight || len(r.Wrong()) != 0 || !strings.Contains(r.Text(), "SOFT_DELETED on "+here) {
 					t.Errorf("%s", r.Text())
 				}
-				if drained, err := r.Leaving(here); err != nil || len(drained.Cases) != 1 {
+				drained, err := r.Leaving(here)
+				if err != nil || len(drained.Cases) != 1 {
 					t.Errorf("%+v, %v", drained.Cases, err)
+				}
+				of := "of guests on " + here + ": 1 with something under way, 0 not right\n"
+				if !strings.Contains(r.Text(), "1 ports of instances: 0 right, 1 with something under way, 0 not right\n") || !strings.Contains(drained.Text(), of) {
+					t.Errorf("%s%s", r.Text(), drained.Text())
 				}
 				if m := w.mend(r); len(m) != 0 || len(w.neutron.Writes()) != 0 {
 					t.Errorf("%+v, writes %+v", m, w.neutron.Writes())
@@ -470,10 +478,14 @@ func TestANeutronThatShowsNoPortIsAFault(t *testing.T) {
 
 func TestAPortWithoutRowsIsLookedAtByName(t *testing.T) {
 	admit(t, func(t *testing.T, w *ward) {
-		w.port(activeRow(here))
-		w.Ports = []string{w.port()}
-		if r := w.examine(); len(r.Cases) != 1 || r.Cases[0].Verdict != NoRow {
-			t.Errorf("%+v", r.Cases)
+		right := w.port(activeRow(here))
+		w.Ports = []string{w.port(), right}
+		if r := w.examine(); len(r.Cases) != 1 || r.Cases[0].Verdict != NoRow || r.Right != 1 {
+			t.Errorf("%d right, %+v", r.Right, r.Cases)
+		}
+		w.nova.hosts = []string{there} // whose list does not have it
+		if r := w.examine(); r.Right != 1 {
+			t.Errorf("%d right, %+v", r.Right, r.Cases)
 		}
 	})
 }

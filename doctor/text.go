@@ -26,7 +26,7 @@ func (r Report) Text() string {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "%d hosts, %d ports of instances\n", len(r.Hosts), r.Ports)
+	b.WriteString(r.counts() + "\n")
 	if r.Gap != "" {
 		fmt.Fprintf(&b, "not all of the cloud has answered: %s\n", r.Gap)
 	}
@@ -52,12 +52,23 @@ func (r Report) Text() string {
 	return b.String()
 }
 
+// counts says how many ports there are, and of what kind.
+func (r Report) counts() string {
+	wrong := len(r.Wrong())
+	rest := fmt.Sprintf("%d with something under way, %d not right", len(r.Cases)-wrong, wrong)
+	if r.leaving != "" {
+		return fmt.Sprintf("%d hosts, %d ports of instances; of guests on %s: %s", len(r.Hosts), r.Ports, r.leaving, rest)
+	}
+	return fmt.Sprintf("%d hosts, %d ports of instances: %d right, %s", len(r.Hosts), r.Right+len(r.Cases), r.Right, rest)
+}
+
 // Leaving keeps the cases of guests on one host: what a migration away from there would
 // meet. One whose host Nova cannot say now is kept where its port has a row there.
 func (r Report) Leaving(host string) (Report, error) {
 	if !slices.Contains(r.Hosts, host) {
 		return Report{}, fmt.Errorf("Nova names no compute host %q%s", host, alike(r.Hosts, host))
 	}
+	r.leaving = host
 	r.Cases = slices.DeleteFunc(slices.Clone(r.Cases), func(c Case) bool {
 		if c.Server == nil || c.Server.Host == "" {
 			_, there := c.Port.Row(host)

@@ -394,8 +394,8 @@ func (b *Builder) Report(skipped audit.Skipped, notes ...string) Report {
 	}
 	b.later(r.Handovers)
 	r.Gains, r.GainsByHosts, r.GainsByMemory = gainsByDriver(r.Handovers), gainsByHosts(r.Handovers), gainsByMemory(r.Handovers)
-	r.Prospects = prospects(r.Handovers)
 	r.Settings, r.Activates = b.started.Decided, activates(b.started)
+	r.Prospects = prospects(r.Handovers, r.Settings)
 	for _, event := range slices.Sorted(maps.Keys(b.events)) {
 		r.Events = append(r.Events, *b.events[event])
 	}

@@ -141,6 +141,32 @@ func (g Gain) rows() []row {
 	}
 }
 
+// caveat says why the outages do not compare where a lead is negative, and what to look at;
+// empty where none is.
+func (g Gain) caveat() []string {
+	if g.Late == 0 {
+		return nil
+	}
+	return []string{
+		fmt.Sprintf("in %s the lead is negative: Nova was first, or Neutron slow. There the two outages do not compare: with earlybind it", count(g.Late, "migration")),
+		"ends with Neutron's answers, with Nova alone as Nova begins to ask. Look at took_ms of port.written: is Neutron overloaded?",
+	}
+}
+
+// lateMark stands at the name of gains with a negative lead where each has a line.
+const (
+	lateMark = " *"
+	lateNote = "* with negative leads: there the outages do not compare, as said above."
+)
+
+// Note explains what stands in a grid; empty where nothing is to be explained.
+func (g grid) Note() string {
+	if slices.ContainsFunc(g.Lines, func(l gridLine) bool { return l.Late > 0 }) {
+		return lateNote
+	}
+	return ""
+}
+
 // gainNotes say what the figures mean, and why some are missing.
 func gainNotes(gains []Gain) []string {
 	notes := []string{
@@ -155,10 +181,6 @@ func gainNotes(gains []Gain) []string {
 	if all.ByNova > 0 {
 		notes = append(notes, fmt.Sprintf("In %s an activate was answered, and a port was Nova's all the same: it was ACTIVE already, or was left to Nova. When is",
 			count(all.ByNova, "migration")), "not in the log: such outages are in the line of Nova alone, as what they were at least.")
-	}
-	if all.Late > 0 {
-		notes = append(notes, fmt.Sprintf("In %s the last answer came after Nova had begun, a negative lead: Nova was first, or Neutron slow. Then Nova's", count(all.Late, "migration")),
-			"requests would have been answered later than the line of Nova alone has it: it ends when Nova begins to ask, that of earlybind with Neutron's answers.")
 	}
 	if all.Lead.Count+all.WouldSuspended.Count+all.WouldResumed.Count == 0 {
 		notes = append(notes, "No lead is known: what speaks of Nova needs its notifications (README, \"Use it\").")
@@ -196,6 +218,9 @@ func gridOf(of string, gains []Gain) grid {
 	lines := make([]gridLine, len(gains))
 	for i, gain := range gains {
 		lines[i] = gridLine{Gain: gain, Name: gain.name()}
+		if gain.Late > 0 {
+			lines[i].Name += lateMark
+		}
 	}
 	for _, c := range columns {
 		if !slices.ContainsFunc(gains, func(g Gain) bool { return c.of(g).Count > 0 }) {

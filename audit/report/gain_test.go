@@ -1,7 +1,10 @@
 package report
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"html"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +12,8 @@ import (
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
+	"github.com/earlybind/earlybind/handover"
+	"github.com/earlybind/earlybind/port"
 )
 
 // migration is a handover as a log has it, made of a recorded one.
@@ -243,13 +248,25 @@ func TestFiguresOfAHandoverThatWasTakenOverAreNotCounted(t *testing.T) {
 	}
 }
 
-// A negative lead is explained: it does not say that earlybind has cost anything.
+// A negative lead is explained at its figures: it does not say that earlybind has cost anything.
 func TestANegativeLeadIsExplained(t *testing.T) {
 	for lead, late := range map[int64]int{-2973: 1, 0: 0, 344: 0} {
 		figures := map[string]int64{"pause_to_arrival_ms": 100, "pause_to_nova_ms": 900, "pause_to_active_ms": 900 - lead, "lead_ms": lead}
 		r := of(Options{}, migration{like: "lab-success auto", driver: "openvswitch", source: "a", destination: "b", figures: figures}.lines(0)...)
-		if notes := strings.Join(gainNotes(r.Gains), " "); r.Gains[0].Late != late || strings.Contains(notes, "In 1 migration the last answer came after Nova had begun") != (late > 0) {
-			t.Errorf("lead %d: %d, %s", lead, r.Gains[0].Late, notes)
+		var text, page bytes.Buffer
+		if err := errors.Join(Text(&text, r, Options{}), HTML(&page, r, Options{}, "test")); err != nil {
+			t.Fatal(err)
+		}
+		if r.Gains[0].Late != late || strings.Count(page.String(), "the lead is negative") != 2*late { // at the plot and in the table
+			t.Errorf("lead %d: %d late: %s", lead, r.Gains[0].Late, &page)
+		}
+		for _, out := range []string{text.String(), html.UnescapeString(page.String())} {
+			_, after, _ := strings.Cut(out, "outage with Nova alone, at least")
+			before, _, _ := strings.Cut(after, "outage: from the guest's pause")
+			told := strings.Contains(before, "in 1 migration the lead is negative") && strings.Contains(before, "took_ms")
+			if told != (late > 0) || strings.Contains(out, "a -> b *") != (late > 0) || strings.Contains(out, "with negative leads") != (late > 0) {
+				t.Errorf("lead %d: %s", lead, out)
+			}
 		}
 	}
 }
@@ -350,6 +367,98 @@ func TestReasonsAreBounded(t *testing.T) {
 	}
 }
 
+// What is to be done about what keeps ports back, in the words in which handover tells it.
+func TestWhatToDoAboutEachReason(t *testing.T) {
+	paused := func(h handover.Halt) string { return h.Refuse("compute1", "compute2") }
+	policy := func(s handover.Settings, driver string) string {
+		_, why := handover.PolicyOf(s, port.Port{DeviceOwner: "compute:nova", Driver: driver, Network: "n"})
+		return why
+	}
+	auto := handover.Settings{Policy: handover.PolicyAuto}
+	network, driver := auto, auto
+	network.Networks = handover.NetworkOverrides{"n": handover.PolicyObserve}
+	driver.Drivers = handover.DriverOverrides{"ovn": handover.PolicyObserve}
+	for _, c := range []struct{ why, do string }{
+		{policy(handover.Settings{}, "ovn"), bySetting},
+		{policy(handover.Settings{Policy: handover.PolicyNamed}, "ovn"), "name its driver in EARLYBIND_POLICY_DRIVERS"},
+		{policy(auto, "ovn"), "EARLYBIND_POLICY_DRIVERS with DRIVER=resumed"},
+		{policy(auto, "vendor"), "EARLYBIND_POLICY_DRIVERS with DRIVER=resumed"},
+		{policy(auto, ""), "name its network in EARLYBIND_POLICY_NETWORKS"},
+		{policy(network, "ovn"), "change the entry in EARLYBIND_POLICY_NETWORKS"},
+		{policy(driver, "ovn"), "change the entry in EARLYBIND_POLICY_DRIVERS"},
+		{"EARLYBIND_POLICY_HOSTS does not name compute1", "as HOST=auto"},
+		{"EARLYBIND_POLICY_HOSTS has compute1=observe", "as HOST=auto"},
+		{"EARLYBIND_CANARY=5: the instance is not of that share", "a larger EARLYBIND_CANARY"},
+		{paused(handover.Halt{All: true}), "earlybind resume, if"},
+		{paused(handover.Halt{All: true, Why: "by alice@c: EARLYBIND_CANARY=5"}), "earlybind resume, if"},
+		{paused(handover.Halt{Hosts: []string{"compute2"}, Why: "by alice@c"}), "earlybind resume -host HOST, if"},
+		{paused(handover.Halt{Unknown: "the queue is empty"}), "docs/pause.md"},
+		{"commits of mechanism driver vendor's own are stopped until 2026-11-23T13:00:00Z after 3 bad outcomes", "docs/audit.md#when-commits-stop"},
+		{"commits from compute1 to compute2 are stopped after 3 bad outcomes, but for one handover on trial", "docs/audit.md#when-commits-stop"},
+		{"Neutron is older than 23.0.0, or does not show that it is not: two activates at once could fail Nova's", "EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE"},
+		{"no publisher was heard on compute1", "earlybind check"},
+		{"trunk parent", ""},
+		{"the sign is too old, or its age is unknown", ""},
+	} {
+		if do := stepFor(c.why); !strings.Contains(do, c.do) || (do == "") != (c.do == "") {
+			t.Errorf("%q: %q, want %q", c.why, do, c.do)
+		}
+	}
+}
+
+// EARLYBIND_POLICY=auto is told to those alone whom it would help.
+func TestWhatIsAdvisedIsWhatKeptItBack(t *testing.T) {
+	kept := func(whys ...string) (all []migration) {
+		for _, why := range whys {
+			m := alone("openvswitch", "a", "b", 0, 300)
+			m.why = why
+			all = append(all, m)
+		}
+		return all
+	}
+	const paused, observing = "commits are paused: by alice@c", "EARLYBIND_POLICY=observe"
+	for name, c := range map[string]struct {
+		settings   string
+		kept       []migration
+		says       []string
+		switchable bool
+	}{
+		"all paused":     {"policy auto, canary 100%", kept(paused, paused), []string{"earlybind resume, if it is still so (earlybind pause -show)"}, false},
+		"all, not known": {"", kept(paused), []string{"earlybind resume, if it is still so (earlybind pause -show)"}, false},
+		"some": {"", kept(observing, paused, paused), []string{
+			"for 2 of 3: earlybind resume, if it is still so (earlybind pause -show)", "for 1 of 3: to switch it on: EARLYBIND_POLICY=auto, which",
+		}, true},
+		"a share":         {"policy auto, canary 5%", kept("EARLYBIND_CANARY=5: the instance is not of that share"), []string{"a larger EARLYBIND_CANARY"}, false},
+		"observed":        {"policy observe, canary 100%", kept(observing), []string{"to switch it on: EARLYBIND_POLICY=auto, which"}, true},
+		"observed before": {"policy auto, canary 100%", kept(observing), []string{"nothing: the policy was observe, and is not any more"}, false},
+		"nothing to do":   {"policy auto, canary 100%", kept("trunk parent"), nil, false},
+	} {
+		lines := linesOf(c.kept...)
+		if c.settings != "" {
+			lines = append([]audit.Entry{started(lines[0].Time, true, c.settings)}, lines...)
+		}
+		r := of(Options{}, lines...)
+		p := r.Prospects[0]
+		if !slices.EqualFunc(p.says(), c.says, strings.HasPrefix) || (p.Setting != "") != c.switchable {
+			t.Errorf("%s: %q, want %q; setting %q", name, p.says(), c.says, p.Setting)
+		}
+		var text, page bytes.Buffer
+		if err := errors.Join(Text(&text, r, Options{}), HTML(&page, r, Options{}, "test")); err != nil {
+			t.Fatal(err)
+		}
+		for _, out := range []string{text.String(), page.String()} {
+			if strings.Contains(out, "EARLYBIND_POLICY=auto") != c.switchable || strings.Contains(out, "To switch on, one of these") != c.switchable {
+				t.Errorf("%s: %s", name, out)
+			}
+			for _, says := range c.says {
+				if !strings.Contains(out, says) {
+					t.Errorf("%s: %q is not in %s", name, says, out)
+				}
+			}
+		}
+	}
+}
+
 // The setting that is named has the effect that is told.
 func TestTheSettingThatSwitchesADriverOn(t *testing.T) {
 	for name, want := range map[string]struct{ auto, setting, says string }{
@@ -362,7 +471,7 @@ func TestTheSettingThatSwitchesADriverOn(t *testing.T) {
 		notKnown:          {"observe", "", "no line tells"},
 	} {
 		auto, setting := switchesOn(name)
-		says := Prospect{Driver: name, Auto: auto, Setting: setting}.says()
+		says := Prospect{Driver: name, Auto: auto, Setting: setting}.switching("policy observe, canary 100%")
 		if auto != want.auto || setting != want.setting || !strings.Contains(says, want.says) || !strings.Contains(says, setting) {
 			t.Errorf("%s: %q, %q: %s", name, auto, setting, says)
 		}

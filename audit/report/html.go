@@ -54,7 +54,8 @@ type page struct {
 
 type gainRows struct {
 	Gain
-	Rows []row
+	Rows   []row
+	Caveat []string
 }
 
 // would is what switching one driver on would gain.
@@ -62,7 +63,7 @@ type would struct {
 	Prospect
 	Rows []wouldRow
 	Why  string
-	Says string
+	Says []string
 }
 
 // told is a handover in full.
@@ -110,7 +111,7 @@ func HTML(w io.Writer, r Report, o Options, program string) error {
 		p.Title = strings.Join(asked, ", ")
 	}
 	for _, g := range r.Gains {
-		p.Gain = append(p.Gain, gainRows{g, slices.DeleteFunc(g.rows(), func(r row) bool { return r.Spread.Count == 0 })})
+		p.Gain = append(p.Gain, gainRows{g, slices.DeleteFunc(g.rows(), func(r row) bool { return r.Spread.Count == 0 }), g.caveat()})
 		if c := curvesOf(g); c != nil {
 			p.Curves = append(p.Curves, *c)
 		}
@@ -122,7 +123,10 @@ func HTML(w io.Writer, r Report, o Options, program string) error {
 		for _, one := range r.Prospects {
 			p.Would = append(p.Would, would{one, one.rows(), one.why(), one.says()})
 		}
-		p.WouldDo, p.WouldNB = waysOn(r.Prospects), r.prospectNotes()
+		p.WouldNB = r.prospectNotes()
+		if switchable(r.Prospects) {
+			p.WouldDo = waysOn(r.Prospects)
+		}
 	}
 	for _, h := range slices.Backward(r.Handovers) {
 		if len(p.Listed) < keptOnPage {

@@ -112,6 +112,7 @@ func barsOf(handovers []Handover) *bars {
 // curves are what share of a driver's migrations had at most what outage.
 type curves struct {
 	Driver string
+	Caveat []string
 	Lines  []curve
 	Ticks  []tick // of time
 	Shares []tick
@@ -131,7 +132,7 @@ const (
 
 // curvesOf draws the outages; nil where none is known.
 func curvesOf(g Gain) *curves {
-	out := &curves{Driver: g.Driver}
+	out := &curves{Driver: g.Driver, Caveat: g.caveat()}
 	most := max(g.Outage.Max, g.OutageAlone.Max)
 	top := math.Ceil(math.Log10(float64(max(most, 100))))
 	x := func(ms int64) float64 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,12 +24,24 @@ type Prospect struct {
 	FailedPaused int `json:"failed_paused"`
 	// Auto is the policy that EARLYBIND_POLICY=auto has for the driver; empty for several.
 	Auto string `json:"auto,omitempty"`
-	// Setting switches it on; empty where it is not known what would.
+	// Setting switches it on; empty where it is not known what would, and where no migration
+	// was kept back by the policy observe.
 	Setting string `json:"setting,omitempty"`
 	// Kept says why nothing was activated: the reasons that most migrations have, at
 	// most [keptReasons], and how many others there are.
 	Kept       []Reason `json:"kept_back_by"`
 	OtherKepts int      `json:"other_reasons,omitempty"`
+	// Next is what to do about it, of the most migrations first. Of all drivers it is empty.
+	Next []Step `json:"next,omitempty"`
+
+	observed bool // some by the policy observe, which is in force as far as is known
+}
+
+// Step is what to do about the ports that were kept back, and in how many migrations there
+// are such.
+type Step struct {
+	Do         string `json:"do"`
+	Migrations int    `json:"migrations"`
 }
 
 // Would is what a policy would have gained.
@@ -48,7 +61,8 @@ const keptReasons = 3
 
 // prospects tells what switching on would gain, by mechanism driver, and last, where there
 // are several, for all.
-func prospects(handovers []Handover) []Prospect {
+// settings are the consumers' as last started, empty if not known.
+func prospects(handovers []Handover, settings string) []Prospect {
 	groups := map[string]*prospect{}
 	all := newProspect()
 	for _, h := range handovers {
@@ -67,7 +81,7 @@ func prospects(handovers []Handover) []Prospect {
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		p := groups[name].told(name)
 		p.Auto, p.Setting = switchesOn(name)
-		out = append(out, p)
+		out = append(out, p.advised(groups[name].steps, settings))
 	}
 	if len(out) > 1 {
 		out = append(out, all.told(AllDrivers))
@@ -80,9 +94,10 @@ type prospect struct {
 	migrations, failed int
 	resumed, suspended []int64
 	kept               map[string]int
+	steps              map[string]int // what to do, [bySetting] among it
 }
 
-func newProspect() *prospect { return &prospect{kept: map[string]int{}} }
+func newProspect() *prospect { return &prospect{kept: map[string]int{}, steps: map[string]int{}} }
 
 func (p *prospect) add(h Handover) {
 	if h.Outcome == restored {
@@ -94,6 +109,13 @@ func (p *prospect) add(h Handover) {
 	p.migrations++
 	for _, why := range h.kept {
 		p.kept[why]++
+	}
+	var done []string // several ports may ask for the same
+	for _, why := range h.kept {
+		if step := stepFor(why); step != "" && !slices.Contains(done, step) {
+			done = append(done, step)
+			p.steps[step]++
+		}
 	}
 	if h.sessions > 1 {
 		return // see Gain.TakenOver
@@ -154,11 +176,81 @@ func switchesOn(name string) (auto, setting string) {
 	return auto, policyAuto + " EARLYBIND_POLICY_DRIVERS=" + strings.Join(observed, ",")
 }
 
-// says is what is to be known of switching a driver on, beside the setting.
-func (p Prospect) says() string {
+// bySetting stands for the step that switches a driver on: [Prospect.switching].
+const bySetting = "by setting"
+
+// stepsFor are what to do about a reason of a port.observed, in the words of package handover;
+// of any other, such as a sign that was too old, no step is known.
+var stepsFor = []struct {
+	why *regexp.Regexp
+	do  string
+}{
+	{regexp.MustCompile(`^EARLYBIND_POLICY=observe$`), bySetting},
+	{regexp.MustCompile(`^neither EARLYBIND_POLICY_NETWORKS nor EARLYBIND_POLICY_DRIVERS names it$`), "name its driver in EARLYBIND_POLICY_DRIVERS, or its network in EARLYBIND_POLICY_NETWORKS"},
+	{regexp.MustCompile(`^(unknown )?mechanism driver `), "auto observes this driver, since nothing is expected to be gained or nothing was measured; EARLYBIND_POLICY_DRIVERS with DRIVER=resumed acts on it (docs/settings.md)"},
+	{regexp.MustCompile(`^the port does not show its mechanism driver`), "name its network in EARLYBIND_POLICY_NETWORKS, as UUID=resumed"},
+	{regexp.MustCompile(`^EARLYBIND_POLICY_(NETWORKS|DRIVERS) has `), "change the entry in EARLYBIND_POLICY_$1"},
+	{regexp.MustCompile(`^EARLYBIND_POLICY_HOSTS `), "have both hosts in EARLYBIND_POLICY_HOSTS, as HOST=auto"},
+	{regexp.MustCompile(`^EARLYBIND_CANARY=`), "a larger EARLYBIND_CANARY"},
+	{regexp.MustCompile(`^commits are paused`), "earlybind resume, if it is still so (earlybind pause -show)"},
+	{regexp.MustCompile(`^commits from and to \S+ are paused`), "earlybind resume -host HOST, if it is still so (earlybind pause -show)"},
+	{regexp.MustCompile(`^it is not known what is paused`), "earlybind resume, if nothing is to be paused (docs/pause.md#how-it-works)"},
+	{regexp.MustCompile(`^commits (of mechanism driver .+|from \S+ to \S+) are stopped `), "look at what ended badly; they go on by themselves: docs/audit.md#when-commits-stop"},
+	{regexp.MustCompile(`^Neutron is older than 23\.0\.0`), "Neutron 23.0.0 or later (EARLYBIND_NEUTRON_CONCURRENT_ACTIVATE in docs/settings.md)"},
+	{regexp.MustCompile(`^no publisher was heard on `), "have a publisher on both hosts that is heard: earlybind check"},
+}
+
+// stepFor gives what to do about a reason; empty where that is not known.
+func stepFor(why string) string {
+	for _, s := range stepsFor {
+		if found := s.why.FindStringSubmatchIndex(why); found != nil {
+			return string(s.why.ExpandString(nil, s.do, why, found))
+		}
+	}
+	return ""
+}
+
+// advised is a prospect with its steps.
+func (p Prospect) advised(steps map[string]int, settings string) Prospect {
+	for do, n := range steps {
+		if do == bySetting {
+			do = p.switching(settings)
+		}
+		p.Next = append(p.Next, Step{do, n})
+	}
+	slices.SortFunc(p.Next, func(a, b Step) int {
+		return cmp.Or(-cmp.Compare(a.Migrations, b.Migrations), cmp.Compare(a.Do, b.Do))
+	})
+	if p.observed = steps[bySetting] > 0 && !changed(settings); !p.observed {
+		p.Setting = ""
+	}
+	return p
+}
+
+// changed tells whether the consumers, as last started, have another policy than observe.
+func changed(settings string) bool {
+	policy, _, _ := strings.Cut(settings, ",")
+	return settings != "" && policy != "policy "+handover.PolicyObserve.String()
+}
+
+// says is what to do, of how many migrations where that is not all.
+func (p Prospect) says() []string {
+	var says []string
+	for _, s := range p.Next {
+		of := ""
+		if s.Migrations < p.Migrations {
+			of = fmt.Sprintf("for %d of %d: ", s.Migrations, p.Migrations)
+		}
+		says = append(says, of+s.Do)
+	}
+	return says
+}
+
+// switching is what is to be known of switching a driver on, with the setting.
+func (p Prospect) switching(settings string) string {
 	switch {
-	case p.Driver == AllDrivers:
-		return ""
+	case changed(settings):
+		return "nothing: the policy was observe, and is not any more"
 	case p.Setting == "":
 		return "no line tells the mechanism drivers; auto observes ports whose driver Neutron does not show (bound_drivers)"
 	case p.Auto == handover.PolicyObserve.String():
@@ -200,6 +292,11 @@ func (p Prospect) rows() []wouldRow {
 		return wouldRow{policy.String(), w, policy.String() == p.Auto}
 	}
 	return []wouldRow{row(handover.PolicyResumed, p.Resumed), row(handover.PolicySuspended, p.Suspended)}
+}
+
+// switchable tells whether the policy would switch on any of them.
+func switchable(p []Prospect) bool {
+	return slices.ContainsFunc(p, func(one Prospect) bool { return one.observed })
 }
 
 // waysOn are the ways to switch on, each with what the consumers are to be given.

@@ -191,6 +191,9 @@ func (t *text) gains(r Report) {
 				t.line("    %-44s p50 %6d   p99 %6d   most %6d   of %d", row.Name, row.Spread.P50, row.Spread.P99, row.Spread.Max, row.Spread.Count)
 			}
 		}
+		for _, line := range g.caveat() {
+			t.line("      %s", line)
+		}
 	}
 	for _, note := range gainNotes(r.Gains) {
 		t.line("  %s", note)
@@ -222,6 +225,9 @@ func (t *text) grid(g grid) {
 	for line := range strings.Lines(b.String()) {
 		t.line("%s", strings.TrimRight(line, " \n"))
 	}
+	if note := g.Note(); note != "" {
+		t.line("  %s", note)
+	}
 }
 
 // prospects tells what switching on would gain, and by which setting.
@@ -244,12 +250,15 @@ func (t *text) prospects(r Report) {
 		if p.FailedPaused > 0 {
 			t.line("    beside them %d failed after the guest's pause: with suspended their ports would have been moved and brought back", p.FailedPaused)
 		}
-		if says := p.says(); says != "" {
+		for _, says := range p.says() {
 			t.line("    %s", says)
 		}
 	}
 	for _, note := range r.prospectNotes() {
 		t.line("  %s", note)
+	}
+	if !switchable(r.Prospects) {
+		return
 	}
 	t.line("  To switch on, one of these in the settings of every consumer, in place of EARLYBIND_POLICY=observe if that is there (docs/settings.md), restarted one after the other:")
 	for _, way := range waysOn(r.Prospects) {
