@@ -119,7 +119,8 @@ func TestRabbitMQCheck(t *testing.T) {
 			must(t, nova.ch.QueueBind(queue, queue, "nova", false, nil))
 		}
 		g := guest{id: newUUID(), request: "req-" + newUUID()}
-		c := checkBroker(b, "earlybind", 15*time.Second, nil, func() {
+		// Long: beside nine other tests on two cores 15 s were over before Nova had said four things (run).
+		c := checkBroker(b, "earlybind", 45*time.Second, nil, func() {
 			eventually(t, "the check to listen", func() (bool, error) {
 				return slices.ContainsFunc(b.queues(), func(q string) bool { return strings.HasSuffix(q, ".notifications") && strings.Contains(q, ".check.") }), nil
 			})
