@@ -219,7 +219,7 @@ func TestRabbitMQCheck(t *testing.T) {
 			}
 		}
 
-		c := checkBroker(b, "earlybind", 6*time.Second, nil, func() {
+		c := checkBroker(b, "earlybind", 12*time.Second, nil, func() {
 			awaitQuestion(time.Now().Add(-time.Second))
 			one := b.host(source)
 			one.send(wire.EventStates, states(source, nil).RoutingKey(), states(source, nil))
@@ -237,7 +237,7 @@ func TestRabbitMQCheck(t *testing.T) {
 		c.wants("publishers.missing", check.Note, dest)
 
 		began := time.Now()
-		c = checkBroker(b, "earlybind", 6*time.Second, nil, func() {
+		c = checkBroker(b, "earlybind", 12*time.Second, nil, func() {
 			awaitQuestion(began)
 			one := b.host(source)
 			future := map[string]any{"schema": wire.SchemaVersion + 1, "host": source}
