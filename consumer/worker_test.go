@@ -325,6 +325,29 @@ func TestAReadThatWaitsForItsTurnMakesWayForAnotherAim(t *testing.T) {
 	}
 }
 
+// So does one by which the agent of a port that is right is waited for.
+func TestAWaitForTheAgentMakesWayForAnotherAim(t *testing.T) {
+	down := committed("p1")
+	down.Status = "DOWN"
+	work(t, down, func(t *testing.T, d *desk) {
+		d.blockReads(3 * time.Second)
+		d.aim(handover.GoalVerify, dst, true)
+		for d.reads.Load() == 0 {
+			d.pass(time.Second)
+		}
+		d.aim(handover.GoalRestore, src, true)
+		synctest.Wait()
+		if d.reads.Load() < 2 {
+			t.Error("the restore waits for the read")
+		}
+		for _, l := range d.lines {
+			if l.Err != nil || l.Event == audit.HandoverAlarm {
+				t.Errorf("told as a fault: %+v", l)
+			}
+		}
+	})
+}
+
 // The aim that ends a read may be replaced itself before the worker looks: then the port is read again,
 // and nobody is told that it could not be.
 func TestAReadThatWasEndedForAnAimThatIsGoneAgain(t *testing.T) {

@@ -44,6 +44,8 @@ func TestCommands(t *testing.T) {
 		{"replay -speed NaN x", wrongUsage, "", "-speed must be 0"},
 		{"replay -speed Inf x", wrongUsage, "", "-speed must be 0"},
 		{"replay -policy fast x", wrongUsage, "", "-policy: one of"},
+		{"replay -policy named x", wrongUsage, "", "-policy: one of"},
+		{"simulate -policy named", wrongUsage, "", "-policy: one of"},
 		{"replay /nowhere/x", failed, "", "/nowhere/x: no such file"},
 		{"replay " + future, failed, "", "line 1: the recording is of version 9"},
 		{"replay " + success, done, "handover.ended migrated", ""},
