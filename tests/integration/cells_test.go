@@ -121,7 +121,6 @@ func TestRabbitMQCellsWithNotificationsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	const count = 20
 	rpc, notifications, cloud := absentBroker(t), absentBroker(t), newFakeCloud(t)
-	docker(t, "start", rpc.container, notifications.container) // both at once
 	rpc.start()
 	notifications.start()
 	const program = "/tmp/service.py"

@@ -53,16 +53,22 @@ func absentBroker(t testing.TB) *ownBroker {
 // starting holds those that start: a few at once take minutes on two cores.
 var starting = make(chan struct{}, 2)
 
+// startRabbitMQ returns when the RabbitMQ of that container listens: by a command inside it, which fails for as long
+// as it starts.
+func startRabbitMQ(t testing.TB, container string, listens ...string) {
+	t.Helper()
+	starting <- struct{}{}
+	defer func() { <-starting }()
+	docker(t, "start", container)
+	within(t, 3*time.Minute, "RabbitMQ to listen", func() (bool, error) {
+		return exec.CommandContext(t.Context(), "docker", append([]string{"exec", container}, listens...)...).Run() == nil, nil
+	})
+}
+
 // start returns when it listens.
 func (b *ownBroker) start() {
 	b.Helper()
-	starting <- struct{}{}
-	defer func() { <-starting }()
-	docker(b, "start", b.container)
-	within(b, 3*time.Minute, "RabbitMQ to listen", func() (bool, error) {
-		// It fails for as long as RabbitMQ starts.
-		return exec.CommandContext(b.Context(), "docker", "exec", b.container, "/etc/rabbitmq/health").Run() == nil, nil
-	})
+	startRabbitMQ(b, b.container, "/etc/rabbitmq/health")
 }
 
 // stop ends it in order: a quorum queue that was made in the seconds before a kill was seen to have no leader ever

@@ -34,12 +34,19 @@ func docker(t testing.TB, args ...string) string {
 // the test.
 func startContainer(t testing.TB, files map[string]string, args ...string) (id string) {
 	t.Helper()
+	id = createContainer(t, files, args...)
+	docker(t, "start", id)
+	return id
+}
+
+// createContainer does the same, and leaves it to be started.
+func createContainer(t testing.TB, files map[string]string, args ...string) (id string) {
+	t.Helper()
 	id = docker(t, append([]string{"create", "--init"}, args...)...)
 	t.Cleanup(func() { docker(t, "rm", "--force", "--volumes", id) })
 	for inside, file := range files {
 		docker(t, "cp", "--quiet", file, id+":"+inside)
 	}
-	docker(t, "start", id)
 	return id
 }
 
@@ -68,19 +75,16 @@ ssl_options.verify = verify_peer
 ssl_options.fail_if_no_peer_cert = true
 `), 0o644))
 	b := tlsBroker{secret: newUUID()}
-	b.container = startContainer(t, map[string]string{
+	b.container = createContainer(t, map[string]string{
 		"/etc/rabbitmq":        etc + "/.",
 		"/etc/rabbitmq/ca.pem": ours.File, "/etc/rabbitmq/cert.pem": server.CertFile, "/etc/rabbitmq/key.pem": server.KeyFile,
 	}, "--hostname", "rabbitmq", "earlybind-lab/rabbitmq:"+l.Release)
+	startRabbitMQ(t, b.container, "curl", "-sfo", "/dev/null", "-u", "admin:"+password,
+		"http://127.0.0.1:15672/api/health/checks/port-listener/5671")
 	b.broker = &broker{
 		TB: t, vhost: "%2F", password: password,
 		address: docker(t, "inspect", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}", b.container),
 	}
-	eventually(t, "RabbitMQ to listen", func() (bool, error) {
-		check := exec.CommandContext(t.Context(), "docker", "exec", b.container, "curl", "-sfo", "/dev/null", "-u", "admin:"+password,
-			"http://127.0.0.1:15672/api/health/checks/port-listener/5671")
-		return check.Run() == nil, nil // it fails for as long as RabbitMQ starts
-	})
 	for _, user := range []string{"earlybind", "earlybind-" + source} {
 		b.api(http.MethodPut, "users/"+user, map[string]string{"password": b.secret, "tags": ""}, nil)
 	}
