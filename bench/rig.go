@@ -73,7 +73,7 @@ func newRig(ctx context.Context, r *rabbit, s *sink, directory string, requests 
 	settings := consumer.Settings{
 		Settings: r.settings("earlybind"), Policy: handover.PolicySuspended, Repair: handover.RepairOwn,
 		NovaExchange: "nova", NotificationTopics: []string{"notifications", "versioned_notifications"},
-		Queue: "earlybind", QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Second, NeutronAtOnce: requests,
+		Queue: "earlybind", QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Second, HoldMessages: 10 * time.Minute, NeutronAtOnce: requests,
 	}
 	counted := consumermetrics.NewConsumer(prometheus.NewRegistry(), nil)
 	running.Go(func() {

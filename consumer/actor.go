@@ -14,10 +14,6 @@ import (
 )
 
 const (
-	// holdFor is how long a message is kept unacknowledged for a handover that
-	// goes on: well under RabbitMQ's delivery timeout of 30 minutes. A handover
-	// that lasts longer is found again through its hosts' states.
-	holdFor = 10 * time.Minute
 	// maxHeld bounds what one instance holds; a migration has about 20 messages.
 	// Held messages count against the session's prefetch.
 	maxHeld = 64
@@ -383,7 +379,7 @@ func (a *actor) settleHeld(longer time.Duration) {
 func (a *actor) tidy(ctx context.Context) (forget bool) {
 	a.turn.Lock()
 	defer a.turn.Unlock()
-	a.settleHeld(holdFor)
+	a.settleHeld(a.tools.holdFor)
 	now := a.tools.clock()
 	if a.core.Current() == nil {
 		return now-a.idleSince > rememberFor

@@ -22,9 +22,10 @@ import (
 )
 
 const (
-	src   = "compute1"
-	dst   = "compute2"
-	guest = "67322275-37eb-4301-9b66-d8d416b4cca1"
+	holdFor = 10 * time.Minute // as shipped
+	src     = "compute1"
+	dst     = "compute2"
+	guest   = "67322275-37eb-4301-9b66-d8d416b4cca1"
 )
 
 // neutron is a Neutron in memory, for synctest's bubbles, where no network is.
@@ -313,6 +314,7 @@ func newKit(n *neutron) *kit {
 		journal:  journal,
 		doubt:    k.pages.doubt,
 		upWithin: time.Minute,
+		holdFor:  holdFor,
 
 		unknownWatch: unknownWatch,
 		settings:     handover.Settings{Policy: handover.PolicySuspended, Repair: handover.RepairOwn, ConcurrentActivateSafe: true},

@@ -21,7 +21,7 @@ func defaults() Settings {
 	return Settings{
 		Settings:                  broker.Settings{AMQPUrls: []string{"amqp://localhost"}, AMQPUser: "u", AMQPPassword: "p"},
 		NeutronConcurrentActivate: "detect", NovaExchange: "nova", NotificationTopics: []string{"notifications"}, Queue: "earlybind",
-		QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Minute, LogLevel: "info", Repair: handover.RepairOwn, Shares: 1,
+		QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second, UpWithin: time.Minute, HoldMessages: holdFor, LogLevel: "info", Repair: handover.RepairOwn, Shares: 1,
 	}
 }
 

@@ -89,10 +89,9 @@ func (j *journal) leave(id string, now time.Duration, settle, back func()) (firs
 	return !known
 }
 
-// renew gives back what has been held for long, since RabbitMQ closes the channel
-// of a consumer that keeps a message for more than 30 minutes. It is known all the
-// while, and delivered again at once.
-func (j *journal) renew(now time.Duration) {
+// renew gives back what has been held for as long as that: see [Settings.HoldMessages]. It is
+// known all the while, and delivered again at once.
+func (j *journal) renew(now, holdFor time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, n := range j.entries {

@@ -152,12 +152,12 @@ func TestWhatIsHeldForLongIsGivenBackAndKnownAllTheWhile(t *testing.T) {
 	}
 	deliver(0)
 	j.complete()
-	j.renew(holdFor - 1)
+	j.renew(holdFor-1, holdFor)
 	if given != 0 {
 		t.Error("given back early")
 	}
-	j.renew(holdFor)
-	j.renew(2 * holdFor)
+	j.renew(holdFor, holdFor)
+	j.renew(2*holdFor, holdFor)
 	if held, _ := j.of(guest).Held("p1", src); given != 1 || held == nil {
 		t.Errorf("given back %d times, held %+v", given, held)
 	}
@@ -406,7 +406,7 @@ func TestAnEntryThatIsNotForThisReplicaIsLeftInTheQueue(t *testing.T) {
 	if j.waits(time.Hour) || len(j.due(time.Hour)) != 0 {
 		t.Error("reviewed")
 	}
-	j.renew(holdFor)
+	j.renew(holdFor, holdFor)
 	if given != 1 {
 		t.Errorf("given back %d times", given)
 	}
@@ -422,7 +422,7 @@ func TestAnEntryThatIsLeftTwiceIsKeptOnce(t *testing.T) {
 	say := func(what string) func() { return func() { said = append(said, what) } }
 	j.leave("x", 0, say("first settled"), say("first back"))
 	j.leave("x", time.Minute, say("second settled"), say("second back"))
-	j.renew(time.Minute + holdFor)
+	j.renew(time.Minute+holdFor, holdFor)
 	if !slices.Equal(said, []string{"first settled", "second back"}) {
 		t.Errorf("%q", said)
 	}

@@ -46,6 +46,7 @@ func NewOffline(s Settings, neutron Neutron, safe bool, c clock.Clock, record fu
 		breaker:      newBreaker(s.BreakerFailures, s.BreakerPause, c.Now),
 		unknownWatch: unknownWatch,
 		upWithin:     s.UpWithin,
+		holdFor:      s.HoldMessages,
 	})
 	o.registry.ordered = true
 	o.registry.searching = nil // a search waits here until the end: there is nothing to find

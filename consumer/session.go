@@ -161,7 +161,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 			if err := s.markJournal(work); err != nil {
 				return err
 			}
-			s.journal.renew(s.clock())
+			s.journal.renew(s.clock(), s.settings.HoldMessages)
 			if s.journal.waits(s.clock()) && reviewNow == nil {
 				s.registry.tools.ask("the journal holds ports that were not found right")
 				reviewNow = time.After(answerPatience)
@@ -276,6 +276,7 @@ func (s *session) tools(ctx context.Context) *tools {
 		journal:  s.journal,
 		doubt:    s.doubts.add,
 		upWithin: s.settings.UpWithin,
+		holdFor:  s.settings.HoldMessages,
 
 		unknownWatch: unknownWatch,
 		ask:          s.asking.ask,

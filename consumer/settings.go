@@ -63,7 +63,11 @@ type Settings struct {
 	// UpWithin is how long an agent has to report a port up once its rows are
 	// right, before an operator is told.
 	UpWithin time.Duration `default:"60s"`
-	LogLevel string        `default:"info"`
+	// HoldMessages is for how long a message is kept unacknowledged: one of a handover that goes
+	// on, or an entry of the journal. RabbitMQ closes the channel of whoever keeps one longer than
+	// its consumer_timeout, 30 minutes as shipped; it looks each minute, and so does a consumer.
+	HoldMessages time.Duration `default:"10m"`
+	LogLevel     string        `default:"info"`
 }
 
 // Validate names every fault at once.
@@ -95,6 +99,9 @@ func (s *Settings) Validate() error {
 	}
 	if s.UpWithin <= 0 || s.UpWithin > 10*time.Minute {
 		faults = append(faults, errors.New("EARLYBIND_UP_WITHIN must be above 0 and at most 10m"))
+	}
+	if s.HoldMessages < 10*time.Second || s.HoldMessages > 25*time.Minute {
+		faults = append(faults, errors.New("EARLYBIND_HOLD_MESSAGES must be from 10s to 25m"))
 	}
 	if len(s.NotificationTopics) == 0 || s.NovaExchange == "" || s.Queue == "" {
 		faults = append(faults, errors.New("EARLYBIND_NOVA_EXCHANGE, EARLYBIND_NOTIFICATION_TOPICS and EARLYBIND_QUEUE must not be empty"))

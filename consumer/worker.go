@@ -86,6 +86,9 @@ type tools struct {
 	unknownWatch time.Duration
 	// upWithin is how long an agent has to report a port up.
 	upWithin time.Duration
+	// holdFor is how long a message is kept unacknowledged for a handover that goes
+	// on. A handover that lasts longer is found again through its hosts' states.
+	holdFor time.Duration
 	// ask asks the publishers for their domains.
 	ask      func(why string)
 	settings handover.Settings

@@ -100,7 +100,7 @@ func settings(h recording.Header, o Options) consumer.Settings {
 		Settings: broker.Settings{AMQPUser: "earlybind"},
 		Policy:   o.Policy, Repair: handover.RepairOwn, BreakerFailures: 3, BreakerPause: time.Hour,
 		NovaExchange: h.NovaExchange, HostUserPrefix: h.HostUserPrefix,
-		CommitWindow: 5 * time.Second, UpWithin: time.Minute,
+		CommitWindow: 5 * time.Second, UpWithin: time.Minute, HoldMessages: 10 * time.Minute,
 	}
 }
 

@@ -77,7 +77,7 @@ func newCloud(o Options, load float64, alone bool) *cloud {
 	settings := consumer.Settings{
 		NeutronAtOnce: o.AtOnce,
 		Settings:      broker.Settings{AMQPUser: "earlybind"}, Policy: o.Policy, Repair: handover.RepairOwn,
-		BreakerFailures: 3, BreakerPause: time.Hour, CommitWindow: o.Window, UpWithin: time.Minute,
+		BreakerFailures: 3, BreakerPause: time.Hour, CommitWindow: o.Window, UpWithin: time.Minute, HoldMessages: 10 * time.Minute,
 	}
 	c.offline = consumer.NewOffline(settings, fanned{api.New(c.client(ours)).Through(settings.Turns(c.clock)), c.clock}, true, c.clock, c.hear)
 	return c

@@ -5,6 +5,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,7 +76,7 @@ func emulates(b *ownBroker, program, host string) *ownPublisher {
 	p := &ownPublisher{ownBroker: b, container: startContainer(b, map[string]string{"/tmp/publisher": program}, append(args, "earlybind-lab/compute:"+b.lab.Release, "-c", begin)...)}
 	b.Cleanup(func() {
 		if b.Failed() {
-			b.Logf("the publisher of %s wrote:\n%s", host, docker(b, "exec", p.container, "sh", "-c", "cat /tmp/log*"))
+			b.Logf("the publisher of %s wrote:\n%s", host, docker(b, "exec", p.container, "sh", "-c", "cat /tmp/log || true"))
 		}
 	})
 	eventually(b, "libvirtd of "+host, func() (bool, error) {
@@ -92,16 +93,18 @@ func (p *ownPublisher) with(wrong time.Duration) {
 }
 
 // qemu does something to the guests of its libvirtd.
-func (p *ownPublisher) qemu(stdin string, args ...string) (string, error) {
+func (p *ownPublisher) qemu(stdin string, args ...string) error {
 	cmd := exec.CommandContext(p.Context(), "docker", append([]string{"exec", "-i", p.container, "virsh", "-q"}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("virsh %s: %w: %s", args[0], err, out)
+	}
+	return nil
 }
 
 // The hosts' clocks are wrong by ten minutes, each the other way, and then, as their publishers start anew, the other
-// way round: of real migrations between two libvirtd the consumer decides as ever, writes nothing where a publisher is
-// missing and says so once a port, and check tells of the clocks in one finding.
+// way round. Of real migrations between two libvirtd the consumer decides as ever; where a publisher is missing it writes
+// nothing, and says so once a port. check tells of the clocks in one finding.
 func TestRabbitMQPublishersClocksAreOff(t *testing.T) {
 	program := skewedPublisher(t)
 	t.Parallel()
@@ -116,60 +119,97 @@ func TestRabbitMQPublishersClocksAreOff(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		clocks map[string]time.Duration // of the hosts that have a publisher
+		memory int                      // GiB, all empty: some 2 s each to say so
 		fails  bool
 	}{
-		{"NoneOnTheDestination", map[string]time.Duration{source: 10 * time.Minute}, false},
-		{"Migrated", map[string]time.Duration{source: 10 * time.Minute, dest: -10 * time.Minute}, false},
-		{"Failed", map[string]time.Duration{source: -10 * time.Minute, dest: 10 * time.Minute}, true},
+		{"none on the destination", map[string]time.Duration{source: 10 * time.Minute}, 1, false},
+		{"migrated", map[string]time.Duration{source: 10 * time.Minute, dest: -10 * time.Minute}, 1, false},
+		{"failed", map[string]time.Duration{source: -10 * time.Minute, dest: 10 * time.Minute}, 4, true},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			for host, p := range map[string]*ownPublisher{source: from, dest: to} {
-				if wrong, has := c.clocks[host]; has {
-					p.with(wrong)
+		for host, wrong := range c.clocks {
+			map[string]*ownPublisher{source: from, dest: to}[host].with(wrong)
+		}
+		settings, facts := checkSettings(b.url(), "earlybind", b.password), check.BrokerFacts{}
+		eventually(t, "each publisher to answer by its clock", func() (bool, error) {
+			facts = check.AskBroker(t.Context(), settings, nil, time.Second, nil)
+			right := 0
+			for host, wrong := range c.clocks {
+				if skew, seen := facts.Answers[host].Skew.Get(); seen && (skew-wrong).Abs() < 10*time.Second {
+					right++
 				}
 			}
-			settings := checkSettings(b.url(), "earlybind", b.password)
-			var facts check.BrokerFacts
-			eventually(t, "every publisher to answer with its clock", func() (bool, error) {
-				facts = check.AskBroker(t.Context(), settings, nil, time.Second, nil)
-				right := 0
-				for host, wrong := range c.clocks {
-					if skew, seen := facts.Answers[host].Skew.Get(); seen && (skew-wrong).Abs() < 5*time.Second {
-						right++
-					}
-				}
-				return right == len(c.clocks), nil
-			})
-			found := slices.DeleteFunc(check.Judge(check.Facts{Settings: settings, Brokers: []check.BrokerFacts{facts}}), func(f check.Finding) bool { return f.ID != "clock" })
-			if len(found) != 1 || found[0].Level != check.Note || len(found[0].Hosts) != len(c.clocks) {
-				t.Errorf("it says of clocks: %+v", found)
-			}
-			t.Logf("check: %s", found[0].Saw)
-
-			g := cloud.guest(t)
-			_, err := from.qemu(fmt.Sprintf(`<domain type="qemu"><name>%s</name><uuid>%[1]s</uuid><memory unit="GiB">2</memory><os><type machine="q35">hvm</type></os>
-				<metadata><nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1"/></metadata></domain>`, g.id), "create", "/dev/stdin")
-			must(t, err)
-			nova.prepares(g)
-			migrated := make(chan string, 1)
-			go func() { // slow: its memory is empty, which takes 5 s so
-				out, err := from.qemu("", "migrate", "--live", "--bandwidth", "1", g.id, "qemu+tcp://"+address+"/system", "tcp://"+address)
-				migrated <- fmt.Sprint(err, out)
-			}()
-			r.await("handover.armed", "instance", g.id)
-			_, err = from.qemu("", "suspend", g.id) // as Nova's force-complete
-			must(t, err)
-			if c.clocks[dest] == 0 {
-				for _, id := range g.ports {
-					r.await("port.observed", "port", id, "why", "no publisher was heard on "+dest)
-				}
-			} else {
-				for _, id := range g.ports {
-					r.await("port.written", "port", id, "host", dest, "outcome", "activated")
-				}
-			}
-			t.Logf("%s", <-migrated)
-			_ = binding.Activate
+			return right == len(c.clocks), nil
 		})
+		of := slices.DeleteFunc(check.Judge(check.Facts{Settings: settings, Brokers: []check.BrokerFacts{facts}}), func(f check.Finding) bool { return f.ID != "clock" })
+		if len(of) != 1 || of[0].Level != check.Note || len(of[0].Hosts) != len(c.clocks) {
+			t.Fatalf("of clocks it says: %+v", of)
+		}
+		t.Logf("%s: %s", c.name, of[0].Saw)
+
+		_, known := c.clocks[dest]
+		g, ended := cloud.guest(t), make(chan error, 1)
+		must(t, from.qemu(fmt.Sprintf(`<domain type="qemu"><name>%s</name><uuid>%[1]s</uuid><memory unit="GiB">%d</memory><os><type machine="q35">hvm</type></os>
+			<metadata><nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1"/></metadata></domain>`, g.id, c.memory), "create", "/dev/stdin"))
+		nova.prepares(g)
+		r.await("handover.armed", "instance", g.id)
+		go func() {
+			ended <- from.qemu("", "migrate", "--live", "--bandwidth", "1", g.id, "qemu+tcp://"+address+"/system", "tcp://"+address)
+		}()
+		if known {
+			r.await("evidence.seen", "instance", g.id, "host", dest, "saw", "libvirt: started/migrated")
+		}
+		if c.fails {
+			must(t, from.qemu("", "suspend", g.id)) // as Nova's force-complete does
+		}
+		for _, id := range g.ports {
+			if !known {
+				r.await("port.observed", "port", id, "why", "no publisher was heard on "+dest)
+				continue
+			}
+			r.await("port.written", "port", id, "host", dest, "outcome", "activated")
+		}
+		guestOn, outcome := dest, "migrated"
+		if c.fails {
+			guestOn, outcome = source, "restored"
+			must(t, from.qemu("", "domjobabort", g.id))
+			if <-ended == nil {
+				t.Fatal("the migration succeeded")
+			}
+			nova.rollsBack(g)
+			for _, id := range g.ports {
+				r.await("port.written", "port", id, "host", source, "decided", "rebind")
+				cloud.fake.DeleteRow(id, dest) // Nova
+			}
+			nova.hasRolledBack(g)
+		} else {
+			must(t, <-ended)
+			for _, id := range g.ports {
+				if !known {
+					must(t, binding.Activate(t.Context(), cloud.fake.Client(), id, dest).Err) // Nova
+				}
+			}
+			nova.takesOver(g)
+		}
+		r.await("handover.ended", "instance", g.id, "outcome", outcome)
+		wantRight(t, cloud, g, guestOn)
+		for _, id := range g.ports {
+			observed, written := len(r.all("event", "port.observed", "port", id)), len(r.all("event", "port.written", "port", id))
+			if known && (observed != 0 || written == 0) || !known && (observed != 1 || written != 0) {
+				t.Errorf("port %s: said %d times that it is observed, written %d times", id, observed, written)
+			}
+		}
+		heard := map[string]time.Duration{}
+		for _, line := range r.all("event", "evidence.seen", "instance", g.id) {
+			if at, has := line["at"].(string); has {
+				saw, err := time.Parse(time.RFC3339, at)
+				must(t, err)
+				wrote, err := time.Parse(time.RFC3339, line["time"].(string))
+				must(t, err)
+				heard[line["host"].(string)] = saw.Sub(wrote).Round(time.Minute)
+			}
+		}
+		if !maps.Equal(heard, c.clocks) {
+			t.Errorf("the log shows that the hosts' clocks are off by %v, want %v", heard, c.clocks)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func startReplica(b *broker, neutron consumer.Neutron, change func(*consumer.Set
 		Repair:       handover.RepairOwn,
 		NovaExchange: "nova", NotificationTopics: []string{"notifications", "versioned_notifications"},
 		Queue: "earlybind", QueueType: "quorum", HostUserPrefix: "earlybind-", CommitWindow: 5 * time.Second,
-		NeutronConcurrentActivate: "detect", Shares: 1, LogLevel: "info", UpWithin: 5 * time.Second,
+		NeutronConcurrentActivate: "detect", Shares: 1, LogLevel: "info", UpWithin: 5 * time.Second, HoldMessages: 10 * time.Minute,
 	}
 	if change != nil {
 		change(&settings)
