@@ -44,8 +44,12 @@ func (w *worker) restore(ctx context.Context) {
 	}
 	parts := min(tellings+1, max(1, w.tools.upWithin/tellEvery))
 	part := w.tools.upWithin / parts
+	var wrong doubt
 	for told := time.Duration(0); ; {
 		err := rollback.Restore(patience, w.tools.neutron, w.port, host, w.aim.Other, options)
+		if !errors.Is(err, rollback.ErrHandsOff) {
+			wrong.why = ""
+		}
 		switch {
 		case stopped:
 			return
@@ -61,6 +65,14 @@ func (w *worker) restore(ctx context.Context) {
 				continue
 			}
 			err = patience.Err()
+		case errors.Is(err, rollback.ErrHandsOff) && !w.stays(&wrong, err.Error()):
+			w.sayDoubt(&wrong)
+			if w.pause(patience, look) {
+				continue
+			}
+			if ctx.Err() != nil {
+				return
+			}
 		}
 		switch {
 		case errors.Is(err, context.Canceled):

@@ -29,6 +29,7 @@ func (w *worker) verify(ctx context.Context) {
 	began := w.tools.clock()
 	host := w.aim.Goal.Host
 	novaDone := w.aim.Goal.NovaDone
+	var wrong doubt
 	for {
 		if w.replaced() {
 			return
@@ -60,6 +61,10 @@ func (w *worker) verify(ctx context.Context) {
 		} else {
 			why = err.Error()
 		}
+		stays := !right && err == nil && w.stays(&wrong, why)
+		if right || err != nil {
+			wrong = doubt{}
+		}
 		switch {
 		case errors.Is(err, port.ErrGone):
 			w.gone(err)
@@ -71,7 +76,7 @@ func (w *worker) verify(ctx context.Context) {
 			w.report(audit.Line{Event: audit.PortDecided, Port: w.port, Host: host, Saw: p.Describe(), Decided: handover.GoalRestore.String(), Why: "Nova has finished and the rows are wrong: " + why})
 			w.restore(turn.As(ctx, turn.Restoring))
 			return
-		case !right && waited > bound:
+		case !right && waited > bound && (err != nil || stays || waited > bound+restorePatience):
 			w.alarm(ctx, host, errors.New(why))
 			if w.aim.Goal.Mend || w.tools.settings.Repair == handover.RepairAll {
 				w.leave("it was not right in the end: " + why)
@@ -117,6 +122,9 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 			seen = next
 		}
 	}
+	if right && !w.convinced(ctx, host, &seen) {
+		return
+	}
 	p, err := seen.Port, seen.err
 	if errors.Is(err, port.ErrGone) {
 		w.gone(err)
@@ -161,6 +169,72 @@ func (w *worker) finish(ctx context.Context, host string, right bool, patience t
 		seen.settle()
 	}
 	w.done(handover.PortDone{Port: w.port, Goal: w.aim.Goal, Right: right, Up: up, Now: w.tools.clock()})
+}
+
+// doubt is since when a port has been found wrong by a replica that held its lease.
+type doubt struct {
+	since time.Duration
+	why   string // it is; empty where it was not found so
+	said  bool   // that it is waited for
+}
+
+// stays tells whether an operator may be told that a port, which is found wrong, is. It may stand
+// as another migration has left it, of which this replica has not heard: the lease lasts for
+// leaseFor after the broker's last word. So it has to be wrong in the same way for longer than that, by one
+// that holds the lease: then a tick has come back that was sent after the port was first found so, and
+// before it, in the same queue, what the hosts had said by then. A migration that they speak of
+// replaces the aim or ends the handover.
+func (w *worker) stays(d *doubt, why string) bool {
+	now := w.tools.clock()
+	if d.why != why || !w.tools.may() {
+		d.since, d.why = now, why
+	}
+	return now-d.since > leaseFor
+}
+
+// sayDoubt tells, once, that a port that is found wrong is looked at again.
+func (w *worker) sayDoubt(d *doubt) {
+	if d.said {
+		return
+	}
+	d.said = true
+	w.report(audit.Line{
+		Event: audit.PortVerified, Port: w.port, Host: w.aim.Goal.Host, Decided: "wait",
+		Why: "wrong, unless another migration has begun that is not heard of yet: " + d.why,
+	})
+}
+
+// convinced reads a port whose rows were right, and are not, until they are again, or those of a
+// new migration, or stay wrong; false where another aim, or the handover's end, comes first.
+func (w *worker) convinced(ctx context.Context, host string, seen *reading) bool {
+	var wrong doubt
+	for began := w.tools.clock(); seen.err == nil; {
+		right, why := settled(seen.Port, host)
+		if right || inMigration(seen.Port, host) {
+			return true
+		}
+		stays := w.stays(&wrong, "the rows were right and have changed since: "+why)
+		switch {
+		case w.replaced():
+			return false
+		case stays, w.tools.clock()-began > restorePatience:
+			return true
+		}
+		w.sayDoubt(&wrong)
+		if !w.pause(ctx, look) {
+			return false
+		}
+		next := w.look(ctx, w.glance)
+		switch {
+		case ctx.Err() != nil:
+			return false
+		case next.err == nil, errors.Is(next.err, port.ErrGone):
+			*seen = next
+		default:
+			wrong.why = "" // it has not been seen to be so for long
+		}
+	}
+	return true
 }
 
 // plug is the command that plugs a plain tap in again: ML2/OVS' agent takes it
