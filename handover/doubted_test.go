@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -116,5 +117,141 @@ func TestAnOldStartDoesNotConfirm(t *testing.T) {
 	d.tell(at(src, 1, SignStarted))
 	if d.Current() != was {
 		t.Error("it is believed")
+	}
+}
+
+// moved is a port whose destination was activated, as Neutron then shows it.
+func moved(p *port.Port) {
+	p.Rows[0].Active, p.Rows[0].VIFType, p.Rows[1].Active = false, port.VIFUnbound, true
+}
+
+// toA is a pre of a migration from src to any host.
+func toA(host, request string) NovaSign {
+	n := start(request, wire.NovaPre)
+	n.PublisherHost = host
+	return n
+}
+
+// An old pre of the same way, of a request that this replica does not know or has forgotten, cut off
+// a restore that was under way.
+func TestAPreFromWhereTheGuestIsDoesNotCutOffARestore(t *testing.T) {
+	failed := append(toThePause(), at(src, 2, SignResumed))
+	rolledBack := append(slices.Clone(failed), ended("req", wire.NovaRollback))
+	rows := map[string]func(*port.Port){
+		"moved":                  moved,
+		"no ACTIVE row":          func(p *port.Port) { p.Rows = p.Rows[:1]; p.Rows[0].Active = false },
+		"unbound on the source":  func(p *port.Port) { p.Rows[0].VIFType = port.VIFUnbound },
+		"nothing is prepared":    func(p *port.Port) { p.Rows[0].Profile = nil },
+		"prepared for a fourth":  func(p *port.Port) { p.Rows[0].Profile = map[string]any{port.MigratingTo: "compute4.example.org"} },
+		"one of two was moved":   nil,
+		"there are no ports now": nil,
+	}
+	for name, says := range map[string][]Input{
+		"failed": failed, "failed, Nova is done": rolledBack, "a left-over": {LeftOver{Host: src, Other: dst}},
+		"no request id yet, and another's pre": {at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed), start("req", wire.NovaRollback)},
+	} {
+		for found, change := range rows {
+			for _, to := range []string{dst, third} {
+				d := newDrive(suspended, ready("p1"), ready("p2"))
+				d.tell(says...)
+				switch found {
+				case "one of two was moved":
+					d.ports = []port.Port{ready("p1"), with(moved)}
+					d.ports[1].ID = "p2"
+				case "there are no ports now":
+					d.ports = nil
+				default:
+					d.ports = []port.Port{with(change), with(change)}
+					d.ports[1].ID = "p2"
+				}
+				was, goal := d.Current(), d.Current().goals["p1"]
+				if goal.Kind != GoalRestore {
+					t.Fatalf("%s: is aimed at %+v", name, goal)
+				}
+				late := toA(to, "old")
+				got := d.tell(late)
+				want := []Decision{AskHosts{Why: "Nova says that a migration begins from " + src + " to " + to + ", and ports are still being brought back to " + src}, Arm{}}
+				if d.Current() != was || len(endsIn(got)) > 0 || len(got) < 2 || !slices.Equal(got[:2], want) || len(aims(got)) > 0 {
+					t.Errorf("%s, %s, to %s: decides %+v", name, found, to, got)
+					continue
+				}
+				// The other messages of it read the rows again, and ask nobody.
+				late.Ended = true
+				if got := d.tell(late); d.Current() != was || !slices.Equal(got, []Decision{Arm{}}) || was.goals["p1"] != goal {
+					t.Errorf("%s, %s, to %s: its end decides %+v", name, found, to, got)
+				}
+				d.ports = []port.Port{{ID: "p1"}, {ID: "p2"}}
+				if ends := endsIn(d.finish(true)); !slices.Equal(ends, []Outcome{OutcomeRestored}) {
+					t.Errorf("%s, %s, to %s: ends %v", name, found, to, ends)
+				}
+			}
+		}
+	}
+}
+
+// What Neutron shows prepared where the guest is, with nothing left there to be brought back, is
+// another migration; to the same host not before Nova has rolled the failed one back.
+func TestAPreThatTheRowsAgreeWithEndsARestore(t *testing.T) {
+	failed := append(toThePause(), at(src, 2, SignResumed))
+	rolledBack := append(slices.Clone(failed), ended("req", wire.NovaRollback))
+	for name, c := range map[string]struct {
+		says []Input
+		to   string
+		ends bool
+	}{
+		"a second attempt":                      {rolledBack, dst, true},
+		"a left-over":                           {[]Input{LeftOver{Host: src, Other: dst}}, dst, true},
+		"the failed one's own rows":             {failed, dst, false},
+		"to a third host":                       {failed, third, true},
+		"to a third host, Nova has rolled back": {rolledBack, third, true},
+	} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(c.says...)
+		was := d.Current()
+		d.ports = []port.Port{with(func(p *port.Port) {
+			p.Rows[0].Profile, p.Rows[1].Host = map[string]any{port.MigratingTo: c.to}, c.to
+		})}
+		got := d.tell(toA(c.to, "next"))
+		if c.ends != slices.Equal(endsIn(got), []Outcome{OutcomeSuperseded}) || !c.ends && d.Current() != was {
+			t.Errorf("%s: decides %+v", name, got)
+			continue
+		}
+		if c.ends {
+			wantHosts(t, d, "next", src, c.to)
+			wantPhase(t, d, Watching)
+			if !d.Current().armed {
+				t.Errorf("%s: its ports are not read", name)
+			}
+		}
+	}
+}
+
+// Whatever the rows say, a guest that comes in is another migration's.
+func TestAGuestThatComesInEndsARestoreAfterAPreThatWasDoubted(t *testing.T) {
+	for to, request := range map[string]string{dst: "", third: "next"} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(append(toThePause(), at(src, 2, SignResumed))...)
+		d.ports = []port.Port{with(moved)}
+		d.tell(toA(to, "next"))
+		d.ports = []port.Port{with(func(p *port.Port) {
+			p.Rows[0].Profile, p.Rows[1].Host = map[string]any{port.MigratingTo: to}, to
+		})}
+		if ends := endsIn(d.tell(at(to, 9, SignStarted))); !slices.Equal(ends, []Outcome{OutcomeSuperseded}) {
+			t.Errorf("to %s: ends %v", to, ends)
+		}
+		wantHosts(t, d, request, src, to)
+		d.tell(start("next", wire.NovaPost)) // says what request it is
+		wantHosts(t, d, "next", src, to)
+	}
+}
+
+// What is read in the middle of a restore shows no driver: it does not make earlybind's own what it
+// would not have moved.
+func TestWhatIsReadForAPreThatIsDoubtedChangesNoGoal(t *testing.T) {
+	d := newDrive(Settings{Policy: PolicyAuto, Repair: RepairOwn, ConcurrentActivateSafe: true}, with(func(p *port.Port) { p.Driver = "strange" }))
+	d.tell(append(toThePause(), at(src, 2, SignResumed))...)
+	d.ports = []port.Port{with(func(p *port.Port) { moved(p); p.Rows[1].VIFType, p.Driver = port.VIFUnbound, "" })}
+	if got := aims(d.tell(toA(dst, "old"))); len(got) != 0 || d.Current().Driver("p1") != "strange" {
+		t.Errorf("aims %+v, driver %q", got, d.Current().Driver("p1"))
 	}
 }
