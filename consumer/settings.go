@@ -127,9 +127,10 @@ func (s Settings) PolicyInForce() handover.Policy {
 
 // core are those of the handovers. safe is [handover.Settings.ConcurrentActivateSafe].
 func (s Settings) core(safe bool) handover.Settings {
+	policy := s.PolicyInForce()
 	return handover.Settings{
-		Policy: s.PolicyInForce(), Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers, Hosts: s.PolicyHosts, Canary: s.Canary,
-		Repair: s.Repair, ConcurrentActivateSafe: safe,
+		Policy: policy, NothingOn: policy != s.Policy && policy == handover.PolicyObserve, Networks: s.PolicyNetworks, Drivers: s.PolicyDrivers,
+		Hosts: s.PolicyHosts, Canary: s.Canary, Repair: s.Repair, ConcurrentActivateSafe: safe,
 	}
 }
 

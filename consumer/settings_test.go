@@ -80,6 +80,8 @@ func TestOneSettingSwitchesOn(t *testing.T) {
 		return port.Port{Network: network, Driver: driver, DeviceOwner: "compute:nova", Device: guest}
 	}
 	plain := of(net1, "openvswitch")
+	// The reason where observe is in force, by EARLYBIND_POLICY.
+	observedFor := map[string]string{"": "nothing is switched on", "named": "nothing is switched on", "observe": "EARLYBIND_POLICY=observe"}
 	for _, c := range []struct {
 		set   map[string]string
 		force string
@@ -87,6 +89,8 @@ func TestOneSettingSwitchesOn(t *testing.T) {
 		not   []port.Port
 	}{
 		{nil, "observe", nil, []port.Port{plain, of(net1, "linuxbridge")}},
+		{map[string]string{"POLICY": "named"}, "observe", nil, []port.Port{plain}},
+		{map[string]string{"POLICY": "observe"}, "observe", nil, []port.Port{plain}},
 		{map[string]string{"POLICY": "auto"}, "auto", []port.Port{plain}, []port.Port{of(net1, "calico")}},
 		{map[string]string{"POLICY_DRIVERS": "openvswitch=resumed"}, "named", []port.Port{plain}, []port.Port{of(net1, "linuxbridge")}},
 		{map[string]string{"POLICY_NETWORKS": net2 + "=resumed"}, "named", []port.Port{of(net2, "openvswitch")}, []port.Port{plain}},
@@ -123,6 +127,8 @@ func TestOneSettingSwitchesOn(t *testing.T) {
 			for _, p := range c.not {
 				if got, why := handover.PolicyOf(s.core(true), p); got != handover.PolicyObserve {
 					t.Errorf("%s on %s is %s: %s", p.Driver, p.Network, got, why)
+				} else if want := observedFor[c.set["POLICY"]]; c.force == "observe" && why != want {
+					t.Errorf("%s on %s is observed since %q, want %q", p.Driver, p.Network, why, want)
 				}
 			}
 		})

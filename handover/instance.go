@@ -11,7 +11,9 @@ import (
 // Settings are what an operator chose, and what the cloud allows.
 type Settings struct {
 	Policy Policy
-	Repair Repair
+	// NothingOn: Policy is [PolicyObserve] since nothing is switched on, not since it is set.
+	NothingOn bool
+	Repair    Repair
 	// Networks and Drivers override Policy for some ports, unless it is
 	// [PolicyObserve].
 	Networks NetworkOverrides

@@ -129,6 +129,7 @@ func policyFor(s Settings, p port.Port, source, destination string, replug bool)
 
 // ofPort gives what is said of the port itself: the first line that applies.
 //
+//	nothing is switched on                    observe
 //	EARLYBIND_POLICY=observe                  observe: no override makes it write
 //	device_owner is not compute:…             observe
 //	trunk parent                              observe
@@ -141,6 +142,8 @@ func policyFor(s Settings, p port.Port, source, destination string, replug bool)
 //	any other                                 by the table driverPolicies
 func ofPort(s Settings, p port.Port, replug bool) (Policy, string) {
 	switch {
+	case s.Policy == PolicyObserve && s.NothingOn:
+		return PolicyObserve, "nothing is switched on"
 	case s.Policy == PolicyObserve:
 		return PolicyObserve, "EARLYBIND_POLICY=observe"
 	case !strings.HasPrefix(p.DeviceOwner, "compute:"):

@@ -65,6 +65,7 @@ func TestThePrecedenceOfPolicies(t *testing.T) {
 		why    string
 	}
 	lines := []forced{
+		{"nothing on", func(s *Settings, _ *port.Port) { s.Policy, s.NothingOn = PolicyObserve, true }, PolicyObserve, "nothing is switched on"},
 		{"observe", func(s *Settings, _ *port.Port) { s.Policy = PolicyObserve }, PolicyObserve, "EARLYBIND_POLICY=observe"},
 		{"not compute", func(_ *Settings, p *port.Port) { p.DeviceOwner = "network:dhcp" }, PolicyObserve, "device_owner is not compute"},
 		{"trunk parent", func(_ *Settings, p *port.Port) { p.TrunkParent = true }, PolicyObserve, "trunk parent"},

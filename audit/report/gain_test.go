@@ -380,6 +380,7 @@ func TestWhatToDoAboutEachReason(t *testing.T) {
 	driver.Drivers = handover.DriverOverrides{"ovn": handover.PolicyObserve}
 	for _, c := range []struct{ why, do string }{
 		{policy(handover.Settings{}, "ovn"), bySetting},
+		{policy(handover.Settings{NothingOn: true}, "ovn"), bySetting},
 		{policy(handover.Settings{Policy: handover.PolicyNamed}, "ovn"), "name its driver in EARLYBIND_POLICY_DRIVERS"},
 		{policy(auto, "ovn"), "EARLYBIND_POLICY_DRIVERS with DRIVER=resumed"},
 		{policy(auto, "vendor"), "EARLYBIND_POLICY_DRIVERS with DRIVER=resumed"},
@@ -416,7 +417,7 @@ func TestWhatIsAdvisedIsWhatKeptItBack(t *testing.T) {
 		}
 		return all
 	}
-	const paused, observing = "commits are paused: by alice@c", "EARLYBIND_POLICY=observe"
+	const paused, observing, off = "commits are paused: by alice@c", "EARLYBIND_POLICY=observe", "nothing is switched on"
 	for name, c := range map[string]struct {
 		settings   string
 		kept       []migration
@@ -430,6 +431,9 @@ func TestWhatIsAdvisedIsWhatKeptItBack(t *testing.T) {
 		}, true},
 		"a share":         {"policy auto, canary 5%", kept("EARLYBIND_CANARY=5: the instance is not of that share"), []string{"a larger EARLYBIND_CANARY"}, false},
 		"observed":        {"policy observe, canary 100%", kept(observing), []string{"to switch it on: EARLYBIND_POLICY=auto, which"}, true},
+		"nothing was on":  {"policy observe, canary 100%", kept(off, off), []string{"to switch it on: EARLYBIND_POLICY=auto, which"}, true},
+		"off, and before": {"policy observe, canary 100%", kept(off, observing), []string{"to switch it on: EARLYBIND_POLICY=auto, which"}, true},
+		"was off":         {"policy auto, canary 100%", kept(off), []string{"nothing: the policy was observe, and is not any more"}, false},
 		"observed before": {"policy auto, canary 100%", kept(observing), []string{"nothing: the policy was observe, and is not any more"}, false},
 		"nothing to do":   {"policy auto, canary 100%", kept("trunk parent"), nil, false},
 	} {

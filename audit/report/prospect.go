@@ -185,7 +185,7 @@ var stepsFor = []struct {
 	why *regexp.Regexp
 	do  string
 }{
-	{regexp.MustCompile(`^EARLYBIND_POLICY=observe$`), bySetting},
+	{regexp.MustCompile(`^(EARLYBIND_POLICY=observe|nothing is switched on)$`), bySetting},
 	{regexp.MustCompile(`^neither EARLYBIND_POLICY_NETWORKS nor EARLYBIND_POLICY_DRIVERS names it$`), "name its driver in EARLYBIND_POLICY_DRIVERS, or its network in EARLYBIND_POLICY_NETWORKS"},
 	{regexp.MustCompile(`^(unknown )?mechanism driver `), "auto observes this driver, since nothing is expected to be gained or nothing was measured; EARLYBIND_POLICY_DRIVERS with DRIVER=resumed acts on it (docs/settings.md)"},
 	{regexp.MustCompile(`^the port does not show its mechanism driver`), "name its network in EARLYBIND_POLICY_NETWORKS, as UUID=resumed"},
