@@ -29,6 +29,7 @@ const (
 type halts struct {
 	mu       sync.Mutex
 	is       handover.Halt
+	order    string // the last one, for the log; empty if it is not known
 	revision int64
 	told     bool // that something is
 }
@@ -44,7 +45,7 @@ func (h *halts) doubt(why string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	changed := h.is.Unknown != why
-	h.is, h.revision = handover.Halt{Unknown: why}, 0
+	h.is, h.order, h.revision = handover.Halt{Unknown: why}, "", 0
 	return changed
 }
 
@@ -56,30 +57,33 @@ func (h *halts) take(w wire.Halt) (holds, news bool) {
 	if h.is.Unknown == "" && w.Revision <= h.revision {
 		return w.Revision == h.revision, false
 	}
-	h.is, h.revision = haltOf(w), w.Revision
+	h.is, h.order, h.revision = haltOf(w), w.Order, w.Revision
 	return true, true
 }
 
 // haltOf is what the core is told.
 func haltOf(w wire.Halt) handover.Halt {
-	h := handover.Halt{All: w.All, Hosts: w.Hosts}
-	if w.By != "" {
-		h.Why = "by " + w.By
+	return handover.Halt{All: w.All, Hosts: w.Hosts, Why: saidBy(w.By, w.Why)}
+}
+
+// saidBy tells who gave an order, and why.
+func saidBy(by, why string) string {
+	switch {
+	case by == "":
+		return why
+	case why == "":
+		return "by " + by
 	}
-	if w.Why != "" {
-		h.Why += ": " + w.Why
-	}
-	return h
+	return "by " + by + ": " + why
 }
 
 // sayHalt says what is paused; that nothing is, only where something was.
 func (c *Consumer) sayHalt(err error) {
-	h := c.halts.now()
-	line := audit.Line{Event: audit.ConsumerPaused, Decided: h.String(), Why: h.Why, Err: err}
 	c.halts.mu.Lock()
-	told := c.halts.told
+	h, order, told := c.halts.is, c.halts.order, c.halts.told
 	c.halts.told = h.Any()
 	c.halts.mu.Unlock()
+	line := audit.Line{Event: audit.ConsumerPaused, Saw: order, Decided: h.String(), Why: h.Why, Err: err}
 	if !h.Any() {
 		if !told {
 			return

@@ -154,16 +154,48 @@ func TestWhatAnOrderMakesOfWhatWasPaused(t *testing.T) {
 		was   wire.Halt
 		want  wire.Halt
 	}{
-		{Order{By: "a"}, wire.Halt{}, wire.Halt{All: true, Revision: 1000, By: "a"}},
-		{Order{Hosts: []string{"h"}, Why: "w"}, wire.Halt{Revision: 2000, Why: "v"}, wire.Halt{Hosts: []string{"h"}, Revision: 2001, Why: "w"}},
-		{Order{Resume: true}, wire.Halt{All: true, Hosts: []string{"h"}, Revision: 7}, wire.Halt{Hosts: []string{"h"}, Revision: 1000}},
-		{Order{Resume: true, By: "carol"}, wire.Halt{All: true, Hosts: []string{"h"}, By: "bob", Why: "v"}, wire.Halt{Hosts: []string{"h"}, Revision: 1000, By: "bob", Why: "v"}},
-		{Order{Resume: true, By: "carol"}, wire.Halt{All: true, By: "bob", Why: "v"}, wire.Halt{Revision: 1000, By: "carol"}},
+		{Order{By: "a"}, wire.Halt{}, wire.Halt{All: true, Revision: 1000, By: "a", Order: "earlybind pause (by a)"}},
+		{Order{Hosts: []string{"h"}, Why: "w"}, wire.Halt{Revision: 2000, Why: "v"}, wire.Halt{Hosts: []string{"h"}, Revision: 2001, Why: "w", Order: "earlybind pause -host h (w)"}},
+		{Order{Resume: true}, wire.Halt{All: true, Hosts: []string{"h"}, Revision: 7}, wire.Halt{Hosts: []string{"h"}, Revision: 1000, Order: "earlybind resume"}},
+		{Order{Resume: true, By: "carol"}, wire.Halt{All: true, Hosts: []string{"h"}, By: "bob", Why: "v"}, wire.Halt{Hosts: []string{"h"}, Revision: 1000, By: "bob", Why: "v", Order: "earlybind resume (by carol)"}},
+		{Order{Resume: true, By: "carol"}, wire.Halt{All: true, By: "bob", Why: "v"}, wire.Halt{Revision: 1000, By: "carol", Order: "earlybind resume (by carol)"}},
 	} {
 		c.want.Schema = wire.SchemaVersion
 		if got := c.order.follow(c.was, now); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%+v after %+v: %+v, want %+v", c.order, c.was, got, c.want)
 		}
+	}
+}
+
+// The name and the reason that are told are those of the last order to pause; the log has each
+// order, who resumes a part of what is paused too.
+func TestEachOrderIsInTheLog(t *testing.T) {
+	var book book
+	c := New(defaults(), Replica{Log: audit.New(io.Discard, 0, "r").Counted(func(_, _ string, l audit.Line) { book.record(l) }), Name: "r"})
+	var is wire.Halt
+	for i, step := range []struct {
+		order   Order
+		event   audit.Event
+		decided string
+		why     string
+		saw     string
+	}{
+		{Order{By: "alice@c", Why: "ticket 4711"}, audit.ConsumerPaused, "nothing is committed", "by alice@c: ticket 4711", "earlybind pause (by alice@c: ticket 4711)"},
+		{Order{By: "bob@c", Why: "new NIC", Hosts: []string{src}}, audit.ConsumerPaused, "nothing is committed; by name paused: " + src, "by bob@c: new NIC", "earlybind pause -host " + src + " (by bob@c: new NIC)"},
+		{Order{By: "carol@c", Resume: true}, audit.ConsumerPaused, "nothing is committed from or to " + src, "by bob@c: new NIC", "earlybind resume (by carol@c)"},
+		{Order{By: "dave@c", Why: "it works", Resume: true, Hosts: []string{src, dst}}, audit.ConsumerResumed, "", "by dave@c: it works", "earlybind resume -host " + src + " -host " + dst + " (by dave@c: it works)"},
+	} {
+		is = step.order.follow(is, time.UnixMilli(int64(i)))
+		c.halts.take(is)
+		c.sayHalt(nil)
+		if l := book.last(t, step.event); l.Why != step.why || l.Saw != step.saw || step.decided != "" && l.Decided != step.decided {
+			t.Errorf("%d: %+v, want %+v", i, l, step)
+		}
+	}
+	c.halts.doubt("it was not read yet")
+	c.sayHalt(nil)
+	if l := book.last(t, audit.ConsumerPaused); l.Saw != "" {
+		t.Errorf("of what is not known: %+v", l)
 	}
 }
 

@@ -194,7 +194,23 @@ func (o Order) follow(was wire.Halt, now time.Time) wire.Halt {
 	if !o.Resume || !is.All && len(is.Hosts) == 0 {
 		is.By, is.Why = o.By, o.Why
 	}
+	is.Order = o.String()
 	return is
+}
+
+// String is the order as its command, with who gives it and why.
+func (o Order) String() string {
+	command := "earlybind pause"
+	if o.Resume {
+		command = "earlybind resume"
+	}
+	for _, host := range o.Hosts {
+		command += " -host " + host
+	}
+	if said := saidBy(o.By, o.Why); said != "" {
+		command += " (" + said + ")"
+	}
+	return command
 }
 
 // sessions counts those that run, of all replicas and shares.

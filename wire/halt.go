@@ -22,6 +22,9 @@ type Halt struct {
 	Hosts    []string `json:"hosts"` // nothing from or to these; sorted
 	By       string   `json:"by"`    // who gave the last order to pause, or resumed the last of it; for people
 	Why      string   `json:"why"`   // for people, may be empty
+	// Order is the last order, as its command, with who gave it and why: for people, and
+	// empty if it came from a version that does not tell it.
+	Order string `json:"order,omitempty"`
 }
 
 // ParseHalt reads the payload of what is paused.
