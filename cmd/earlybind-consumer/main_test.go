@@ -23,6 +23,7 @@ import (
 
 	"github.com/earlybind/earlybind/binding/bindingtest"
 	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/internal/nettest"
 	"github.com/earlybind/earlybind/internal/program"
 )
 
@@ -98,7 +99,7 @@ type process struct {
 
 func start(t *testing.T, c *openstack, broker string, settings ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0]), health: freeAddress(t)}
+	p := &process{Cmd: exec.CommandContext(t.Context(), os.Args[0]), health: nettest.FreeAddress(t)}
 	p.Env = append(settings,
 		asProgram+"=yes", "EARLYBIND_AMQP_URLS=amqp://"+broker+"/", "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD="+password,
 		"EARLYBIND_HEALTH="+p.health, "OS_AUTH_URL="+c.URL+"/v3", "OS_USERNAME=earlybind", "OS_PASSWORD="+password,
@@ -169,18 +170,8 @@ func (p *process) stops(t *testing.T) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestStartsWithNothingThereAndStops(t *testing.T) {
-	p := start(t, newOpenStack(t), freeAddress(t))
+	p := start(t, newOpenStack(t), nettest.FreeAddress(t))
 	p.writes(t, "consumer.started", "Neutron is away")
 	p.wantHealth(t, "/live", http.StatusOK, "live")
 	p.wantHealth(t, "/ready", http.StatusServiceUnavailable, "neutron: ")
@@ -191,7 +182,7 @@ func TestStartsWithNothingThereAndStops(t *testing.T) {
 func TestARefusalOfKeystonesIsToldWithWhatToLookAt(t *testing.T) {
 	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
 	defer refuses.Close()
-	p := start(t, &openstack{Server: refuses}, freeAddress(t))
+	p := start(t, &openstack{Server: refuses}, nettest.FreeAddress(t))
 	line := p.writes(t, "consumer.started", "could not begin")
 	if want := `"decided":"to end; user, password, project or domain is not right: OS_* or the entry of clouds.yaml"`; !strings.Contains(line, want) {
 		t.Errorf("%s, want %s", line, want)
@@ -203,7 +194,7 @@ func TestARefusalOfKeystonesIsToldWithWhatToLookAt(t *testing.T) {
 
 func TestStartsBeforeNeutronAndBeforeTheBroker(t *testing.T) {
 	c := newOpenStack(t)
-	p := start(t, c, freeAddress(t))
+	p := start(t, c, nettest.FreeAddress(t))
 	p.writes(t, "consumer.started", "Neutron is away")
 	c.comes()
 	p.writes(t, "consumer.started", "ready")
@@ -234,7 +225,7 @@ func TestStartsBeforeNeutronAndBeforeTheBroker(t *testing.T) {
 func TestACrashShowsNoSecret(t *testing.T) {
 	c := newOpenStack(t)
 	c.comes()
-	p := start(t, c, freeAddress(t), "GOTRACEBACK=system")
+	p := start(t, c, nettest.FreeAddress(t), "GOTRACEBACK=system")
 	p.writes(t, "consumer.started", "ready")
 	p.writes(t, "consumer.lost", "")
 	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Process.Pid))
@@ -298,7 +289,7 @@ func TestWhatIsAskedOfNeutronAtTheStart(t *testing.T) {
 		cloud := newOpenStack(t)
 		cloud.role = c.role
 		cloud.comes()
-		p := start(t, cloud, freeAddress(t), strings.Fields(c.settings)...)
+		p := start(t, cloud, nettest.FreeAddress(t), strings.Fields(c.settings)...)
 		line := p.writes(t, "consumer.started", "ready")
 		if strings.Contains(line, `"error"`) != (c.says != "") || !strings.Contains(line, c.says) || cloud.writes.Load() != c.writes {
 			t.Errorf("%+v: %d writes, %s", c, cloud.writes.Load(), line)

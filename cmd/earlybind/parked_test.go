@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/internal/nettest"
 )
 
 // lying is what lay in the parking queues of four cells.
@@ -121,12 +121,7 @@ func TestWhatWasDropped(t *testing.T) {
 
 // A broker that is away is told of in one line, without the password.
 func TestParkedWithoutABroker(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := nettest.FreeAddress(t)
 	t.Setenv("EARLYBIND_AMQP_URLS", "amqp://"+address)
 	t.Setenv("EARLYBIND_AMQP_USER", "u")
 	t.Setenv("EARLYBIND_AMQP_PASSWORD", "hunter2")

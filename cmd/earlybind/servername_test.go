@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/earlybind/earlybind/internal/nettest"
 	"github.com/earlybind/earlybind/internal/tlstest"
 )
 
@@ -21,22 +22,11 @@ func TestTheServerNameIsTheConsumers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = conn.(*tls.Conn).Handshake()
-			conn.Close()
-		}
-	}()
+	nettest.Answer(t, l, func(conn net.Conn) { _ = conn.(*tls.Conn).Handshake() })
 	for name, value := range map[string]string{
 		"OS_CLOUD": "", "OS_AUTH_URL": "https://" + l.Addr().String() + "/v3", "OS_USERNAME": "u", "OS_PASSWORD": "p", "OS_PROJECT_NAME": "service",
 		"OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default", "EARLYBIND_OS_SERVER_NAME": "cloud.example",
-		"EARLYBIND_AMQP_USER": "u", "EARLYBIND_AMQP_PASSWORD": "p", "EARLYBIND_AMQP_URLS": "amqp://" + unused(t),
+		"EARLYBIND_AMQP_USER": "u", "EARLYBIND_AMQP_PASSWORD": "p", "EARLYBIND_AMQP_URLS": "amqp://" + nettest.FreeAddress(t),
 	} {
 		t.Setenv(name, value)
 	}
@@ -55,17 +45,4 @@ func TestTheServerNameIsTheConsumers(t *testing.T) {
 			}
 		}
 	}
-	l.Close()
-	<-over
-}
-
-// unused is an address where nothing listens.
-func unused(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -12,26 +12,17 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/earlybind/earlybind/internal/nettest"
 	"github.com/earlybind/earlybind/internal/tlstest"
 )
 
 // answers has a server that says something to the first words of each who comes, and hangs up.
 func answers(t *testing.T, l net.Listener, with string) (address string) {
 	t.Helper()
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Read(make([]byte, 8))
-			_, _ = conn.Write([]byte(with))
-			conn.Close()
-		}
-	}()
-	t.Cleanup(func() { l.Close(); <-over })
+	nettest.Answer(t, l, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 8))
+		_, _ = conn.Write([]byte(with))
+	})
 	return l.Addr().String()
 }
 
@@ -52,12 +43,12 @@ func TestWhyANodeCannotBeUsed(t *testing.T) {
 		ca              string
 		want, next      string
 	}{
-		"nobody listens":       {"amqp", closed(t), "", "connection refused", lookAtServer},
-		"it hangs up":          {"amqp", answers(t, listen(t), ""), "", errHungUp.Error(), lookAtPort},
-		"HTTP":                 {"amqp", answers(t, listen(t), http), "", errNotAMQP.Error(), lookAtPort},
+		"nobody listens":       {"amqp", nettest.FreeAddress(t), "", "connection refused", lookAtServer},
+		"it hangs up":          {"amqp", answers(t, nettest.Listen(t), ""), "", errHungUp.Error(), lookAtPort},
+		"HTTP":                 {"amqp", answers(t, nettest.Listen(t), http), "", errNotAMQP.Error(), lookAtPort},
 		"HTTP over TLS":        {"amqps", secure(http), ours.File, errNotAMQP.Error(), lookAtPort},
-		"TLS over plain":       {"amqps", answers(t, listen(t), http), "", "it does not speak TLS", lookAtPort},
-		"TLS hangs up":         {"amqps", answers(t, listen(t), ""), "", errHungUp.Error(), lookAtPort},
+		"TLS over plain":       {"amqps", answers(t, nettest.Listen(t), http), "", "it does not speak TLS", lookAtPort},
+		"TLS hangs up":         {"amqps", answers(t, nettest.Listen(t), ""), "", errHungUp.Error(), lookAtPort},
 		"an unknown authority": {"amqps", secure(""), theirs.File, "x509: certificate signed by unknown authority", lookAtTrust},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +75,7 @@ func TestWhyANodeCannotBeUsed(t *testing.T) {
 // and leaves the connection as it is.
 func TestAServerThatSpeaksOutOfTurn(t *testing.T) {
 	const tune = "\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x1e\x00\x00\x00\x00\x00\x00\x00\x00\xce" // connection.tune, before connection.start
-	l := listen(t)
+	l := nettest.Listen(t)
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

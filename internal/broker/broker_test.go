@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/earlybind/earlybind/internal/config"
+	"github.com/earlybind/earlybind/internal/nettest"
 	"github.com/earlybind/earlybind/internal/tlstest"
 )
 
@@ -106,27 +107,8 @@ func TestNoNodeIsAFault(t *testing.T) {
 	}
 }
 
-// closed is an address where nothing listens.
-func closed(t *testing.T) string {
-	t.Helper()
-	l := listen(t)
-	address := l.Addr().String()
-	l.Close()
-	return address
-}
-
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
 func TestDialTriesEveryNodeAndTellsOfEachWithoutCredentials(t *testing.T) {
-	a, b := closed(t), closed(t)
+	a, b := nettest.FreeAddress(t), nettest.FreeAddress(t)
 	s := good()
 	s.AMQPUrls = []string{"amqp://" + a + "/", "amqp://" + b + "/", "amqp://u:" + password + "@" + a + ":bad/", "amqp://u:" + password + "@x%zz/"}
 	conn, err := Dial(t.Context(), s, "test")
@@ -148,7 +130,7 @@ func TestDialOfNoNodeIsAnError(t *testing.T) {
 
 func TestDialEndsWithItsContext(t *testing.T) {
 	s := good()
-	s.AMQPUrls = []string{"amqp://" + closed(t), "amqp://" + closed(t), "amqp://" + closed(t)}
+	s.AMQPUrls = []string{"amqp://" + nettest.FreeAddress(t), "amqp://" + nettest.FreeAddress(t), "amqp://" + nettest.FreeAddress(t)}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := Dial(ctx, s, "test")
@@ -159,26 +141,14 @@ func TestDialEndsWithItsContext(t *testing.T) {
 }
 
 func TestABrokerThatClosesAtOnceIsAnErrorWithoutCredentials(t *testing.T) {
-	l := listen(t)
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conn.Close()
-		}
-	}()
+	l := nettest.Listen(t)
+	nettest.Answer(t, l, func(net.Conn) {})
 	s := good()
 	s.AMQPUrls = []string{"amqp://" + l.Addr().String()}
 	_, err := Dial(t.Context(), s, "test")
 	if err == nil || strings.Contains(err.Error(), password) {
 		t.Errorf("%v", err)
 	}
-	l.Close()
-	<-over
 }
 
 // pair writes a certificate for name, and its key.
@@ -242,18 +212,7 @@ func TestEachNodeIsCheckedUnderItsOwnName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = conn.(*tls.Conn).Handshake()
-			conn.Close()
-		}
-	}()
+	nettest.Answer(t, l, func(conn net.Conn) { _ = conn.(*tls.Conn).Handshake() })
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	s := good()
 	s.AMQPCaFile = certFile
@@ -269,8 +228,6 @@ func TestEachNodeIsCheckedUnderItsOwnName(t *testing.T) {
 			t.Errorf("the name was not asked for: %v", err)
 		}
 	}
-	l.Close()
-	<-over
 }
 
 func TestDelaysGrowToAHalfMinute(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/earlybind/earlybind/internal/nettest"
 	"github.com/earlybind/earlybind/internal/tlstest"
 )
 
@@ -73,8 +74,7 @@ func TestWhyTheServerRefusesUsIsTold(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			over := make(chan struct{})
-			go func() { defer close(over); greet(l) }()
+			nettest.Answer(t, l, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 8)) }) // shakes hands
 			s := good()
 			s.AMQPUrls = Cluster{"amqps://" + l.Addr().String()}
 			s.AMQPCaFile, s.AMQPCertFile, s.AMQPKeyFile, s.AMQPServerName = ours.File, c.shows.CertFile, c.shows.KeyFile, "localhost"
@@ -84,20 +84,6 @@ func TestWhyTheServerRefusesUsIsTold(t *testing.T) {
 					t.Errorf("%s, %s: %v", tls.VersionName(newest), name, err)
 				}
 			}
-			l.Close()
-			<-over
 		}
-	}
-}
-
-// greet shakes hands with all who come, reads their first word, and hangs up.
-func greet(l net.Listener) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_, _ = conn.Read(make([]byte, 8))
-		conn.Close()
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/internal/nettest"
 	"github.com/earlybind/earlybind/internal/prom"
 )
 
@@ -215,7 +216,7 @@ func TestWhatHangsIsStartedAgainAndWrongSettingsAreNot(t *testing.T) {
 }
 
 func TestHealthIsAnsweredUntilTheEnd(t *testing.T) {
-	address := freeAddress(t)
+	address := nettest.FreeAddress(t)
 	p := start(t, "never", "EARLYBIND_HEALTH="+address)
 	p.says(t, "began")
 	get := func(path string) (int, string) {
@@ -297,15 +298,4 @@ func TestSystemdIsTold(t *testing.T) {
 	if code, _ := p.ends(t); code != stopped {
 		t.Errorf("ended with %d", code)
 	}
-}
-
-// freeAddress is one that nothing listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -3,24 +3,15 @@
 package integration
 
 import (
-	"net"
 	"testing"
 	"time"
 
+	"github.com/earlybind/earlybind/internal/nettest"
 	"github.com/earlybind/earlybind/wire"
 )
 
 // awayFor is how long the broker is away: oslo.messaging's users were seen to die for good after 26 s.
 const awayFor = 40 * time.Second
-
-// freeAddress is one that nothing listens on.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // The broker is away for longer than others outlast: both programs live on, are ready again by themselves when it
 // has come back, the consumer goes on with what it held, an event of meanwhile comes with its age, and the next
@@ -29,7 +20,7 @@ func TestRabbitMQIsAwayForLong(t *testing.T) {
 	consumers := built(t, "earlybind-consumer")
 	built(t, "earlybind-publisher")
 	t.Parallel() // it mostly waits
-	b, cloud, health := newOwnBroker(t), newFakeCloud(t), freeAddress(t)
+	b, cloud, health := newOwnBroker(t), newFakeCloud(t), nettest.FreeAddress(t)
 	c := startProcess(b.broker, consumers, append(cloud.credentials(t),
 		"EARLYBIND_AMQP_URLS="+b.url(), "EARLYBIND_AMQP_USER=earlybind", "EARLYBIND_AMQP_PASSWORD="+b.password,
 		"EARLYBIND_POLICY=suspended", "EARLYBIND_HEALTH="+health))

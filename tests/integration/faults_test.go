@@ -5,7 +5,6 @@ package integration
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/earlybind/earlybind/binding"
 	"github.com/earlybind/earlybind/binding/bindingtest"
 	"github.com/earlybind/earlybind/consumer"
+	"github.com/earlybind/earlybind/internal/nettest"
 )
 
 // through gives the same migration as it is seen by a client.
@@ -319,11 +319,8 @@ func onTheWay(t *testing.T, migrating func(*testing.T) *migration) {
 // refused is a client of a server that is down.
 func refused(t *testing.T, client *gophercloud.ServiceClient) *gophercloud.ServiceClient {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, listener.Close())
 	down := *client
-	down.Endpoint = "http://" + listener.Addr().String() + "/"
+	down.Endpoint = "http://" + nettest.FreeAddress(t) + "/"
 	down.ResourceBase = down.Endpoint + "v2.0/"
 	return &down
 }

@@ -3,7 +3,6 @@ package packages
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/earlybind/earlybind/consumer"
 	"github.com/earlybind/earlybind/internal/config"
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/internal/nettest"
 	"github.com/earlybind/earlybind/internal/program"
 	"github.com/earlybind/earlybind/publisher"
 )
@@ -64,14 +64,7 @@ func takes(t *testing.T, who, name string, settings map[string]string, mounted [
 // answers has a program that lives, and is ready, asked for a path.
 func answers(t *testing.T, path string) int {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := nettest.FreeAddress(t)
 	board := health.NewBoard()
 	board.Has("broker", "connected")
 	stop, err := health.Serve(address, board, http.NotFoundHandler())
