@@ -39,6 +39,13 @@ func (s *story) plug(port string) {
 // agentRemoves is what neutron-openvswitch-agent does after a deactivation.
 func (s *story) agentRemoves(port string) { s.d.remove(tapOf(port)) }
 
+// agentRemovesAndItIsDue is that, seen, and the time after which the port is plugged in again.
+func (s *story) agentRemovesAndItIsDue(port string) {
+	s.agentRemoves(port)
+	s.next()
+	s.after(300 * time.Millisecond)
+}
+
 // agentWires is what ovs-vswitchd and the agent do after a plug.
 func (s *story) agentWires(port string) {
 	s.d.update(tableInterface, tapOf(port), row{"ofport": raw(9)})
@@ -55,6 +62,12 @@ func (s *story) contents() *contents {
 
 func (s *story) hear(event wire.Event, detail wire.Detail) []string {
 	return s.l.heard(s.contents(), guest1, event, detail, s.now)
+}
+
+// migrationFails is the guest's pause, and that it runs on here.
+func (s *story) migrationFails() {
+	s.hear(wire.Suspended, wire.Migrated)
+	s.hear(wire.Resumed, wire.Unpaused)
 }
 
 func (s *story) after(d time.Duration) { s.now = s.now.Add(d) }
@@ -153,8 +166,7 @@ func TestFailedMigrationIsPluggedInAgain(t *testing.T) {
 
 func TestPortThatIsTakenOffAgainIsPluggedInAgainWithGrowingDelays(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.said()
 	s.agentRemoves(portA)
 	for i, delay := range []int{300, 300, 600, 1200, 2000, 2000} {
@@ -181,8 +193,7 @@ func TestPortThatIsTakenOffAgainIsPluggedInAgainWithGrowingDelays(t *testing.T) 
 // The agent takes the port off when its loop comes round, whose RPC can wait for minutes.
 func TestAgentThatIsMinutesLate(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.want("nothing to do", s.next(), "900000")
 	s.after(90 * time.Second)
 	s.agentRemoves(portA)
@@ -192,8 +203,7 @@ func TestAgentThatIsMinutesLate(t *testing.T) {
 
 	// The same while the database is away for longer than a minute.
 	s = newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.away = true
 	s.agentRemoves(portA)
 	s.after(70 * time.Second)
@@ -205,8 +215,7 @@ func TestAgentThatIsMinutesLate(t *testing.T) {
 
 	// For ever is too long.
 	s = newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.after(longestWatch)
 	s.want("over", s.next(), "")
 	s.want("said", s.said(), "replug armed, replug begins, replug disarmed")
@@ -215,23 +224,17 @@ func TestAgentThatIsMinutesLate(t *testing.T) {
 // Nova undefines a domain that runs on, for a live snapshot.
 func TestGuestThatIsUndefinedRunsOn(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.hear(wire.Undefined, "removed")
-	s.agentRemoves(portA)
-	s.next()
-	s.after(300 * time.Millisecond)
+	s.agentRemovesAndItIsDue(portA)
 	s.want("due", s.next(), "plug tapa 1")
 }
 
 // An agent that is older than its own isolation leaves it: the guest is not reached.
 func TestPortThatStaysIsolatedIsNotVerified(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
-	s.agentRemoves(portA)
-	s.next()
-	s.after(300 * time.Millisecond)
+	s.migrationFails()
+	s.agentRemovesAndItIsDue(portA)
 	s.next()
 	s.d.update(tableInterface, "tapa", row{"ofport": raw(9)})
 	s.d.update(tablePort, "tapa", row{"tag": raw(3)})
@@ -294,8 +297,7 @@ func TestSecondMigrationKeepsWhatTheFirstHasLeftToDo(t *testing.T) {
 
 func TestResumedTwiceDoesNotLengthenTheWatch(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.after(59 * time.Second)
 	s.hear(wire.Suspended, wire.Paused)
 	s.hear(wire.Resumed, wire.Unpaused)
@@ -372,11 +374,8 @@ func TestNothingIsAnnouncedThatIsNotThere(t *testing.T) {
 
 func TestDeviceThatHasGoneIsTakenOutAndSaidOnce(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
-	s.agentRemoves(portA) // Nova: interface detached, device gone
-	s.next()
-	s.after(300 * time.Millisecond)
+	s.migrationFails()
+	s.agentRemovesAndItIsDue(portA) // Nova: interface detached, device gone
 	s.want("plug", s.next(), "plug tapa 1")
 	s.said()
 	s.d.update(tableInterface, "tapa", row{"ofport": raw(-1), "error": raw("could not open network device tapa (No such device)")})
@@ -391,11 +390,8 @@ func TestDeviceThatHasGoneIsTakenOutAndSaidOnce(t *testing.T) {
 
 func TestOtherFaultIsTriedAgain(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
-	s.agentRemoves(portA)
-	s.next()
-	s.after(300 * time.Millisecond)
+	s.migrationFails()
+	s.agentRemovesAndItIsDue(portA)
 	s.want("plug", s.next(), "plug tapa 1")
 	s.d.update(tableInterface, "tapa", row{"ofport": raw(-1), "error": raw("could not add network device tapa to ofproto (Device or resource busy)")})
 	s.want("wait", s.next(), "300")
@@ -416,11 +412,8 @@ func TestOtherFaultIsTriedAgain(t *testing.T) {
 // A fault of an interface that somebody else has plugged in is his.
 func TestForeignInterfaceIsLeftAlone(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
-	s.agentRemoves(portA)
-	s.next()
-	s.after(300 * time.Millisecond)
+	s.migrationFails()
+	s.agentRemovesAndItIsDue(portA)
 	s.want("plug", s.next(), "plug tapa 1")
 	s.agentRemoves(portA)
 	s.plug(portA)
@@ -431,8 +424,7 @@ func TestForeignInterfaceIsLeftAlone(t *testing.T) {
 func TestRefusedPlugs(t *testing.T) {
 	s := newStory(t, portA)
 	s.d.update(tablePort, "tapa", row{"qos": uuidOf("q")})
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.agentRemoves(portA)
 	s.next()
 	s.after(time.Second)
@@ -478,12 +470,9 @@ func TestGuardsRefuseASecondPlugAndAMissingBridge(t *testing.T) {
 
 func TestWhatCouldNotBeMendedIsSaidWithTheCommand(t *testing.T) {
 	s := newStory(t, portA, portB)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.agentRemoves(portA)
-	s.agentRemoves(portB)
-	s.next()
-	s.after(300 * time.Millisecond)
+	s.agentRemovesAndItIsDue(portB)
 	s.want("both", s.next(), "plug tapa 1, plug tapb 1")
 	s.said()
 	check := func(said string) {
@@ -499,9 +488,7 @@ func TestWhatCouldNotBeMendedIsSaidWithTheCommand(t *testing.T) {
 	}
 	// The agent wires neither, and takes one off: told after a minute, and tried further.
 	s.after(time.Minute)
-	s.agentRemoves(portA)
-	s.next()
-	s.after(300 * time.Millisecond)
+	s.agentRemovesAndItIsDue(portA)
 	s.want("tried", s.next(), "plug tapa 2, 839400")
 	check("replug takes long, replug takes long, port plugged in again")
 	s.after(longestWatch)
@@ -510,8 +497,7 @@ func TestWhatCouldNotBeMendedIsSaidWithTheCommand(t *testing.T) {
 	check("replug gave up, replug gave up, replug disarmed")
 
 	s = newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.away = true
 	s.agentRemoves(portA)
 	s.want("away", s.next(), "900000")
@@ -523,8 +509,7 @@ func TestWhatCouldNotBeMendedIsSaidWithTheCommand(t *testing.T) {
 // The guest leaves while a plug is under way: what it has made is taken out.
 func TestPlugThatCameTooLateIsTakenOut(t *testing.T) {
 	s := newStory(t, portA)
-	s.hear(wire.Suspended, wire.Migrated)
-	s.hear(wire.Resumed, wire.Unpaused)
+	s.migrationFails()
 	s.agentRemoves(portA)
 	s.next()
 	s.after(shortestDelay)
@@ -545,8 +530,7 @@ func TestPlugThatCameTooLateIsTakenOut(t *testing.T) {
 func TestAnswerThatIsLost(t *testing.T) {
 	for _, done := range []bool{false, true} {
 		s := newStory(t, portA)
-		s.hear(wire.Suspended, wire.Migrated)
-		s.hear(wire.Resumed, wire.Unpaused)
+		s.migrationFails()
 		s.agentRemoves(portA)
 		s.next()
 		s.after(shortestDelay)
