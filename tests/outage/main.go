@@ -13,24 +13,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/earlybind/earlybind/tests/lab"
 	"github.com/earlybind/earlybind/tests/results"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "outage:", err)
-		os.Exit(1)
-	}
-}
+func main() { lab.Main("outage", run) }
 
 func run(ctx context.Context) error {
 	n := flag.Int("n", 10, "how many migrations in each cell")

@@ -18,10 +18,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/earlybind/earlybind/binding"
@@ -36,14 +34,7 @@ const (
 	step     = 25 * time.Millisecond
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "races:", err)
-		os.Exit(1)
-	}
-}
+func main() { lab.Main("races", run) }
 
 func run(ctx context.Context) error {
 	n := flag.Int("n", 20, "rounds of each case at each stagger")

@@ -14,24 +14,15 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/earlybind/earlybind/tests/lab"
 	"github.com/earlybind/earlybind/tests/results"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "rolling:", err)
-		os.Exit(1)
-	}
-}
+func main() { lab.Main("rolling", run) }
 
 func run(ctx context.Context) error {
 	n := flag.Int("n", 50, "how many migrations in all")

@@ -17,8 +17,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/earlybind/earlybind/internal/timeline"
@@ -26,14 +24,7 @@ import (
 	"github.com/earlybind/earlybind/tests/results"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "tour:", err)
-		os.Exit(1)
-	}
-}
+func main() { lab.Main("tour", run) }
 
 func run(ctx context.Context) error {
 	only := flag.String("scenario", "", "letters of the stories to run in turn, e.g. b or ds; empty: the tour")
