@@ -1,6 +1,8 @@
 package check
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -88,5 +90,52 @@ func TestASettingIsToldForEachTool(t *testing.T) {
 				t.Errorf("%s, %s: %q is not in %+v", c.id, tool, c.says[tool], text)
 			}
 		}
+	}
+}
+
+// A command is run as it stands: it names every host, and what a stranger calls itself is a word.
+func TestTheCommandForRightsIsOne(t *testing.T) {
+	command := func(f Facts, id string) string {
+		t.Helper()
+		for _, found := range Judge(f) {
+			if found.ID == id {
+				lines := strings.Split(found.Do[0].Text, "\n")
+				return lines[len(lines)-1]
+			}
+		}
+		t.Errorf("no finding %s", id)
+		return ""
+	}
+	f := fit()
+	var hosts []ComputeHost
+	var names []string
+	for i := range 12 {
+		name := fmt.Sprintf("compute%02d.example", i)
+		hosts, names = append(hosts, ComputeHost{name, true}), append(names, name)
+	}
+	f.Nova.Hosts, f.Neutron.Ports, f.Brokers[0].Answers = Saw(hosts), nil, nil
+	if got, want := command(f, "publishers.missing"), "earlybind rights -hosts-only -vhost nova "+strings.Join(names, " "); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+
+	f = fit()
+	f.Settings.HostUserPrefix = "compute-"
+	f.Brokers = append(f.Brokers, f.Brokers[0])
+	f.Brokers[1].Vhost, f.Brokers[1].Refused = "cell2", []Answer{{Host: "it's;reboot", Refused: "from nobody"}, {Host: here, Refused: "from nobody"}, {Host: "-prefix=", Refused: "from nobody"}, {Host: "a,b", Refused: "from nobody"}}
+	if got, want := command(f, "publishers.identity"), `earlybind rights -hosts-only -vhost VHOST -prefix compute- compute1 'it'\''s;reboot'`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// Whoever follows README and whoever follows a finding set the same policy, with a priority: which of
+// two of the same is in force, RabbitMQ does not say.
+func TestTheBoundOfNovasQueuesIsREADMEs(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(boundDefaultQueues("VHOST"), func(r Remedy) bool { return r.Tool == Plain })
+	if text := boundDefaultQueues("VHOST")[i].Text; !strings.Contains(strings.Join(strings.Fields(string(readme)), " "), text) {
+		t.Errorf("README lacks %s", text)
 	}
 }
