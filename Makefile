@@ -94,8 +94,8 @@ rolling: build ## N=50: two guests migrate to and fro while everything is restar
 races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped
 	go run ./tests/races -n $(N) -results var/races.jsonl
 
-chaos: build ## HANDOVERS=1000: handovers while everything is killed, cut off, parted and restarted, a RabbitMQ of three nodes too, 40 minutes and until every message has an outcome; goes on where it stopped
-	go run ./tests/chaos -cluster -handovers $(HANDOVERS) -results var/chaos.jsonl
+chaos: build ## HANDOVERS=1000: handovers while everything is killed, cut off, parted and restarted, a RabbitMQ of three nodes and four shares of instances, 40 minutes and until every message has an outcome; goes on where it stopped
+	go run ./tests/chaos -cluster -shares 4 -handovers $(HANDOVERS) -results var/chaos.jsonl
 
 chaos-short: build ## 24 of them, in about 5 minutes, 10 at most, and until every message has an outcome
 	go run ./tests/chaos -handovers 24 -seed 1 -for 10m

@@ -12,12 +12,17 @@ import (
 
 // says is a line of the consumers' log about a message.
 func (a *account) says(body, outcome string) {
-	a.settledLine("exchange earlybind, key k, sha256 "+digest([]byte(body)), outcome)
+	a.saysIn("", body, outcome)
+}
+
+// saysIn is one about a message in a share.
+func (a *account) saysIn(share, body, outcome string) {
+	a.line(auditLine{Event: "message.settled", Share: share, Saw: "exchange earlybind, key k, sha256 " + digest([]byte(body)), Outcome: outcome})
 }
 
 func (a *account) sends(bodies ...string) {
 	for _, body := range bodies {
-		a.confirmed([]byte(body), "k", body+"'s instance")
+		a.confirmed([]byte(body), "earlybind", "k", body+"'s instance", time.Time{})
 	}
 }
 
@@ -26,24 +31,24 @@ func deadLetter(body, why string) amqp.Delivery {
 }
 
 func TestAccount(t *testing.T) {
-	a := newAccount()
+	a := newAccount(1)
 	a.sends("done", "twice", "twice", "again", "parked", "expired")
 	for _, body := range []string{"done", "twice", "twice", "again", "again", "unheard of"} {
 		a.says(body, "done")
 	}
-	a.settledLine("exchange earlybind, key consumer.tick.earlybind, sha256 "+digest([]byte("tick")), "done")
+	a.line(auditLine{Event: "message.settled", Saw: "exchange earlybind, key consumer.tick.earlybind, sha256 " + digest([]byte("tick")), Outcome: "done"})
 	a.says("parked", "parked")
 	a.dead(deadLetter("expired", "expired"))
 	a.dead(amqp.Delivery{RoutingKey: "consumer.tick.earlybind", Body: []byte("tick")})
 	a.unrouted.unbinds(time.Time{})
 	a.unrouted.add("nova", "k", time.Time{})
 	a.sends("open")
-	if n, instances := a.open(); n != 1 || len(instances) != 1 || !instances["open's instance"] {
+	if n, _, instances := a.open(); n != 1 || len(instances) != 1 || !instances["open's instance"] {
 		t.Errorf("%d are open, of %v", n, instances)
 	}
 	a.says("open", "done")
-	a.note(digest([]byte("parked")), "k", func(f *fate) { f.parked++ }) // and found
-	want := balance{Messages: 6, Done: 4, Parked: 1, Expired: 1, Copies: 1, Again: 1, Unconfirmed: 1, Unrouted: 1}
+	a.found(digest([]byte("parked")), "k")
+	want := balance{Shares: 1, Messages: 6, Done: 4, Parked: 1, Expired: 1, Copies: 1, Again: 1, Unconfirmed: 1, Unrouted: 1}
 	b := a.balance()
 	if !reflect.DeepEqual(b, want) {
 		t.Errorf("got  %+v\nwant %+v", b, want)
@@ -65,14 +70,14 @@ func TestAMessageWithoutAnOutcomeIsFound(t *testing.T) {
 		"nothing is said of it":             func(*account) {},
 		"one of two copies has none":        func(a *account) { a.sends("x"); a.says("x", "done") },
 		"it is not where it is parked":      func(a *account) { a.says("x", "parked") },
-		"it is in the queue, though said":   func(a *account) { a.says("x", "done"); a.note(digest([]byte("x")), "k", func(f *fate) { f.left++ }) },
+		"it is in the queue, though said":   func(a *account) { a.says("x", "done"); a.note(1, digest([]byte("x")), "k", func(f *fate) { f.left++ }) },
 		"the broker had no room for it":     func(a *account) { a.dead(deadLetter("x", "maxlen")) },
 		"it came back too often":            func(a *account) { a.dead(deadLetter("x", "delivery_limit")) },
 		"another's line is not its outcome": func(a *account) { a.says("y", "done") },
 	} {
-		a := newAccount()
+		a := newAccount(1)
 		a.sends("x", "parked", "expired")
-		a.note(digest([]byte("parked")), "k", func(f *fate) { f.parked++ })
+		a.note(1, digest([]byte("parked")), "k", func(f *fate) { f.parked++ })
 		a.dead(deadLetter("expired", "expired"))
 		happens(a)
 		b := a.balance()

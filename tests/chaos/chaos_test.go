@@ -119,7 +119,7 @@ func TestARoundBeginsWithOneOfEach(t *testing.T) {
 func TestProxyFindsWhoWritesWithoutItsLease(t *testing.T) {
 	cloud := neutron.New()
 	defer cloud.Close()
-	p, err := startProxy(neutron.Transport{Handler: cloud.Handler()})
+	p, err := startProxy(neutron.Transport{Handler: cloud.Handler()}, newServing())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ func (g *game) closeAccount(ctx context.Context, stopSenders func()) (balance, e
 	g.awaitEnds(ctx, until)
 	stopSenders() // a consumer's question for lists would still be answered
 	g.awaitOutcomes(ctx, until)
+	g.awaitJournals(ctx, until)
 	g.consumers.stop()
 	if err := readRemains(ctx, g.cloud.bus, g.account); err != nil {
 		return balance{}, fmt.Errorf("the account cannot be closed: %w", err)
@@ -60,11 +61,12 @@ func (g *game) eachSender(do func(*courier) error) error {
 }
 
 // awaitOutcomes waits until every message has one, and says each half minute how
-// many have not.
+// many have not. Of those that a share's queue may not have been given the broker is asked.
 func (g *game) awaitOutcomes(ctx context.Context, until time.Time) {
+	empty := g.watchQueues(func(q queues) []string { return []string{q.notifications} })
 	for said := time.Now(); time.Now().Before(until) && ctx.Err() == nil; sleep(ctx, look) {
-		open, _ := g.account.open()
-		if open == 0 {
+		open, unsure, _ := g.account.open()
+		if open == 0 && (unsure == 0 || empty(ctx)) {
 			return
 		}
 		if time.Since(said) > 30*time.Second {
@@ -73,9 +75,36 @@ func (g *game) awaitOutcomes(ctx context.Context, until time.Time) {
 				g.say("what has expired could not be read: %v", err)
 				continue
 			}
-			open, _ = g.account.open()
-			g.say("%d messages have no outcome yet", open)
+			open, unsure, _ = g.account.open()
+			g.say("%d messages have no outcome yet, and %d may not have come to a share", open, unsure)
 		}
+	}
+}
+
+// awaitJournals waits until the journals are empty. All ports are gone by now; each is looked at again
+// when it is due, the later the longer it was wrong.
+func (g *game) awaitJournals(ctx context.Context, until time.Time) {
+	empty := g.watchQueues(func(q queues) []string { return []string{q.journal} })
+	for time.Now().Before(until) && ctx.Err() == nil && !empty(ctx) {
+		sleep(ctx, look)
+	}
+}
+
+// emptyFor is longer than the broker takes to count what is in a queue.
+const emptyFor = 6 * time.Second
+
+// watchQueues gives what tells, when it is asked again and again, that some queues have been empty for a while.
+func (g *game) watchQueues(of func(queues) []string) (empty func(context.Context) bool) {
+	var since time.Time
+	return func(ctx context.Context) bool {
+		n, err := g.cloud.held(ctx, eachQueue(g.account.shares, of)...)
+		switch {
+		case err != nil || n > 0:
+			since = time.Time{} // a broker that does not answer may be restarted by others
+		case since.IsZero():
+			since = time.Now()
+		}
+		return !since.IsZero() && time.Since(since) > emptyFor
 	}
 }
 
@@ -83,7 +112,7 @@ func (g *game) awaitOutcomes(ctx context.Context, until time.Time) {
 // a late message of an earlier migration can have begun a handover that nothing
 // ends but the next migration. That has to end right like any other.
 func (g *game) migrateOnceMore(ctx context.Context) {
-	_, open := g.account.open()
+	_, _, open := g.account.open()
 	var all sync.WaitGroup
 	for i, in := range g.retired {
 		if !open[in.id] {
@@ -93,7 +122,7 @@ func (g *game) migrateOnceMore(ctx context.Context) {
 			p := plan{number: -1 - i, stream: recordings[false][0], rng: rand.New(rand.NewPCG(1, uint64(i)))}
 			last := g.play(ctx, p, in)
 			j := g.judge(ctx, last, in, func() {})
-			r := newRecord(g.cloud.release, g.build, 0, last, j)
+			r := newRecord(g.cloud.release, g.build, 0, g.account.shares, last, j)
 			if r.Right && len(r.Hurt) == 0 {
 				return
 			}

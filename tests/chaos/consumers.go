@@ -23,8 +23,8 @@ type replica struct {
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
-	id     string    // as it calls itself: another one after each start
-	active time.Time // when it last said that it acts
+	id     string            // as it calls itself: another one after each start
+	active map[int]time.Time // by share, when it last said that it acts
 	ended  chan struct{}
 }
 
@@ -32,8 +32,10 @@ type replica struct {
 type consumers struct {
 	binary    string
 	directory string // of their logs
+	shares    int
 	replicas  []*replica
 	account   *account
+	serving   *serving
 
 	mu     sync.Mutex
 	lines  map[string][]string // audit lines by instance
@@ -41,9 +43,9 @@ type consumers struct {
 	alarms map[string]int      // by instance
 }
 
-func newConsumers(binary, directory string, a *account) *consumers {
+func newConsumers(binary, directory string, a *account, s *serving) *consumers {
 	return &consumers{
-		binary: binary, directory: directory, account: a,
+		binary: binary, directory: directory, shares: a.shares, account: a, serving: s,
 		lines: map[string][]string{}, ends: map[string][]ending{}, alarms: map[string]int{},
 	}
 }
@@ -51,7 +53,7 @@ func newConsumers(binary, directory string, a *account) *consumers {
 // add makes a replica: its way to the broker, and its name for the proxy before
 // Neutron. It is not started yet.
 func (c *consumers) add(cloud cloud, p *proxy) error {
-	r := &replica{name: fmt.Sprintf("consumer%d", len(c.replicas)+1), all: c}
+	r := &replica{name: fmt.Sprintf("consumer%d", len(c.replicas)+1), all: c, active: map[int]time.Time{}}
 	var through []string
 	for _, node := range cloud.bus.urls {
 		cable, err := layCable(node)
@@ -61,7 +63,7 @@ func (c *consumers) add(cloud cloud, p *proxy) error {
 		r.cables = append(r.cables, cable)
 		through = append(through, cable.url)
 	}
-	r.environment = environment(cloud, strings.Join(through, ","), p.urlFor(r.name))
+	r.environment = append(environment(cloud, strings.Join(through, ","), p.urlFor(r.name)), fmt.Sprintf("EARLYBIND_SHARES=%d", c.shares))
 	c.replicas = append(c.replicas, r)
 	return nil
 }
@@ -135,7 +137,9 @@ type auditLine struct {
 	Time      time.Time
 	Event     string
 	Replica   string
+	Share     string
 	Instance  string
+	Port      string
 	RequestID string `json:"request_id"`
 
 	Source, Destination string
@@ -158,17 +162,21 @@ func (r *replica) read(log io.Reader) {
 		if json.Unmarshal(lines.Bytes(), &l) != nil {
 			continue
 		}
+		share := shareNamed(l.Share)
+		if share > r.all.shares {
+			continue // there is none such: what is settled in it is missed
+		}
+		r.all.account.line(l)
+		r.all.serving.line(r.name, l)
 		switch l.Event {
 		case "consumer.active":
 			r.mu.Lock()
-			r.active, r.id = time.Now(), l.Replica
+			r.active[share], r.id = time.Now(), l.Replica
 			r.mu.Unlock()
 		case "consumer.started":
 			if l.Saw == "exchange nova" && l.Outcome == "bound" {
-				r.all.account.unrouted.bound(l.Time)
+				r.all.account.unrouted.bound(share, l.Time)
 			}
-		case "message.settled":
-			r.all.account.settledLine(l.Saw, l.Outcome)
 		}
 		if l.Instance == "" {
 			continue
@@ -189,26 +197,32 @@ func (r *replica) read(log io.Reader) {
 	}
 }
 
-// acting gives the replica that was the last to say that it acts.
-func (c *consumers) acting() *replica {
+// acting gives the replica that was the last to say that it acts for a share.
+func (c *consumers) acting(share int) *replica {
 	var last *replica
 	var since time.Time
 	for _, r := range c.replicas {
 		r.mu.Lock()
-		if last == nil || r.active.After(since) {
-			last, since = r, r.active
+		if last == nil || r.active[share].After(since) {
+			last, since = r, r.active[share]
 		}
 		r.mu.Unlock()
 	}
 	return last
 }
 
-// someoneActs tells whether any replica has said so.
-func (c *consumers) someoneActs() bool {
-	r := c.acting()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.active.IsZero()
+// allActed tells whether any replica has said so, of each share.
+func (c *consumers) allActed() bool {
+	for share := 1; share <= c.shares; share++ {
+		r := c.acting(share)
+		r.mu.Lock()
+		never := r.active[share].IsZero()
+		r.mu.Unlock()
+		if never {
+			return false
+		}
+	}
+	return true
 }
 
 // about gives what was written about an instance.

@@ -172,7 +172,7 @@ func (c *courier) session(ctx context.Context) error {
 		case <-returned: // before it was confirmed
 			c.account.unrouted.add(l.exchange, l.key, sent)
 		default:
-			c.account.confirmed(message.Body, l.key, l.instance)
+			c.account.confirmed(message.Body, l.exchange, l.key, l.instance, sent)
 		}
 		c.done()
 	}

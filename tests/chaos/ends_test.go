@@ -37,7 +37,7 @@ func TestEndsAreTheirHandovers(t *testing.T) {
 		"without a request, one handover's":                      {[]ending{end("", "a", "b", "superseded", 210)}, [3]string{"superseded", "", ""}},
 		"without a request, before it has begun":                 {[]ending{end("", "a", "b", "migrated", -1)}, [3]string{}},
 	} {
-		c2 := newConsumers("", "", nil)
+		c2 := newConsumers("", "", newAccount(1), newServing())
 		c2.ends["i"] = c.ends
 		for i, p := range []played{there, back, further} {
 			told := c2.hasEnded(p, "i", false)
@@ -50,7 +50,7 @@ func TestEndsAreTheirHandovers(t *testing.T) {
 }
 
 func TestWhatIsToldOfAMigrationThatGoesOnCountsInTheQuiet(t *testing.T) {
-	c := newConsumers("", "", nil)
+	c := newConsumers("", "", newAccount(1), newServing())
 	c.ends["i"] = []ending{{request: "r1", outcome: "superseded", at: noon.Add(time.Second)}}
 	p := migration("r1", "a", "b", 0)
 	if _, ok := c.endOf(p, "i", true); !ok || !c.hasEnded(p, "i", true) || c.hasEnded(p, "i", false) {
@@ -60,7 +60,7 @@ func TestWhatIsToldOfAMigrationThatGoesOnCountsInTheQuiet(t *testing.T) {
 
 // What was told late is found, and what was not told at all has a reason.
 func TestLateEndsAreFound(t *testing.T) {
-	g := &game{consumers: newConsumers("", "", nil), proxy: &proxy{}, directory: t.TempDir()}
+	g := &game{consumers: newConsumers("", "", newAccount(1), newServing()), proxy: &proxy{}, directory: t.TempDir()}
 	in := &instance{id: "i"}
 	for i, request := range []string{"late", "open", "unseen", "refused"} {
 		g.keepOpen(unended{played: migration(request, "a", "b", 100*i), in: in, record: record{Number: i, Right: true, Refused: request == "refused"}})
@@ -117,7 +117,7 @@ func TestEndVerdict(t *testing.T) {
 
 // The lines of the consumers' log have all that is read of an end.
 func TestEndIsRead(t *testing.T) {
-	c := newConsumers("", "", newAccount())
+	c := newConsumers("", "", newAccount(1), newServing())
 	c.account.unrouted.unbinds(noon)
 	r := &replica{all: c}
 	r.read(strings.NewReader(`{"time":"2026-11-29T12:00:09.000000Z","event":"consumer.started","saw":"exchange nova","outcome":"bound"}
@@ -132,10 +132,10 @@ func TestEndIsRead(t *testing.T) {
 	}
 }
 
-// Each sample says which build it is of.
+// Each sample says which build it is of, and how many shares there were.
 func TestBuild(t *testing.T) {
-	r := newRecord("2025.1", "3e191e3", 7, played{harms: []nova.Harm{}}, judgement{})
-	if r.Build != "3e191e3" {
+	r := newRecord("2025.1", "3e191e3", 7, 4, played{harms: []nova.Harm{}}, judgement{})
+	if r.Build != "3e191e3" || r.Shares != 4 {
 		t.Errorf("%+v", r)
 	}
 	if build, err := buildOf(t.Context(), "echo"); err == nil {

@@ -127,7 +127,7 @@ func (g *game) strike(ctx context.Context, f fault, rng *rand.Rand) {
 }
 
 func (g *game) kill(ctx context.Context, rng *rand.Rand) error {
-	r := g.consumers.acting()
+	r := g.consumers.acting(g.consumers.anyShare(rng))
 	if err := r.signal(syscall.SIGKILL); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (g *game) kill(ctx context.Context, rng *rand.Rand) error {
 func (g *game) freeze(ctx context.Context, rng *rand.Rand) error {
 	r := g.consumers.replicas[rng.IntN(len(g.consumers.replicas))]
 	if rng.IntN(4) > 0 {
-		r = g.consumers.acting()
+		r = g.consumers.acting(g.consumers.anyShare(rng))
 	}
 	if err := r.signal(syscall.SIGSTOP); err != nil {
 		return err
@@ -148,22 +148,22 @@ func (g *game) freeze(ctx context.Context, rng *rand.Rand) error {
 	return r.signal(syscall.SIGCONT)
 }
 
-// unplug has the broker close connections of the acting replica: one of those that host events
-// and notifications come through and that it sends through, or all.
+// unplug has the broker close connections of the replica that acts for a share: one of those that the share's
+// host events and notifications come through and that it sends through, or all three. Its other shares keep theirs.
 func (g *game) unplug(ctx context.Context, rng *rand.Rand) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	which := rng.IntN(4)
+	which, share := rng.IntN(4), g.consumers.anyShare(rng)
 	return lab.Until(ctx, "a connection to close", func() (bool, error) {
-		name := "earlybind-consumer " + g.consumers.acting().identity()
+		name := g.consumers.connection(g.consumers.acting(share).identity(), share)
 		closed, err := g.cloud.closeConnections(ctx, [][]string{{name}, {name + " notifications"}, {name + " sender"}, {name, name + " notifications", name + " sender"}}[which]...)
 		return closed > 0, err
 	})
 }
 
-// cutOff cuts the acting replica off from the broker.
+// cutOff cuts the replica that acts for a share off from the broker, with all its shares.
 func (g *game) cutOff(ctx context.Context, rng *rand.Rand) {
-	r := g.consumers.acting()
+	r := g.consumers.acting(g.consumers.anyShare(rng))
 	for _, cable := range r.cables {
 		cable.cut()
 	}

@@ -34,6 +34,8 @@ type cloud struct {
 	// knows them yet; deadLetters has what it drops from queues go to an exchange.
 	closeConnections func(ctx context.Context, names ...string) (int, error)
 	deadLetters      func(ctx context.Context, exchange string, queues ...string) error
+	// held counts what is in queues, ready or unacknowledged, as the broker has last counted it, each 5 s.
+	held func(ctx context.Context, queues ...string) (int, error)
 
 	transport   http.RoundTripper // to the names in the cloud's catalog
 	environment []string          // of the consumers: where the cloud is
@@ -51,6 +53,7 @@ type game struct {
 	weather   weather
 	archive   archive
 	account   *account
+	serving   *serving
 	build     string // of the consumers
 	directory string // of logs and stories
 	began     time.Time
@@ -214,7 +217,7 @@ func (g *game) playAndJudge(ctx context.Context, o *order, number int, in *insta
 	}
 	for _, p := range chain {
 		j.met, _ = g.weather.between(p.began, last.ended.Add(j.toRight))
-		r := newRecord(g.cloud.release, g.build, o.seed, p, j)
+		r := newRecord(g.cloud.release, g.build, o.seed, g.account.shares, p, j)
 		if !r.Right || len(r.Hurt) > 0 {
 			story, err := g.keepStory(p, in, j)
 			if err != nil {

@@ -249,6 +249,7 @@ func (g *game) newInstance(ctx context.Context, ports int) (*instance, error) {
 		}
 		in.ports = append(in.ports, nova.Port{ID: id, VNICType: "normal", Profile: duel.Profile()})
 	}
+	g.serving.owns(in)
 	g.hosts[in.host].has(in.id)
 	return in, nil
 }
@@ -265,6 +266,7 @@ func (g *game) removeInstance(ctx context.Context, in *instance) {
 	for _, p := range in.ports {
 		if err := g.cloud.removePort(ctx, p.ID); err != nil {
 			g.say("port %s is left until the network goes: %v", p.ID, err)
+			g.account.keepsPort(p.ID)
 		}
 	}
 }

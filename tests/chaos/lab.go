@@ -39,7 +39,7 @@ func openLab(ctx context.Context, l *lab.Lab, clustered bool) (c cloud, closing 
 		bus:     bus{urls: vhost.URLs, password: vhost.Password},
 		newPort: network.NewPort, removePort: network.RemovePort,
 		restartBroker: b.restart, part: b.part, restartNeutron: l.RestartNeutron,
-		closeConnections: vhost.CloseConnections, deadLetters: vhost.DeadLetters,
+		closeConnections: vhost.CloseConnections, deadLetters: vhost.DeadLetters, held: vhost.Held,
 		transport:   l.Transport(),
 		environment: []string{"OS_CLIENT_CONFIG_FILE=" + l.CloudsFile(), "OS_CLOUD=earlybind"},
 	}, closing, nil

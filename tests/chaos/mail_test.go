@@ -13,7 +13,7 @@ import (
 // post is a game without a broker: what is sent stays with the couriers.
 func post(t *testing.T, p plan) (*game, *mail, *instance) {
 	t.Helper()
-	g := &game{hosts: map[string]*host{}, account: newAccount()}
+	g := &game{hosts: map[string]*host{}, account: newAccount(1)}
 	g.cloud.hosts = [2]string{"compute1", "compute2"}
 	g.makeSenders()
 	in := &instance{id: "uuid", host: "compute1"}

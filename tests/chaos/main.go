@@ -8,6 +8,11 @@
 //	chaos -results var/chaos.jsonl   500 failed and 500 successful ones, in 40 minutes
 //	chaos -handovers 24 -seed 1 -for 10m
 //	chaos -cluster -results var/chaos-cluster.jsonl
+//	chaos -shares 4
+//
+// With -shares the consumers divide the instances into so many shares (EARLYBIND_SHARES): each
+// has queues, connections, a lease and a journal of its own, and a fault meets the replica that acts for one
+// of them, which a fault that closes connections leaves the others of.
 //
 // With -cluster all meet at a RabbitMQ of three nodes that chaos starts for itself: a node
 // is killed or parted from the others instead of the lab's one restarted.
@@ -22,8 +27,9 @@
 // played again.
 //
 // The exit status is 1 if a port has ended wrong, Nova was hurt, a replica has
-// written that was cut off, the end of a handover was not told without reason, a message
-// has no outcome, or was taken by no queue though one was bound, or handovers are missing.
+// written that was cut off, or that the queue of the share no longer served, the end of a handover was not told
+// without reason, a message has no outcome in a share, or was taken by no queue though one was bound, a journal holds
+// something in the end, or handovers are missing.
 package main
 
 import (
@@ -51,6 +57,7 @@ type settings struct {
 	results   string
 	atOnce    int
 	cluster   bool
+	shares    int
 	consumer  string
 	logs      string
 }
@@ -70,6 +77,7 @@ func main() {
 	flag.StringVar(&s.results, "results", "", "append to this file, and leave out the handovers that are in it")
 	flag.IntVar(&s.atOnce, "at-once", 6, "how many handovers keep Neutron busy at once")
 	flag.BoolVar(&s.cluster, "cluster", false, "on a RabbitMQ of three nodes")
+	flag.IntVar(&s.shares, "shares", 1, "into how many shares the consumers divide the instances (EARLYBIND_SHARES)")
 	flag.StringVar(&s.consumer, "consumer", "bin/earlybind-consumer", "the consumer")
 	flag.StringVar(&s.logs, "logs", "var/chaos", "directory of logs, and of the stories of handovers that went wrong")
 	flag.Parse()
@@ -82,6 +90,9 @@ func main() {
 }
 
 func chaos(ctx context.Context, s settings) error {
+	if s.shares < 1 {
+		return fmt.Errorf("-shares %d: there is one at least", s.shares)
+	}
 	l, err := lab.Open(ctx)
 	if err != nil {
 		return err
@@ -139,7 +150,7 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	defer file.Close()
 	g := &game{
 		cloud: c, neutron: consumer.NewNeutron(c.nova), streams: streams, build: build, began: time.Now(),
-		hosts: map[string]*host{}, account: newAccount(),
+		hosts: map[string]*host{}, account: newAccount(s.shares), serving: newServing(),
 		directory: filepath.Join(s.logs, fmt.Sprintf("%s-%d-%d", c.release, s.seed, len(records))),
 	}
 	if err := os.MkdirAll(g.directory, 0o755); err != nil {
@@ -149,7 +160,7 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	for _, r := range records {
 		o.done[r.Number] = true
 	}
-	fmt.Printf("seed %d, release %s, build %s: %d handovers, %d of them done before; logs in %s\n", s.seed, c.release, build, s.handovers, len(o.done), g.directory)
+	fmt.Printf("seed %d, release %s, build %s, shares %d: %d handovers, %d of them done before; logs in %s\n", s.seed, c.release, build, s.shares, s.handovers, len(o.done), g.directory)
 
 	var mu sync.Mutex
 	o.record = func(r record) error {
@@ -178,7 +189,9 @@ func play(ctx context.Context, s settings, c cloud, streams map[string]stream) e
 	fmt.Println(table(records))
 	fmt.Println(ends(records))
 	fmt.Println(statement(balances))
-	faults := []error{verdict(records), endVerdict(records), b.verdict(), g.proxy.verdict(), g.failed()}
+	served := g.serving.verdict()
+	fmt.Println(served)
+	faults := []error{verdict(records), endVerdict(records), b.verdict(), g.proxy.verdict(), served.fault(), g.failed()}
 	if n := g.proxy.earlyActivates(); n > 0 && !c.safe {
 		faults = append(faults, fmt.Errorf("%d activates of a destination on a Neutron where that can hurt Nova", n))
 	} else {
@@ -208,13 +221,15 @@ func (s *settings) chooseSeed(records []record) error {
 // the context has not ended before.
 func (g *game) playAll(ctx context.Context, s settings, o *order) (balance, error) {
 	var err error
-	if g.proxy, err = startProxy(g.cloud.transport); err != nil {
+	if g.proxy, err = startProxy(g.cloud.transport, g.serving); err != nil {
 		return balance{}, err
 	}
 	defer g.proxy.server.Close()
-	if err := errors.Join(prepareDead(ctx, g.cloud.bus), g.cloud.deadLetters(ctx, deadName, queueNames...)); err != nil {
+	toRead := eachQueue(s.shares, queues.read)
+	if err := errors.Join(prepareDead(ctx, g.cloud.bus), prepareTicks(ctx, g.cloud.bus), g.cloud.deadLetters(ctx, deadName, toRead...)); err != nil {
 		return balance{}, err
 	}
+	defer g.watchTicks(ctx)()
 	if err := g.startConsumers(s.consumer); err != nil {
 		return balance{}, err
 	}
@@ -224,18 +239,21 @@ func (g *game) playAll(ctx context.Context, s settings, o *order) (balance, erro
 	var running sync.WaitGroup
 	stopSenders := func() { stop(); running.Wait() }
 	defer stopSenders()
-	for _, c := range g.makeSenders() {
-		running.Go(func() { c.run(parts) })
-	}
+	g.makeSenders()
+	running.Go(func() { g.nova.run(parts) }) // makes the exchange that the consumers bind
 	if err := lab.Until(ctx, "a consumer to act (see its log in "+g.directory+")", func() (bool, error) {
 		for _, r := range g.consumers.replicas {
 			if !r.alive() {
 				return false, fmt.Errorf("%s has ended by itself: see %s", r.name, g.directory)
 			}
 		}
-		return g.consumers.someoneActs(), nil
+		return g.consumers.allActed(), nil
 	}); err != nil {
 		return balance{}, err
+	}
+	// The queues of all shares are there now: a host's message that came before would be taken by some.
+	for _, h := range g.hosts {
+		running.Go(func() { h.courier.run(parts) })
 	}
 	first := g.hosts[g.cloud.hosts[0]]
 	first.courier.send(unreadable(first))
@@ -247,7 +265,7 @@ func (g *game) playAll(ctx context.Context, s settings, o *order) (balance, erro
 }
 
 func (g *game) startConsumers(binary string) error {
-	g.consumers = newConsumers(binary, g.directory, g.account)
+	g.consumers = newConsumers(binary, g.directory, g.account, g.serving)
 	for range 2 {
 		if err := g.consumers.add(g.cloud, g.proxy); err != nil {
 			return err
@@ -261,15 +279,20 @@ func (g *game) startConsumers(binary string) error {
 	return nil
 }
 
-// makeSenders makes the hosts and Nova, and gives their couriers.
-func (g *game) makeSenders() []*courier {
+// watchTicks reads all ticks until it is ended.
+func (g *game) watchTicks(ctx context.Context) (end func()) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var reading sync.WaitGroup
+	reading.Go(func() { g.serving.watch(ctx, g.cloud.bus) })
+	return func() { stop(); reading.Wait() }
+}
+
+// makeSenders makes the hosts and Nova.
+func (g *game) makeSenders() {
 	g.nova = newNovaCourier(g.cloud.bus, g.account)
-	senders := []*courier{g.nova}
 	for _, name := range g.cloud.hosts {
 		g.hosts[name] = newHost(g.cloud.bus, g.account, name)
-		senders = append(senders, g.hosts[name].courier)
 	}
-	return senders
 }
 
 // playUntil plays the order in fair and foul weather.

@@ -26,8 +26,9 @@ type proxy struct {
 	early int
 	// apart holds since when a replica has been cut off from the broker, strays
 	// what it has written although its lease was over.
-	apart  map[string]time.Time
-	strays []string
+	apart   map[string]time.Time
+	strays  []string
+	serving *serving
 }
 
 const (
@@ -42,12 +43,12 @@ const (
 var portPath = regexp.MustCompile(`^/v2\.0/ports/([0-9a-f-]{36})(?:/bindings(?:/([^/]+)(/activate)?)?)?$`)
 
 // startProxy listens on a port of its own of this machine.
-func startProxy(transport http.RoundTripper) (*proxy, error) {
+func startProxy(transport http.RoundTripper, s *serving) (*proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{address: listener.Addr().String(), moves: map[string]string{}, calls: map[string][]string{}, apart: map[string]time.Time{}}
+	p := &proxy{address: listener.Addr().String(), moves: map[string]string{}, calls: map[string][]string{}, apart: map[string]time.Time{}, serving: s}
 	forward := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL, r.Out.Host = r.In.URL, r.In.Host },
 		Transport: transport,
@@ -76,6 +77,7 @@ func (p *proxy) note(r *http.Request, began time.Time, status int) {
 	defer p.mu.Unlock()
 	call := fmt.Sprintf("%s %s: %s %s: %d in %d ms", began.UTC().Format(stampFormat), replica, r.Method, r.URL.Path, status, time.Since(began).Milliseconds())
 	p.calls[part[1]] = append(p.calls[part[1]], call)
+	p.serving.wrote(portWrite{replica: replica, port: part[1], began: began, call: call})
 	if since, ok := p.apart[replica]; ok && began.Sub(since) > leaseFor+onTheWay {
 		p.strays = append(p.strays, call)
 	}

@@ -13,10 +13,6 @@ import (
 	"github.com/earlybind/earlybind/wire"
 )
 
-// queueNames are the consumers' queues: that of the hosts' events, and that of Nova's
-// notifications.
-var queueNames = []string{"earlybind", "earlybind.notifications"}
-
 // Where the consumers park, and chaos' own queue for what the broker drops from theirs.
 const (
 	parkedName = "earlybind.parked"
@@ -49,8 +45,8 @@ func unreadable(h *host) letter {
 }
 
 // readRemains reads what is left in the broker when the consumers are stopped: in
-// their queues what was never acknowledged, in the parking queue what was parked,
-// among the dead letters what has expired. Before it reads those, it has a message
+// their queues what was never acknowledged, in their journals what they have not done with, in the parking
+// queue what was parked, among the dead letters what has expired. Before it reads those, it has a message
 // expire in each of their queues.
 func readRemains(ctx context.Context, b bus, a *account) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -61,10 +57,11 @@ func readRemains(ctx context.Context, b bus, a *account) error {
 	}
 	defer conn.Close()
 	expiring := map[string]bool{}
-	for _, queue := range queueNames {
+	for _, queue := range eachQueue(a.shares, queues.read) {
+		share := shareOfQueue(queue)
 		if err := readAll(ctx, ch, queue, func(d amqp.Delivery) {
 			if !isTick(d.RoutingKey) {
-				a.note(digest(d.Body), d.RoutingKey, func(f *fate) { f.left++ })
+				a.note(share, digest(d.Body), d.RoutingKey, func(f *fate) { f.left++ })
 			}
 		}); err != nil {
 			return err
@@ -74,8 +71,13 @@ func readRemains(ctx context.Context, b bus, a *account) error {
 		if err := put(ctx, ch, queue, shortLived); err != nil {
 			return err
 		}
-		a.confirmed(shortLived.Body, queue, "")
+		a.note(share, digest(shortLived.Body), queue, func(f *fate) { f.sent++ })
 		expiring[string(shortLived.Body)] = true
+	}
+	for share := 1; share <= a.shares; share++ {
+		if err := readAll(ctx, ch, queuesOf(share).journal, func(d amqp.Delivery) { a.leftInJournal(share, d.Body) }); err != nil {
+			return err
+		}
 	}
 	if err := lab.Until(ctx, "messages to expire", func() (bool, error) {
 		return len(expiring) == 0, readAll(ctx, ch, deadName, func(d amqp.Delivery) {
@@ -87,7 +89,7 @@ func readRemains(ctx context.Context, b bus, a *account) error {
 	}
 	return readAll(ctx, ch, parkedName, func(d amqp.Delivery) {
 		key, _ := d.Headers["earlybind-routing-key"].(string)
-		a.note(digest(d.Body), key, func(f *fate) { f.parked++ })
+		a.found(digest(d.Body), key)
 	})
 }
 
@@ -120,14 +122,15 @@ func open(ctx context.Context, b bus) (*amqp.Connection, *amqp.Channel, error) {
 	return conn, ch, nil
 }
 
-// dead notes a dead letter, by why the broker says it dropped it.
+// dead notes a dead letter, by the queue from which and why the broker says it dropped it.
 func (a *account) dead(d amqp.Delivery) {
 	why, _ := d.Headers["x-first-death-reason"].(string)
+	queue, _ := d.Headers["x-first-death-queue"].(string)
 	key := d.RoutingKey
 	if isTick(key) {
 		return
 	}
-	a.note(digest(d.Body), key, func(f *fate) {
+	a.note(shareOfQueue(queue), digest(d.Body), key, func(f *fate) {
 		if why == "expired" {
 			f.expired++
 		} else {

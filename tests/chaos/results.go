@@ -16,6 +16,7 @@ type record struct {
 	Release string  `json:"release"`
 	Build   string  `json:"build,omitempty"` // the consumer's version; samples of November 2026 and before have none
 	Seed    uint64  `json:"seed"`
+	Shares  int     `json:"shares,omitempty"` // of the consumers' instances; samples of November 2026 and before have none, and one share
 	Number  int     `json:"number"`
 	Fails   bool    `json:"fails"`
 	Stream  string  `json:"stream"`
@@ -49,9 +50,9 @@ func (r record) String() string {
 }
 
 // newRecord sums a handover up.
-func newRecord(release, build string, seed uint64, p played, j judgement) record {
+func newRecord(release, build string, seed uint64, shares int, p played, j judgement) record {
 	r := record{
-		Release: release, Build: build, Seed: seed, Number: p.number, Fails: p.fails, Stream: p.stream, Shared: p.shared,
+		Release: release, Build: build, Seed: seed, Shares: shares, Number: p.number, Fails: p.fails, Stream: p.stream, Shared: p.shared,
 		Faults: slices.Concat(p.faults, j.met),
 		AtOnce: j.atOnce, Right: j.right, Why: j.why, ToRightMS: j.toRight.Milliseconds(), Alarms: j.alarms,
 	}

@@ -31,7 +31,7 @@ func table(records []record) string {
 // end.
 func statement(balances []balance) string {
 	b := sum(balances)
-	return fmt.Sprintf(`messages that the broker has confirmed into the consumers' queue, in %d runs
+	return fmt.Sprintf(`messages that the broker has confirmed into the consumers' queues, in %d runs, of each of %d shares
   distinct                 %8d
     done                   %8d
     parked                 %8d
@@ -42,7 +42,9 @@ func statement(balances []balance) string {
     settled again          %8d   the acknowledgement was lost with the session
     never confirmed        %8d   settled, but sent again by its sender, who could not know
     into no queue          %8d   Nova's, while no queue was bound: at most %.1f s
-`, len(balances), b.Messages, b.Done, b.Parked, b.Expired, b.Without, b.Copies, b.Again, b.Unconfirmed, b.Unrouted, float64(b.UnboundMS)/1000)
+    not into all shares'   %8d   Nova's, while a share's queue was not bound and another's was
+  the journals: %d ports were looked at, %d entries are left of ports that could not be removed, %d without a reason
+`, len(balances), max(b.Shares, 1), b.Messages, b.Done, b.Parked, b.Expired, b.Without, b.Copies, b.Again, b.Unconfirmed, b.Unrouted, float64(b.UnboundMS)/1000, b.Unshared, b.JournalPorts, b.JournalKept, len(b.JournalLeft))
 }
 
 func row(name string, records []record, counts func(record) bool) string {

@@ -14,9 +14,12 @@ import (
 // make it, binds when it finds it: it looks each 5 s (bindNova of package consumer). What
 // Nova says in between is lost, in any cloud with one broker: nobody hears of it, and the handovers
 // have to end right without it. The hosts' exchange and the queues are durable.
+//
+// With shares each has a queue that is bound by itself. What comes when some are is not returned, and
+// those that are not yet are not given it; see [account.lacks].
 type unrouted struct {
 	mu     sync.Mutex
-	spells []unbound
+	spells [][]unbound // of each share
 	lost   []returned
 }
 
@@ -40,18 +43,32 @@ type returned struct {
 func (u *unrouted) unbinds(since time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.spells = append(u.spells, unbound{since: since})
+	for i := range u.spells {
+		u.spells[i] = append(u.spells[i], unbound{since: since})
+	}
 }
 
-// bound tells that a consumer says it has bound its queue.
-func (u *unrouted) bound(at time.Time) {
+// bound tells that a consumer says it has bound a share's queue.
+func (u *unrouted) bound(share int, at time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for i := range u.spells {
-		if s := &u.spells[i]; s.until.IsZero() && !at.Before(s.since) {
+	of := u.spells[share-1]
+	for i := range of {
+		if s := &of[i]; s.until.IsZero() && !at.Before(s.since) {
 			s.until = at
 		}
 	}
+}
+
+// unbound tells whether a share's queue need not have been bound at a time.
+func (u *unrouted) unbound(share int, at time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return anyHas(u.spells[share-1], at)
+}
+
+func anyHas(spells []unbound, at time.Time) bool {
+	return slices.ContainsFunc(spells, func(s unbound) bool { return s.has(at) })
 }
 
 // add notes a message that the broker has confirmed and no queue has.
@@ -67,13 +84,15 @@ func (u *unrouted) balance() (n int, wrong []string, longest time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, r := range u.lost {
-		if r.exchange != "nova" || !slices.ContainsFunc(u.spells, func(s unbound) bool { return s.has(r.at) }) {
+		if r.exchange != "nova" || slices.ContainsFunc(u.spells, func(of []unbound) bool { return !anyHas(of, r.at) }) {
 			wrong = append(wrong, fmt.Sprintf("%s exchange %s, key %s", r.at.UTC().Format(stampFormat), r.exchange, r.key))
 		}
 	}
-	for _, s := range u.spells {
-		if !s.until.IsZero() {
-			longest = max(longest, s.until.Sub(s.since))
+	for _, of := range u.spells {
+		for _, s := range of {
+			if !s.until.IsZero() {
+				longest = max(longest, s.until.Sub(s.since))
+			}
 		}
 	}
 	return len(u.lost), wrong, longest

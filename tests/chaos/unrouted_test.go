@@ -23,13 +23,13 @@ func TestUnrouted(t *testing.T) {
 		"a host's, whose exchange is kept": {"earlybind", 20, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAccount()
+			a := newAccount(1)
 			a.unrouted.unbinds(at(0))
-			a.unrouted.bound(at(2))
+			a.unrouted.bound(1, at(2))
 			a.unrouted.unbinds(at(18))
-			a.unrouted.bound(at(17)) // read late: what it had bound went with the broker
-			a.unrouted.bound(at(28))
-			a.unrouted.bound(at(31)) // the other replica
+			a.unrouted.bound(1, at(17)) // read late: what it had bound went with the broker
+			a.unrouted.bound(1, at(28))
+			a.unrouted.bound(1, at(31)) // the other replica
 			a.unrouted.add(c.exchange, "k", at(c.sent))
 			b := a.balance()
 			if b.Unrouted != 1 || b.UnboundMS != 10_000 {
@@ -45,7 +45,7 @@ func TestUnrouted(t *testing.T) {
 // A queue that nobody binds again excuses nothing for long.
 func TestUnroutedWithoutABinding(t *testing.T) {
 	for after, fine := range map[time.Duration]bool{boundWithin - time.Second: true, boundWithin + time.Second: false} {
-		a, began := newAccount(), time.Now()
+		a, began := newAccount(1), time.Now()
 		a.unrouted.unbinds(began)
 		a.unrouted.add("nova", "k", began.Add(after))
 		if err := a.balance().routedVerdict(); (err == nil) != fine {
