@@ -22,7 +22,7 @@ type shelf struct {
 	room int
 	came uint64                              // how many, so far: delivery tags are a channel's own
 	held map[string]map[uint64]*list.Element // by instance and number, in the order in which they came
-	all  *list.List                          // of item, in that order too
+	all  *list.List                          // of *item, in that order too
 }
 
 // item is a message without its body.
@@ -39,7 +39,7 @@ func newShelf(room int) *shelf {
 }
 
 // hold keeps a message of an instance and gives what takes it off and acknowledges
-// it.
+// it; that may be kept for long, and holds nothing of the message.
 func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (settle func()) {
 	s.mu.Lock()
 	s.came++
@@ -51,25 +51,26 @@ func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (sett
 	full, oldest := s.all.Len() > s.room, s.all.Front().Value.(*item)
 	s.mu.Unlock()
 	if full {
-		s.settle(oldest)
+		s.settle(oldest.instance, oldest.number)
 	}
-	return func() { s.settle(kept) }
+	number := kept.number
+	return func() { s.settle(instance, number) }
 }
 
 // settle acknowledges a message, unless that was done before.
-func (s *shelf) settle(m *item) {
+func (s *shelf) settle(instance string, number uint64) {
 	s.mu.Lock()
-	at, held := s.held[m.instance][m.number]
+	at, held := s.held[instance][number]
 	if held {
 		s.all.Remove(at)
-		delete(s.held[m.instance], m.number)
-		if len(s.held[m.instance]) == 0 {
-			delete(s.held, m.instance)
+		delete(s.held[instance], number)
+		if len(s.held[instance]) == 0 {
+			delete(s.held, instance)
 		}
 	}
 	s.mu.Unlock()
 	if held {
-		m.acknowledge()
+		at.Value.(*item).acknowledge()
 	}
 }
 
