@@ -31,7 +31,7 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 		out = append(out, h.commit(s, bars, paused, phase, now)...)
 	case Left:
 		out = append(out, h.explain(s)...)
-		for _, p := range h.ports {
+		for p := range h.each() {
 			goal := Goal{Kind: GoalVerify, Host: h.Destination, NovaDone: h.novaPostEnd, Mend: h.landed() && h.mends(s, p)}
 			out = append(out, h.aim(p, goal, "the guest has left the source")...)
 		}
@@ -72,7 +72,7 @@ func (h *Handover) ask(why string) []Decision {
 // are not touched, since Nova's word alone can be late or forged.
 func (h *Handover) fail(s Settings) []Decision {
 	var out []Decision
-	for _, p := range h.ports {
+	for p := range h.each() {
 		active, has := p.Active()
 		wrong := !has || active.Host != h.Source || !active.Bound()
 		kind := h.goals[p.ID].Kind
@@ -95,7 +95,7 @@ var alarms = map[Phase]string{
 
 // prepared tells whether every port was found ready to be committed.
 func (h *Handover) prepared() bool {
-	for _, p := range h.ports {
+	for p := range h.each() {
 		if ok, _ := prepared(p, h.Source, h.Destination); !ok {
 			return false
 		}
@@ -130,7 +130,7 @@ func (h *Handover) prepared() bool {
 // left to Nova.
 func (h *Handover) commit(s Settings, bars Bars, paused Halt, phase Phase, now time.Duration) []Decision {
 	var out []Decision
-	for _, p := range h.ports {
+	for p := range h.each() {
 		if goal, aimed := h.goals[p.ID]; aimed {
 			if goal.Kind == GoalRestore || goal.Kind == GoalVerify {
 				out = append(out, h.aim(p, Goal{Kind: GoalHold}, "the sign of failure was older than the pause")...)
@@ -224,7 +224,7 @@ func (h *Handover) try(bars Bars, p port.Port) (tries []Decision, why string) {
 // guest had left, why it was not activated.
 func (h *Handover) explain(s Settings) []Decision {
 	var out []Decision
-	for _, p := range h.ports {
+	for p := range h.each() {
 		if _, aimed := h.goals[p.ID]; aimed || h.observed[p.ID] {
 			continue
 		}
@@ -276,7 +276,7 @@ func (h *Handover) refuse(s Settings, policy Policy, why string, p port.Port, no
 // earlybind may commit, a process that was killed may have committed.
 func (h *Handover) restore(s Settings) []Decision {
 	var out []Decision
-	for _, p := range h.ports {
+	for p := range h.each() {
 		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.leftOver}
 		if h.mends(s, p) && !h.unnamed() {
 			goal.Kind = GoalRestore
@@ -298,7 +298,7 @@ func (h *Handover) mends(s Settings, p port.Port) bool {
 
 func (h *Handover) aimAll(g Goal, why string) []Decision {
 	var out []Decision
-	for _, p := range h.ports {
+	for p := range h.each() {
 		out = append(out, h.aim(p, g, why)...)
 	}
 	return out
@@ -344,7 +344,7 @@ func (h *Handover) outcome() (Outcome, bool) {
 		return "", false
 	}
 	right := true
-	for _, p := range h.ports {
+	for p := range h.each() {
 		done, ok := h.done[p.ID]
 		if !ok || done.Goal != h.goals[p.ID] {
 			return "", false

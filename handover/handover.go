@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ type Handover struct {
 	Destination string
 
 	evidence
-	ports      []port.Port // as last read
+	ports      []port.Lean // as last read; see each
 	armed      bool        // ports were read
 	arm        bool        // they are to be read (again)
 	asking     bool        // they were asked for at least once
@@ -235,7 +236,7 @@ func (h *Handover) learnFromNova(n NovaSign) {
 // take keeps what Neutron said. The host of the ACTIVE rows is the source where
 // nothing else has told.
 func (h *Handover) take(r Rows) {
-	h.ports, h.armed = make([]port.Port, len(r.Ports)), true
+	h.ports, h.armed = make([]port.Lean, len(r.Ports)), true
 	for i, p := range r.Ports {
 		h.ports[i] = p.Lean()
 	}
@@ -246,6 +247,17 @@ func (h *Handover) take(r Rows) {
 		if active, ok := p.Active(); ok && active.Host != h.Destination {
 			h.Source, h.byRows = active.Host, true
 			return
+		}
+	}
+}
+
+// each gives the ports as last read.
+func (h *Handover) each() iter.Seq[port.Port] {
+	return func(yield func(port.Port) bool) {
+		for _, kept := range h.ports {
+			if !yield(kept.Port()) {
+				return
+			}
 		}
 	}
 }
@@ -262,10 +274,12 @@ func (h *Handover) mayComeFrom(host string) bool {
 
 // hasRow tells whether a port has a row for a host.
 func (h *Handover) hasRow(host string) bool {
-	return slices.ContainsFunc(h.ports, func(p port.Port) bool {
-		_, has := p.Row(host)
-		return has
-	})
+	for p := range h.each() {
+		if _, has := p.Row(host); has {
+			return true
+		}
+	}
+	return false
 }
 
 // from names the source. Where the rows had named another, what that one has said is no word
@@ -284,7 +298,7 @@ func (h *Handover) from(host string) {
 
 // Driver is that of a port's ACTIVE row, as last read; empty where it does not show.
 func (h *Handover) Driver(id string) string {
-	for _, p := range h.ports {
+	for p := range h.each() {
 		if p.ID == id {
 			return p.Driver
 		}

@@ -49,7 +49,7 @@ type Row struct {
 	VNICType string
 	Profile  map[string]any
 
-	announces string // of a row without its profile, its migrating_to: see Lean
+	announces string // of a row without its profile, its migrating_to: see [Lean]
 }
 
 // Bound tells whether the agents can wire the row.
@@ -66,20 +66,52 @@ func (r Row) MigratingTo() string {
 	return host
 }
 
-// Lean gives the port without its profiles, of which only MigratingTo is still told: for who
-// keeps very many. What many ports have in common is one string in all of them.
-func (p Port) Lean() Port {
-	for _, shared := range []*string{&p.DeviceOwner, &p.Network, &p.Status, &p.Driver} {
-		*shared = Intern(*shared)
+// Lean is a port for who keeps very many: without its MAC address and revision, and of its
+// profiles with MigratingTo alone. What many ports have in common is there once.
+type Lean struct {
+	id, device string
+	common     unique.Handle[common]
+	rows       []leanRow
+}
+
+// common is what many ports have in common, kind what many rows have.
+type (
+	common struct {
+		deviceOwner, network, status, driver string
+		trunkParent                          bool
 	}
-	rows := make([]Row, len(p.Rows))
+	kind struct {
+		active            bool
+		vifType, vnicType string
+	}
+)
+
+type leanRow struct {
+	host, announces string
+	kind            unique.Handle[kind]
+}
+
+// Lean gives what is kept of the port.
+func (p Port) Lean() Lean {
+	l := Lean{id: p.ID, device: p.Device, common: unique.Make(common{p.DeviceOwner, p.Network, p.Status, p.Driver, p.TrunkParent})}
+	l.rows = make([]leanRow, len(p.Rows))
 	for i, r := range p.Rows {
-		rows[i] = Row{
-			Host: Intern(r.Host), Active: r.Active, VIFType: Intern(r.VIFType), VNICType: Intern(r.VNICType),
-			announces: Intern(r.MigratingTo()),
-		}
+		l.rows[i] = leanRow{Intern(r.Host), Intern(r.MigratingTo()), unique.Make(kind{r.Active, r.VIFType, r.VNICType})}
 	}
-	p.Rows = rows
+	return l
+}
+
+// Port gives the port, as far as it was kept.
+func (l Lean) Port() Port {
+	c := l.common.Value()
+	p := Port{
+		ID: l.id, Device: l.device, DeviceOwner: c.deviceOwner, Network: c.network, Status: c.status, Driver: c.driver,
+		TrunkParent: c.trunkParent, Rows: make([]Row, len(l.rows)),
+	}
+	for i, r := range l.rows {
+		k := r.kind.Value()
+		p.Rows[i] = Row{Host: r.host, Active: k.active, VIFType: k.vifType, VNICType: k.vnicType, announces: r.announces}
+	}
 	return p
 }
 
