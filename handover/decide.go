@@ -20,7 +20,7 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 	}
 	h.arm = false
 	h.asked = h.asked && (phase == Failing || phase == Failed)
-	if (phase == Watching || phase == Paused) && h.arrived.known && !h.arrived.Before(h.incoming.Order) && h.doubtful() && !h.wondered {
+	if (phase == Watching || phase == Paused) && h.arrived.known() && !h.arrived.Before(h.incoming.Order) && h.doubtful() && !h.wondered {
 		// A destination that was frozen thaws, and runs a guest that the source may have resumed long ago: only
 		// its list will tell (libvirt-events/e8, after the restore).
 		h.wondered = true
@@ -173,9 +173,9 @@ func (h *Handover) commit(s Settings, bars Bars, paused Halt, phase Phase, now t
 // empty if nothing does.
 func (h *Handover) doubts(phase Phase) string {
 	switch {
-	case phase == Paused && h.arrived.known:
+	case phase == Paused && h.arrived.known():
 		return "the destination's libvirt was away: its word that the guest has arrived is doubted"
-	case h.gone.known && !h.started.known:
+	case h.gone.known() && !h.started.known():
 		return "the destination does not have the guest, and its start there was not heard of"
 	case h.sincePause(h.absent):
 		return "the source does not have the guest any more: it has left, and Nova's own activate is due, or it has died"

@@ -67,11 +67,11 @@ func (h *Handover) Phase() Phase { return h.phase() }
 func (h *Handover) evident(safe bool) bool {
 	switch h.phase() {
 	case Watching:
-		return h.started.known
+		return h.started.known()
 	case Failing: // by Nova's word, mostly: the source may have paused the guest all the same
-		return h.started.known || h.paused.known && (h.fresh || !safe)
+		return h.started.known() || h.paused.known() && (h.fresh || !safe)
 	case Arrived, Left:
-		return h.fresh || !safe && (h.started.known || h.reported)
+		return h.fresh || !safe && (h.started.known() || h.reported)
 	default:
 		return true
 	}
@@ -82,7 +82,7 @@ func (h *Handover) evident(safe bool) bool {
 func (h *Handover) home() string {
 	switch h.phase() {
 	case Watching, Failing:
-		if h.running.known {
+		if h.running.known() {
 			return h.Source
 		}
 	case Paused, Failed:
@@ -114,10 +114,10 @@ func (h *Handover) mending() bool {
 // runs on the source, and on the destination has not even come in since. This is how a failure
 // looks whose events were taken for an earlier migration's, or lost.
 func (h *Handover) stayed() bool {
-	came := h.arrived.known && !h.arrived.Before(h.incoming.Order) || h.incoming.known && !h.incoming.Before(h.gone.Order)
+	came := h.arrived.known() && !h.arrived.Before(h.incoming.Order) || h.incoming.known() && !h.incoming.Before(h.gone.Order)
 	return h.rollback && !came &&
-		h.running.known && h.rolled.precede(h.Source, h.running.Order) &&
-		h.gone.known && h.rolled.precede(h.Destination, h.gone.Order)
+		h.running.known() && h.rolled.precede(h.Source, h.running.Order) &&
+		h.gone.known() && h.rolled.precede(h.Destination, h.gone.Order)
 }
 
 // learn adds a host's sign to the evidence. The caller has settled which host
@@ -264,7 +264,7 @@ func (h *Handover) each() iter.Seq[port.Port] {
 
 // unnamed tells whether nobody has said which host is the source, nor that host that its guest
 // runs: rows may be wrong since an earlier migration.
-func (h *Handover) unnamed() bool { return h.Source == "" || h.byRows && !h.running.known }
+func (h *Handover) unnamed() bool { return h.Source == "" || h.byRows && !h.running.known() }
 
 // mayComeFrom tells whether a host may still prove to be the source: none is named, or the rows
 // alone name one, and it has a row too.

@@ -153,7 +153,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	if !h.floor.precede(s.Host, s.Order) {
 		return out // of an earlier migration
 	}
-	if h.leftOver && s.Sign == SignLeft && s.Host == h.Source && !h.arrived.known {
+	if h.leftOver && s.Sign == SignLeft && s.Host == h.Source && !h.arrived.known() {
 		// It has migrated, and nothing else was heard of that: not to the other row's host,
 		// for all that is known.
 		return append(out, i.end(OutcomeSuperseded)...)
@@ -226,9 +226,9 @@ func (i *Instance) opens(s HostSign) bool {
 		case h.Destination:
 			if s.Listed {
 				// A list repeats what is known, unless the domain had gone.
-				return h.gone.known && h.started.known && h.started.Before(h.gone.Order) && h.gone.Before(s.Order)
+				return h.gone.known() && h.started.known() && h.started.Before(h.gone.Order) && h.gone.Before(s.Order)
 			}
-			return h.started.known && h.started.Before(s.Order)
+			return h.started.known() && h.started.Before(s.Order)
 		case h.Source:
 			return h.phase() == Left
 		default:

@@ -97,7 +97,7 @@ type evidence struct {
 // RESUMED proves nothing (a frozen one was seen to resume the guest 25 s after
 // the source had: both ran).
 func (e evidence) doubtful() bool {
-	return e.started.known && slices.ContainsFunc(e.missed, func(o wire.Order) bool {
+	return e.started.known() && slices.ContainsFunc(e.missed, func(o wire.Order) bool {
 		return !o.Before(e.started.Order) && !e.arrived.Before(o)
 	})
 }
@@ -110,27 +110,27 @@ func (e evidence) doubtful() bool {
 // destination's end or Nova will tell.
 func (e evidence) resumedSincePause() bool {
 	switch {
-	case !e.resumed.known:
+	case !e.resumed.known():
 		return false
-	case e.paused.known:
+	case e.paused.known():
 		return e.paused.Before(e.resumed.Order)
-	case e.halted.known && e.halted.Before(e.resumed.Order):
+	case e.halted.known() && e.halted.Before(e.resumed.Order):
 		return false
 	default:
-		return !e.running.known || !e.resumed.Before(e.running.Order)
+		return !e.running.known() || !e.resumed.Before(e.running.Order)
 	}
 }
 
 // sincePause tells whether a mark of the source is of this migration: an older one
 // than its pause is of one before.
 func (e evidence) sincePause(m highest) bool {
-	return m.known && (!e.paused.known || e.paused.Before(m.Order))
+	return m.known() && (!e.paused.known() || e.paused.Before(m.Order))
 }
 
 // landed tells whether a host has said, and not Nova alone, that the guest has come
 // to the destination and left the source.
 func (e evidence) landed() bool {
-	return e.sincePause(e.left) || e.arrived.known && !e.arrived.Before(e.incoming.Order)
+	return e.sincePause(e.left) || e.arrived.known() && !e.arrived.Before(e.incoming.Order)
 }
 
 // phase reads the evidence; see the table at [Phase].
@@ -138,10 +138,10 @@ func (e evidence) phase() Phase {
 	resumed := e.resumedSincePause()
 	// A RESUMED whose pause was not heard of may be a user's, and the guest be about to leave:
 	// a restore would undo Nova's own activate.
-	stirred := resumed && !e.paused.known
-	back := resumed && (e.paused.known || e.rollback) || e.running.known && e.paused.known && e.paused.Before(e.running.Order)
-	gone := e.gone.known && e.incoming.known && e.incoming.Before(e.gone.Order)
-	came := e.arrived.known && !e.arrived.Before(e.incoming.Order)
+	stirred := resumed && !e.paused.known()
+	back := resumed && (e.paused.known() || e.rollback) || e.running.known() && e.paused.known() && e.paused.Before(e.running.Order)
+	gone := e.gone.known() && e.incoming.known() && e.incoming.Before(e.gone.Order)
+	came := e.arrived.known() && !e.arrived.Before(e.incoming.Order)
 	// What a thawed destination lets run after it has listed no guest runs on both, if the source has gone on.
 	since := came && gone && back && e.gone.Before(e.arrived.Order)
 	arrived := came && !gone || since
@@ -150,12 +150,12 @@ func (e evidence) phase() Phase {
 	vanished := gone && came && !since
 	// The source's libvirt reads "running" after Nova's roll-back: the RESUMED that
 	// was heard of is this migration's, whichever of the two came first.
-	settled := e.rollbackEnd && e.resumed.known && e.running.known && !arrived
+	settled := e.rollbackEnd && e.resumed.known() && e.running.known() && !arrived
 	failed := back || settled || gone && !vanished || e.sincePause(e.died) || e.leftOver
 	left := e.sincePause(e.left) || e.sincePause(e.absent) && arrived
 	// The guest runs on the destination, and the source lists it as running without ever having
 	// paused it: it has resumed it, or the destination's libvirt was away.
-	both := arrived && (e.resumed.known || e.doubtful()) && e.running.known && !e.paused.known
+	both := arrived && (e.resumed.known() || e.doubtful()) && e.running.known() && !e.paused.known()
 
 	switch {
 	case left, e.novaPost && !failed && !e.rollback:
@@ -172,7 +172,7 @@ func (e evidence) phase() Phase {
 		return PostCopy
 	case arrived && !e.doubtful():
 		return Arrived
-	case e.paused.known:
+	case e.paused.known():
 		return Paused
 	default:
 		return Watching
