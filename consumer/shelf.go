@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"container/list"
-	"maps"
 	"slices"
 	"sync"
 
@@ -20,9 +19,10 @@ import (
 type shelf struct {
 	mu   sync.Mutex
 	room int
-	came uint64                              // how many, so far: delivery tags are a channel's own
-	held map[string]map[uint64]*list.Element // by instance and number, in the order in which they came
-	all  *list.List                          // of *item, in that order too
+	came uint64                   // how many, so far: delivery tags are a channel's own
+	held map[uint64]*list.Element // by number, in the order in which they came
+	of   map[string][]uint64      // those of an instance, in that order
+	all  *list.List               // of *item, in that order too
 }
 
 // item is a message without its body.
@@ -35,7 +35,7 @@ type item struct {
 }
 
 func newShelf(room int) *shelf {
-	return &shelf{room: room, held: map[string]map[uint64]*list.Element{}, all: list.New()}
+	return &shelf{room: room, held: map[uint64]*list.Element{}, of: map[string][]uint64{}, all: list.New()}
 }
 
 // hold keeps a message of an instance and gives what takes it off and acknowledges
@@ -44,34 +44,41 @@ func (s *shelf) hold(instance string, d amqp.Delivery, acknowledge func()) (sett
 	s.mu.Lock()
 	s.came++
 	kept := &item{instance, s.came, d.DeliveryTag, d.Acknowledger, acknowledge}
-	if s.held[instance] == nil {
-		s.held[instance] = map[uint64]*list.Element{}
-	}
-	s.held[instance][kept.number] = s.all.PushBack(kept)
+	s.held[kept.number] = s.all.PushBack(kept)
+	s.of[instance] = append(s.of[instance], kept.number)
 	full, oldest := s.all.Len() > s.room, s.all.Front().Value.(*item)
 	s.mu.Unlock()
 	if full {
-		s.settle(oldest.instance, oldest.number)
+		s.settle(oldest.number)
 	}
 	number := kept.number
-	return func() { s.settle(instance, number) }
+	return func() { s.settle(number) }
 }
 
 // settle acknowledges a message, unless that was done before.
-func (s *shelf) settle(instance string, number uint64) {
+func (s *shelf) settle(number uint64) {
 	s.mu.Lock()
-	at, held := s.held[instance][number]
-	if held {
-		s.all.Remove(at)
-		delete(s.held[instance], number)
-		if len(s.held[instance]) == 0 {
-			delete(s.held, instance)
+	m := s.takeOff(number)
+	if m != nil {
+		left := slices.DeleteFunc(s.of[m.instance], func(n uint64) bool { return n == number })
+		if s.of[m.instance] = left; len(left) == 0 {
+			delete(s.of, m.instance)
 		}
 	}
 	s.mu.Unlock()
-	if held {
-		at.Value.(*item).acknowledge()
+	if m != nil {
+		m.acknowledge()
 	}
+}
+
+// takeOff takes a message off, nil if it is not there any more.
+func (s *shelf) takeOff(number uint64) *item {
+	at, held := s.held[number]
+	if !held {
+		return nil
+	}
+	delete(s.held, number)
+	return s.all.Remove(at).(*item)
 }
 
 // len tells how many messages are held.
@@ -84,14 +91,13 @@ func (s *shelf) len() int {
 // giveBack returns the messages of an instance whose actor has ended.
 func (s *shelf) giveBack(instance string) {
 	s.mu.Lock()
-	left := s.held[instance]
-	delete(s.held, instance)
-	for _, at := range left {
-		s.all.Remove(at)
+	var left []*item // the oldest first
+	for _, number := range s.of[instance] {
+		left = append(left, s.takeOff(number))
 	}
+	delete(s.of, instance)
 	s.mu.Unlock()
-	for _, number := range slices.Sorted(maps.Keys(left)) { // the oldest first
-		m := left[number].Value.(*item)
+	for _, m := range left {
 		_ = m.channel.Nack(m.tag, false, true) // fails only with the session
 	}
 }
