@@ -24,6 +24,7 @@ type Handover struct {
 	questioned bool        // and because Nova says that it is elsewhere
 	wondered   bool        // and because the destination's word that it has arrived is doubted
 	byRows     bool        // the source is the host of the ACTIVE rows, and nobody has said so
+	alarmed    Phase       // the last phase that raised an alarm
 	// reported: a host has sent an event since, and not only lists of its domains. fresh:
 	// one that was neither old nor delivered before.
 	reported, fresh bool
@@ -35,12 +36,11 @@ type Handover struct {
 	commits         map[string]commitment // by port, kept for good
 	moved           map[string]bool       // ports that were aimed at by a write, kept for good
 	trials          map[Circuit]bool      // this handover is the trial of
-	alarmed         Phase                 // the last phase that raised an alarm
 	// latest is where each host's stream stands: the instance's.
 	latest *streams
 	// floor is where each host's stream stood when the handover began: what is
-	// not above it belongs to an earlier migration.
-	floor streams
+	// not above it belongs to an earlier migration: the news since, as in latest.
+	floor []reach
 	// rolled is where each host's stream stood when Nova was first heard to roll back: what
 	// is above it says how things stand since.
 	rolled *streams
@@ -266,6 +266,11 @@ func (h *Handover) each() iter.Seq[port.Port] {
 // runs: rows may be wrong since an earlier migration.
 func (h *Handover) unnamed() bool { return h.Source == "" || h.byRows && !h.running.known() }
 
+// begunBefore tells whether the handover had begun when a host sent this.
+func (h *Handover) begunBefore(host string, order wire.Order) bool {
+	return streams{h.latest.first, h.floor}.precede(host, order)
+}
+
 // mayComeFrom tells whether a host may still prove to be the source: none is named, or the rows
 // alone name one, and it has a row too.
 func (h *Handover) mayComeFrom(host string) bool {
@@ -310,7 +315,7 @@ func (h *Handover) Driver(id string) string {
 // began: a pair is committed only when both have.
 func (h *Handover) publishersKnown() (bool, string) {
 	for _, host := range []string{h.Source, h.Destination} {
-		if last, spoke := h.latest.of(host); !spoke || !h.floor.precede(host, last) || h.muted[host] {
+		if last, spoke := h.latest.of(host); !spoke || !h.begunBefore(host, last) || h.muted[host] {
 			return false, "no publisher was heard on " + host
 		}
 	}

@@ -150,7 +150,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		}
 		return out
 	}
-	if !h.floor.precede(s.Host, s.Order) {
+	if !h.begunBefore(s.Host, s.Order) {
 		return out // of an earlier migration
 	}
 	if h.leftOver && s.Sign == SignLeft && s.Host == h.Source && !h.arrived.known() {
@@ -384,7 +384,7 @@ func (i *Instance) begin(requestID, why string) []Decision {
 		out = i.end(OutcomeSuperseded)
 	}
 	i.restored = ""
-	i.current = &Handover{RequestID: requestID, latest: &i.latest, floor: i.latest.now(), arm: true}
+	i.current = &Handover{RequestID: requestID, latest: &i.latest, floor: i.latest.now().since, arm: true}
 	return append(out, Begin{Why: why})
 }
 

@@ -32,7 +32,7 @@ import (
 //
 // Which libvirt event or notification teaches what, and how that was learnt, is
 // said where the inputs are read: [HostSign] and [NovaSign].
-type Phase int
+type Phase int8
 
 // The phases, and what is allowed in them.
 const (
