@@ -52,8 +52,7 @@ type actor struct {
 
 	// of the handover that goes on
 	about    audit.Handover
-	ctx      context.Context //nolint:containedctx // ends with the handover; there while an arm or a worker needs it
-	stop     context.CancelFunc
+	scope    *scope // there while an arm or a worker needs it
 	workers  map[string]*worker
 	leaving  map[string]*worker // of handovers before, each port's last; a request may be under way
 	held     []heldMessage
@@ -66,6 +65,12 @@ type actor struct {
 	heardAt   time.Duration  // when the instance was last heard of
 	idleSince time.Duration  // when it last was told of a migration, or one ended, if none goes on
 	wg        sync.WaitGroup // workers and arms
+}
+
+// scope ends with the handover.
+type scope struct {
+	ctx context.Context //nolint:containedctx // its own
+	end context.CancelFunc
 }
 
 func newActor(instance string, t *tools) *actor {
@@ -143,7 +148,7 @@ func (a *actor) take(ctx context.Context, m message) {
 func (a *actor) sendOff(ctx context.Context, decisions []handover.Decision) {
 	for _, d := range decisions {
 		if aim, ok := d.(handover.Aim); ok && aim.Goal.Kind == handover.GoalCommit {
-			first(&a.timeline.cause, a.told)
+			first(&a.timeline.moments().cause, a.told)
 			a.worker(ctx, aim.Port).mail.put(aim)
 		}
 	}
@@ -192,7 +197,7 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: port, Why: d.Why})
 		}
 	case handover.End:
-		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Driver: a.timeline.driver, Flavor: a.timeline.flavor.Name, Figures: a.timeline.figures()})
+		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Driver: a.timeline.driver, Flavor: a.timeline.size().Name, Figures: a.timeline.figures()})
 		a.closeHandover()
 	}
 }
@@ -242,7 +247,7 @@ func (a *actor) arm(ctx context.Context) {
 		return
 	}
 	a.arming = true
-	ofHandover, about := a.scope(ctx), a.about
+	ofHandover, about := a.untilEnd(ctx), a.about
 	a.tools.time.Go(&a.wg, func() {
 		began := a.tools.clock()
 		var ports []port.Port
@@ -282,19 +287,20 @@ func (a *actor) armed(ctx context.Context, ports []port.Port, began time.Duratio
 	}
 }
 
-// scope gives a context that ends with the handover.
-func (a *actor) scope(ctx context.Context) context.Context {
-	if a.ctx == nil {
-		a.ctx, a.stop = context.WithCancel(ctx)
+// untilEnd gives a context that ends with the handover.
+func (a *actor) untilEnd(ctx context.Context) context.Context {
+	if a.scope == nil {
+		inner, end := context.WithCancel(ctx)
+		a.scope = &scope{inner, end}
 	}
-	return a.ctx
+	return a.scope.ctx
 }
 
 func (a *actor) leaveScope() {
-	if a.stop != nil {
-		a.stop()
+	if a.scope != nil {
+		a.scope.end()
 	}
-	a.ctx, a.stop = nil, nil
+	a.scope = nil
 }
 
 // post takes in what a worker or an arm has found, unless the handover that it belongs to
@@ -313,7 +319,7 @@ func (a *actor) worker(ctx context.Context, id string) *worker {
 	if w, ok := a.workers[id]; ok {
 		return w
 	}
-	ofHandover, about, driver := a.scope(ctx), a.about, a.core.Current().Driver(id)
+	ofHandover, about, driver := a.untilEnd(ctx), a.about, a.core.Current().Driver(id)
 	w := &worker{
 		instance: a.instance,
 		port:     id,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/earlybind/earlybind/audit"
 	"github.com/earlybind/earlybind/handover"
@@ -18,14 +19,14 @@ func TestFiguresOfATimeline(t *testing.T) {
 		want     map[string]int64
 	}{
 		"nothing": {timeline{}, map[string]int64{}},
-		"activated": {timeline{paused: 10 * ms, cause: 9 * ms, activate: 11 * ms, answered: 161 * ms, nova: 700 * ms}, map[string]int64{
+		"activated": {timeline{came: &moments{paused: 10 * ms, cause: 9 * ms, activate: 11 * ms, answered: 161 * ms, nova: 700 * ms}}, map[string]int64{
 			"pause_to_activate_ms": 1, "pause_to_active_ms": 151, "pause_to_nova_ms": 690, "reaction_ms": 2, "lead_ms": 539}},
-		"Nova was first": {timeline{paused: 10 * ms, activate: 11 * ms, answered: 800 * ms, nova: 700 * ms}, map[string]int64{
+		"Nova was first": {timeline{came: &moments{paused: 10 * ms, activate: 11 * ms, answered: 800 * ms, nova: 700 * ms}}, map[string]int64{
 			"pause_to_activate_ms": 1, "pause_to_active_ms": 790, "pause_to_nova_ms": 690, "lead_ms": -100}},
-		"observed": {timeline{paused: 10 * ms, arrived: 20 * ms, nova: 700 * ms}, map[string]int64{
+		"observed": {timeline{came: &moments{paused: 10 * ms, arrived: 20 * ms, nova: 700 * ms}}, map[string]int64{
 			"pause_to_arrival_ms": 10, "pause_to_nova_ms": 690, "would_lead_suspended_ms": 690, "would_lead_resumed_ms": 680}},
-		"of a flavour": {timeline{flavor: wire.Flavor{Name: "m1.large", MemoryMB: 8192, VCPUs: 4}}, map[string]int64{"memory_mb": 8192, "vcpus": 4}},
-		"failed":       {timeline{paused: 10 * ms, activate: 11 * ms, answered: 100 * ms}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_active_ms": 90}},
+		"of a flavour": {timeline{flavor: unique.Make(wire.Flavor{Name: "m1.large", MemoryMB: 8192, VCPUs: 4})}, map[string]int64{"memory_mb": 8192, "vcpus": 4}},
+		"failed":       {timeline{came: &moments{paused: 10 * ms, activate: 11 * ms, answered: 100 * ms}}, map[string]int64{"pause_to_activate_ms": 1, "pause_to_active_ms": 90}},
 	} {
 		if got := c.timeline.figures(); fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
