@@ -27,6 +27,7 @@ import (
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/internal/broker"
 	"github.com/earlybind/earlybind/internal/health"
+	"github.com/earlybind/earlybind/internal/heap"
 	"github.com/earlybind/earlybind/internal/program"
 	"github.com/earlybind/earlybind/internal/prom"
 )
@@ -84,6 +85,7 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 		log.Record(audit.Line{Event: audit.ConsumerStarted, Outcome: audit.CouldNotBegin, Decided: strings.TrimSuffix("to end; "+binding.Next(err), "; "), Err: err})
 		return err
 	}
+	go heap.Bound(ctx)
 	m.Settings(settings.PolicyInForce().String(), settings.Repair.String(), cloud.safe)
 	board.Has("neutron", "met at the start, at "+cloud.client.Endpoint)
 	replica := consumer.Replica{Name: name, Neutron: settings.Neutron(cloud.client), ConcurrentActivateSafe: cloud.safe, Log: log, Board: board, Metrics: m}
