@@ -161,7 +161,8 @@ test-packages: images ## the packages installed by apt on a bare Debian, run, up
 test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, and the tour
 	$(LAB) down
 	$(LAB) up
-	$(INTEGRATION) go test -count=1 -parallel 10 -timeout 30m -skip '^TestCluster(LeaderIsCutOff|Consumer)' ./tests/integration/...
+	$(INTEGRATION) go test -count=1 -parallel 6 -timeout 30m -skip '^TestCluster(LeaderIsCutOff|Consumer)' ./tests/integration/...
+	$(INTEGRATION) go test -run '^$$' -bench '^BenchmarkFlood$$/^1000_' -benchtime 3x -timeout 10m ./tests/integration
 	go run ./tests/chaos -handovers 24 -seed 1 -for 10m
 	go run ./tests/tour
 	$(LAB) down
@@ -169,7 +170,7 @@ test-lab: build ## against real RabbitMQ, Neutron, Nova and libvirt of 2025.1, a
 test-zed: build ## against real RabbitMQ and Neutron of Zed
 	$(ZED) down
 	$(ZED) up --only rabbitmq,controller,compute1,compute2 --without-guest
-	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 30m -parallel 10 -run '^Test(Neutron|RabbitMQ|OVSDB)' -skip '$(SLOW)' ./tests/integration/...
+	EARLYBIND_LAB_RELEASE=zed $(INTEGRATION) go test -count=1 -timeout 30m -parallel 8 -run '^Test(Neutron|RabbitMQ|OVSDB)' -skip '$(SLOW)' ./tests/integration/...
 	EARLYBIND_LAB_RELEASE=zed go run ./tests/chaos -handovers 16 -seed 1 -for 6m
 	$(ZED) down
 

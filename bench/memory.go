@@ -129,13 +129,14 @@ func announceStarted(ctx context.Context, ch *amqp.Channel, instance string, ord
 
 // idlePublisher runs one in a container, where libvirt's library is, with libvirt's
 // own test driver, which has one domain that nothing happens to. What a bare
-// connection costs with the same heartbeats is measured beside it.
+// connection costs with the same heartbeats is measured beside it. It runs as nobody, as in
+// docker-compose.yml: /var/lib/earlybind of the image is that user's.
 func idlePublisher(ctx context.Context, r *rabbit, o options, rep *report) error {
 	program, err := filepath.Abs("bin/earlybind-publisher")
 	if err != nil {
 		return err
 	}
-	args := []string{"run", "--detach", "--init", "--name", publisherName, "--volume", program + ":/usr/local/bin/earlybind-publisher:ro",
+	args := []string{"run", "--detach", "--init", "--user", "65534:65534", "--name", publisherName, "--volume", program + ":/usr/local/bin/earlybind-publisher:ro",
 		"--env", "EARLYBIND_HOST=" + source, "--env", "EARLYBIND_LIBVIRT_URI=test:///default"}
 	// By name alone, so that the password is not on a command line.
 	for _, pair := range r.environment("earlybind-" + source) {

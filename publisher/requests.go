@@ -16,6 +16,12 @@ const (
 	queueBound = 5 * time.Second
 	// queueAgain is how long after a failure the queue is tried to be had again.
 	queueAgain = 30 * time.Second
+	// queueMax bounds how many requests wait, each the same question; queueTTL for how long;
+	// queueExpires how long the queue is there without a reader: RabbitMQ deletes one that goes
+	// with its consumer only when it has seen that one go, so not where the broker was away then.
+	queueMax     = 16
+	queueTTL     = time.Minute
+	queueExpires = time.Hour
 )
 
 // hearRequests has the host's queue for requests heard, on a channel of its own. The queue
@@ -111,7 +117,10 @@ func takeOverQueue(ch *amqp.Channel, name string) (<-chan amqp.Delivery, error) 
 	if _, err := ch.QueueDelete(name, false, false, false); err != nil {
 		return nil, fmt.Errorf("queue %s: delete: %w", name, err)
 	}
-	if _, err := ch.QueueDeclare(name, true, true, false, false, nil); err != nil {
+	bounds := amqp.Table{
+		"x-max-length": int64(queueMax), "x-message-ttl": queueTTL.Milliseconds(), "x-expires": queueExpires.Milliseconds(),
+	}
+	if _, err := ch.QueueDeclare(name, true, true, false, false, bounds); err != nil {
 		return nil, fmt.Errorf("queue %s: declare: %w", name, err)
 	}
 	if err := ch.QueueBind(name, "#", wire.ExchangeRequests, false, nil); err != nil {

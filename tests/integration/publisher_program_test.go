@@ -3,6 +3,8 @@
 package integration
 
 import (
+	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,19 @@ func TestRabbitMQPublisherStartsBeforeItsBroker(t *testing.T) {
 	leave(b.broker, "quorum")
 	p.wantHealth(comesBack, true, "broker: connected\n")
 	p.await("host states published")
+	wantRequestsBounded(b)
+}
+
+// wantRequestsBounded wants the queue of a publisher's requests to be bounded, and to go when nobody has read it
+// for an hour.
+func wantRequestsBounded(b *ownBroker) {
+	b.Helper()
+	var queue struct{ Arguments map[string]any }
+	b.api(http.MethodGet, b.path("queues")+"/earlybind-publisher."+source, nil, &queue)
+	delete(queue.Arguments, "x-queue-type") // the virtual host's own, which RabbitMQ 4 adds
+	if want := map[string]any{"x-max-length": 16.0, "x-message-ttl": 60e3, "x-expires": 3600e3}; !reflect.DeepEqual(queue.Arguments, want) {
+		b.Errorf("the queue of requests has %v, want %v", queue.Arguments, want)
+	}
 }
 
 // A publisher that is told to stop has ended within EARLYBIND_DRAIN, whatever its broker does; told twice, at
