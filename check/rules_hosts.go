@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -285,7 +286,8 @@ const maxSkew = 2 * time.Second
 func clocks(f Facts) []Finding {
 	const id = "clock"
 	var wrong []string
-	worst, seen := time.Duration(0), 0
+	var ahead, behind time.Duration // the worst
+	seen := 0
 	for host, a := range f.answers() {
 		skew, ok := a.Skew.Get()
 		if !ok {
@@ -295,21 +297,24 @@ func clocks(f Facts) []Finding {
 		if skew.Abs() > maxSkew {
 			wrong = append(wrong, host)
 		}
-		if skew.Abs() > worst.Abs() {
-			worst = skew
-		}
+		ahead, behind = max(ahead, skew), min(behind, skew)
 	}
 	slices.Sort(wrong)
 	switch {
 	case seen == 0:
 		return one(Finding{ID: id, Level: Unknown, Saw: "no publisher has told the time: the hosts' clocks were not seen"})
 	case len(wrong) > 0:
-		side := "ahead of"
-		if worst < 0 {
-			side = "behind"
+		var sides []string
+		for _, side := range []struct {
+			by    time.Duration
+			words string
+		}{{ahead, "ahead of"}, {-behind, "behind"}} {
+			if side.by > maxSkew {
+				sides = append(sides, fmt.Sprintf("%s %s", side.by.Round(100*time.Millisecond), side.words))
+			}
 		}
 		return one(Finding{ID: id, Level: Note, Hosts: wrong,
-			Saw:   fmt.Sprintf("the clocks of %d of %s are off, the worst by at least %s %s this machine's: %s", len(wrong), of(seen, "host"), worst.Abs().Round(100*time.Millisecond), side, few(wrong)),
+			Saw:   fmt.Sprintf("the clocks of %d of %s are off, the worst by at least %s this machine's: %s", len(wrong), of(seen, "host"), strings.Join(sides, " and "), few(wrong)),
 			Means: "earlybind decides nothing by them, but logs of several machines cannot be read together, and Keystone's tokens can be refused",
 			Do:    clocksInStep(),
 		})

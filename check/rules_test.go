@@ -180,6 +180,13 @@ func TestRules(t *testing.T) {
 		{"who answers, where Nova's hosts are not known", func(f *Facts) { f.Nova.Hosts = Unseen[[]ComputeHost]("403") }, "publishers", Fit, "2 of 2 hosts that are known"},
 		{"a clock is ahead", answer(there, func(a *Answer) { a.Skew = Saw(3 * time.Minute) }), "clock", Note, "3m0s ahead"},
 		{"a clock is behind", answer(there, func(a *Answer) { a.Skew = Saw(-4 * time.Second) }), "clock", Note, "4s behind"},
+		{"one clock is ahead and one behind", b(func(b *BrokerFacts) {
+			for host, skew := range map[string]time.Duration{here: 3 * time.Minute, there: -4 * time.Minute} {
+				a := b.Answers[host]
+				a.Skew = Saw(skew)
+				b.Answers[host] = a
+			}
+		}), "clock", Note, "3m0s ahead of and 4m0s behind this machine's"},
 		{"a clock is a little off", answer(there, func(a *Answer) { a.Skew = Saw(time.Second) }), "clock", Fit, ""},
 		{"no clock was seen", b(func(b *BrokerFacts) { b.Answers = nil }), "clock", Unknown, ""},
 
