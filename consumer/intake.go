@@ -162,7 +162,10 @@ func signOf(e wire.HostEvent) (handover.Sign, bool) {
 	return 0, false
 }
 
-// signOfState says what a listed domain's state proves.
+// signOfState says what a listed domain's state proves. The reasons of post-copy are set
+// together with its events (libvirt's qemuProcessHandleMigrationStatus and
+// qemuMigrationSrcPostcopyFailed): they prove the same, and do not mean that the guest has arrived.
+// From libvirt 8.5 on the source alone has them: the destination's domain reads running.
 func signOfState(d wire.DomainState) (handover.Sign, bool) {
 	switch {
 	case d.Incoming:
@@ -171,6 +174,10 @@ func signOfState(d wire.DomainState) (handover.Sign, bool) {
 		return handover.SignRunning, true
 	case d.State == "paused" && d.Reason == "migration":
 		return handover.SignPaused, true
+	case d.State == "paused" && d.Reason == string(wire.PostCopy):
+		return handover.SignPostCopy, true
+	case d.State == "paused" && d.Reason == string(wire.PostCopyFailed):
+		return handover.SignPostCopyFailed, true
 	case d.State == "paused":
 		return handover.SignArrivedPaused, true
 	case d.State == "shutoff":

@@ -20,6 +20,9 @@ var (
 	runs     = wire.DomainState{Instance: guest, State: "running", Reason: "migrated"}
 	incoming = wire.DomainState{Instance: guest, State: "paused", Reason: "migration", Incoming: true}
 	outgoing = wire.DomainState{Instance: guest, State: "paused", Reason: "migration"}
+
+	inPostCopy     = wire.DomainState{Instance: guest, State: "paused", Reason: "postcopy"}
+	postCopyFailed = wire.DomainState{Instance: guest, State: "paused", Reason: "postcopy_failed"}
 )
 
 func (s *stage) phase() string {
@@ -53,13 +56,79 @@ func TestSignsOfStates(t *testing.T) {
 	}{
 		{runs, handover.SignRunning}, {incoming, handover.SignStarted}, {outgoing, handover.SignPaused},
 		{wire.DomainState{State: "shutoff", Reason: "migrated"}, handover.SignAbsent},
-		{wire.DomainState{State: "paused", Reason: "user"}, handover.SignArrivedPaused}, {wire.DomainState{State: "crashed"}, 0}, {wire.DomainState{}, 0},
+		{inPostCopy, handover.SignPostCopy}, {postCopyFailed, handover.SignPostCopyFailed},
+		{wire.DomainState{State: "running", Reason: "postcopy"}, handover.SignRunning}, {wire.DomainState{State: "running", Reason: "postcopy_failed"}, handover.SignRunning},
+		{wire.DomainState{State: "paused", Reason: "migration", Incoming: true}, handover.SignStarted},
+		{wire.DomainState{State: "crashed"}, 0}, {wire.DomainState{}, 0},
 	} {
 		got, ok := signOfState(c.state)
 		if ok != (c.want != 0) || ok && got != c.want {
 			t.Errorf("%+v: %s, %t", c.state, got, ok)
 		}
 	}
+	// No migration's: libvirt's other reasons for a pause, one that its binding does not know, and none.
+	for _, reason := range []string{
+		"unknown", "user", "save", "dump", "ioerror", "watchdog", "from_snapshot", "shutting_down", "snapshot", "crashed", "starting_up", "api_error",
+		"unknown-15", "",
+	} {
+		if got, ok := signOfState(wire.DomainState{State: "paused", Reason: reason}); !ok || got != handover.SignArrivedPaused {
+			t.Errorf("paused/%s: %s, %t", reason, got, ok)
+		}
+	}
+}
+
+// The events were lost, as where the publisher was started again meanwhile: the hosts' lists tell
+// the same, and an operator is told once.
+func TestAFailedPostCopyThatOnlyListsTell(t *testing.T) {
+	for name, c := range map[string]struct {
+		heard   []wire.Detail // of the source's events after the pause
+		arrived bool
+		lists   []wire.DomainState // the source's, in turn
+	}{
+		"all of it":                              {nil, true, []wire.DomainState{postCopyFailed}},
+		"that it has failed":                     {[]wire.Detail{wire.PostCopy}, true, []wire.DomainState{postCopyFailed}},
+		"and that it goes on":                    {nil, true, []wire.DomainState{inPostCopy, postCopyFailed}},
+		"that it goes on, and that it has ended": {nil, false, []wire.DomainState{inPostCopy}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+				s.toThePause()
+				for _, detail := range c.heard {
+					s.host(src, wire.Suspended, detail)
+				}
+				if c.arrived {
+					s.host(dst, wire.Resumed, wire.PostCopy)
+				}
+				for range 3 {
+					for _, d := range c.lists {
+						s.states(src, false, d)
+					}
+					s.states(dst, false)
+				}
+				if got := s.of(audit.HandoverAlarm); s.phase() != "lost" || len(got) != 1 || !strings.Contains(got[0].Why, "post-copy has failed") {
+					t.Errorf("in phase %s, %d alarms: %+v", s.phase(), len(got), got)
+				}
+				if got := s.neutron.writes(); slices.ContainsFunc(got, func(w string) bool { return w != "activate p1 "+dst }) {
+					t.Errorf("writes %q", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAListInPostCopyIsNoArrivalAndCommitsNothingByItself(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.nova("req", wire.NovaPre, false)
+		s.states(dst, true, incoming)
+		s.states(src, true, inPostCopy)
+		if got := s.neutron.writes(); s.phase() != "postcopy" || len(got) != 0 {
+			t.Errorf("in phase %s, writes %q", s.phase(), got)
+		}
+		s.host(src, wire.Stopped, wire.Migrated)
+		if s.phase() != "left" {
+			t.Errorf("in phase %s", s.phase())
+		}
+	})
 }
 
 func TestAnIncomingGuestInAListBeginsAHandover(t *testing.T) {

@@ -17,6 +17,7 @@ const goals = `
 	postcopy       commit dst   commit dst   commit dst  commit dst  -           -                -            -            -             -             -
 	arrived        commit dst   commit dst   -           commit dst  -           -                -            -            -             -             -
 	listed there   none         commit dst   -           commit dst  -           -                -            -            -             -             -
+	listed so      none         commit dst   commit dst  commit dst  -           -                -            -            -             -             -
 	left           verify dst   verify dst   verify dst  verify dst  verify dst  verify dst       verify dst   verify dst   verify dst    verify dst    verify dst
 	failing        none         hold         -           hold        -           verify dst       hold         -            hold          -             -
 	failing, over  verify src   verify src   -           -           -           verify src       verify src   -            -             -             -
@@ -35,6 +36,9 @@ func goalsRow(in Input, to Phase) string {
 	case HostSign:
 		if to == Arrived && in.Host == dst && in.Sign == SignRunning {
 			return "listed there" // a list leads to no commit of its own
+		}
+		if to == PostCopy && in.Sign == SignPostCopy && in.Listed {
+			return "listed so"
 		}
 	}
 	return to.String()

@@ -199,6 +199,11 @@ func (h *Handover) learnFromDestination(s HostSign) {
 	case SignResumed, SignArrivedPaused, SignRunning:
 		h.arrived.set(s.Order)
 		h.freshen(s)
+	case SignPostCopy: // libvirt before 8.5: the guest is there, and stands still
+		h.arrived.set(s.Order)
+	case SignPostCopyFailed: // and without all of its memory
+		h.arrived.set(s.Order)
+		h.postFailed = true
 	case SignStopped, SignLeft, SignAbsent:
 		h.gone.set(s.Order)
 	case SignMissedEvents:

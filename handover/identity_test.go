@@ -324,7 +324,7 @@ func TestAnIncomingGuestInAListBeginsAHandover(t *testing.T) {
 
 func TestOtherSignsBeginNothing(t *testing.T) {
 	for _, s := range []HostSign{
-		listed(src, 1, SignPaused), at(src, 1, SignResumed), at(src, 1, SignLeft), at(src, 1, SignStopped), listed(src, 1, SignPostCopy),
+		listed(src, 1, SignPaused), at(src, 1, SignResumed), at(src, 1, SignLeft), at(src, 1, SignStopped), listed(src, 1, SignPostCopy), listed(src, 1, SignPostCopyFailed),
 		at(src, 1, SignArrivedPaused), listed(src, 1, SignRunning), listed(src, 1, SignAbsent), listed(src, 1, SignMissedEvents),
 	} {
 		d := newDrive(suspended, ready("p1"))

@@ -19,8 +19,8 @@ type Sign int
 const (
 	SignStarted        Sign = iota + 1 // STARTED/MIGRATED, or an incoming domain is listed
 	SignPaused                         // SUSPENDED/MIGRATED, or the state is paused/migration
-	SignPostCopy                       // SUSPENDED/POSTCOPY
-	SignPostCopyFailed                 // SUSPENDED/POSTCOPY_FAILED
+	SignPostCopy                       // SUSPENDED/POSTCOPY, or the state is paused/postcopy
+	SignPostCopyFailed                 // SUSPENDED/POSTCOPY_FAILED, or the state is paused/postcopy_failed
 	SignResumed                        // RESUMED, any detail
 	SignArrivedPaused                  // SUSPENDED/PAUSED: a paused guest has arrived
 	SignHalted                         // SUSPENDED, any other detail (IOERROR, WATCHDOG): by no migration

@@ -133,7 +133,7 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		out = i.believe()
 	case i.opens(s):
 		out = i.begin("", "host "+s.Host+": "+s.Sign.String())
-		if s.Listed && s.Sign == SignPaused {
+		if s.Listed && leaves(s.Sign) {
 			i.current.Source = s.Host // where it ran while a left-over was mended
 		}
 	}
@@ -159,12 +159,12 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		return append(out, i.end(OutcomeSuperseded)...)
 	}
 	switch {
-	case s.Listed && s.Sign == SignPaused && h.byRows && h.mayComeFrom(s.Host) && s.Host != h.Destination:
+	case s.Listed && leaves(s.Sign) && h.byRows && h.mayComeFrom(s.Host) && s.Host != h.Destination:
 		h.from(s.Host) // what is paused while it migrates away is no left-over
 	case s.Listed && s.Sign != SignStarted:
 	case s.Sign == SignStarted && h.Destination == "" && s.Host != h.Source:
 		h.Destination = s.Host
-	case (s.Sign == SignPaused || s.Sign == SignPostCopy) && h.mayComeFrom(s.Host) && s.Host != h.Destination:
+	case leaves(s.Sign) && h.mayComeFrom(s.Host) && s.Host != h.Destination:
 		h.from(s.Host)
 	case s.Sign == SignResumed && h.Destination == "" && h.Source != "" && s.Host != h.Source:
 		h.Destination = s.Host
@@ -178,6 +178,9 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	h.learn(s)
 	return out
 }
+
+// leaves tells whether a sign is of a guest that is paused while it migrates away.
+func leaves(s Sign) bool { return s == SignPaused || s == SignPostCopy }
 
 // leftOver takes rows that an earlier migration has left wrong, with a handover of
 // its own. One that goes on gives way only where no host has said anything of it but

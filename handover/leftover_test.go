@@ -40,7 +40,7 @@ func TestALeftOverDoesNotTouchAMigrationThatGoesOn(t *testing.T) {
 func TestAMigrationThatBeginsSupersedesALeftOver(t *testing.T) {
 	for _, begins := range []Input{
 		start("req", wire.NovaPre), at(dst, 1, SignStarted), at(third, 1, SignStarted), listed(third, 1, SignStarted),
-		at(src, 1, SignPaused), at(src, 1, SignPostCopy), listed(src, 1, SignPaused),
+		at(src, 1, SignPaused), at(src, 1, SignPostCopy), listed(src, 1, SignPaused), listed(src, 1, SignPostCopy),
 	} {
 		d := newDrive(suspended, ready("p1"))
 		d.tell(LeftOver{Host: src, Other: dst})

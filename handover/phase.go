@@ -14,7 +14,8 @@ import (
 // Told by Nova alone, or by a list of the source that lacks the domain, it is
 // taken back by a sign of failure or of the guest's end on the destination. Everything else can still be corrected by what the
 // hosts say. A Failed whose only sign is that the destination has gone becomes
-// Failing where the table says Contradicted: the guest arrived and has gone. A Failing
+// Failing where the table says Contradicted: the guest arrived and has gone. Where neither the
+// guest's start on the destination nor its arrival was heard of, its end there is not believed. A Failing
 // whose only sign is a RESUMED of the source is taken back by a pause that proves later and
 // by Nova's taking over, and Failed once Nova rolls back.
 //
@@ -83,7 +84,7 @@ type evidence struct {
 	gone        highest      // STOPPED on the destination, or its libvirt does not know the domain
 	missed      []wire.Order // the destination's libvirt was away before these
 	postCopy    bool         // SUSPENDED/POSTCOPY on the source
-	postFailed  bool         // SUSPENDED/POSTCOPY_FAILED on the source
+	postFailed  bool         // SUSPENDED/POSTCOPY_FAILED on either
 	novaPost    bool         // Nova takes over
 	novaPostEnd bool         // Nova has finished on the destination
 	rollback    bool         // Nova rolls back
@@ -133,6 +134,16 @@ func (e evidence) landed() bool {
 	return e.sincePause(e.left) || e.arrived.known() && !e.arrived.Before(e.incoming.Order)
 }
 
+// ended tells whether the guest is no more on the destination. One that has not been there, for
+// all that is known, has not: its STARTED may be yet to come. Where that is lost, its arrival tells.
+func (e evidence) ended() bool {
+	there := e.incoming
+	if !there.known() {
+		there = e.arrived
+	}
+	return e.gone.known() && there.known() && there.Before(e.gone.Order)
+}
+
 // phase reads the evidence; see the table at [Phase].
 func (e evidence) phase() Phase {
 	resumed := e.resumedSincePause()
@@ -140,7 +151,7 @@ func (e evidence) phase() Phase {
 	// a restore would undo Nova's own activate.
 	stirred := resumed && !e.paused.known()
 	back := resumed && (e.paused.known() || e.rollback) || e.running.known() && e.paused.known() && e.paused.Before(e.running.Order)
-	gone := e.gone.known() && e.incoming.known() && e.incoming.Before(e.gone.Order)
+	gone := e.ended()
 	came := e.arrived.known() && !e.arrived.Before(e.incoming.Order)
 	// What a thawed destination lets run after it has listed no guest runs on both, if the source has gone on.
 	since := came && gone && back && e.gone.Before(e.arrived.Order)

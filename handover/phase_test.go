@@ -37,6 +37,9 @@ var table = []struct {
 	{"paused", at(src, 90, SignPaused), [11]Phase{Paused, Paused, PostCopy, Arrived, Left, Left, Failing, Failed, Failed, Contradicted, Lost}},
 	{"post-copy", at(src, 90, SignPostCopy), [11]Phase{PostCopy, PostCopy, PostCopy, PostCopy, Left, Left, Lost, Lost, Lost, Lost, Lost}},
 	{"post-copy failed", at(src, 90, SignPostCopyFailed), [11]Phase{Lost, Lost, Lost, Lost, Left, Left, Lost, Lost, Lost, Lost, Lost}},
+	{"source in post-copy by its list", listed(src, 90, SignPostCopy), [11]Phase{PostCopy, PostCopy, PostCopy, PostCopy, Left, Left, Lost, Lost, Lost, Lost, Lost}},
+	{"source lists a failed post-copy", listed(src, 90, SignPostCopyFailed), [11]Phase{Lost, Lost, Lost, Lost, Left, Left, Lost, Lost, Lost, Lost, Lost}},
+	{"destination says that post-copy has failed", at(dst, 90, SignPostCopyFailed), [11]Phase{Lost, Lost, Lost, Lost, Left, Left, Lost, Lost, Lost, Lost, Lost}},
 	{"source resumed", at(src, 90, SignResumed), [11]Phase{Failing, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
 	{"source reads running", listed(src, 90, SignRunning), [11]Phase{Watching, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
 	{"source died", at(src, 90, SignStopped), [11]Phase{Failed, Failed, Lost, Contradicted, Left, Failed, Failed, Failed, Failed, Contradicted, Lost}},
@@ -97,8 +100,51 @@ func TestEveryCellOfTheTransitionTable(t *testing.T) {
 	if len(signs) != len(signNames) || len(steps) != int(wire.NovaRefused) {
 		t.Errorf("the table has %d of %d signs and %d of %d steps of Nova", len(signs), len(signNames), len(steps), wire.NovaRefused)
 	}
-	if want := 31 * 11; cells != want {
+	if want := 34 * 11; cells != want {
 		t.Errorf("%d cells, want %d", cells, want)
+	}
+}
+
+// Whose STARTED was lost: that it has arrived shows that it was there.
+func TestTheEndOfAGuestWhoseStartWasNotHeardOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		story []Input
+		want  Phase
+	}{
+		"in post-copy":                         {[]Input{at(src, 2, SignPostCopy), at(dst, 2, SignResumed), at(dst, 3, SignStopped)}, Lost},
+		"in post-copy, listed":                 {[]Input{at(src, 2, SignPostCopy), at(dst, 2, SignResumed), listed(dst, 3, SignAbsent)}, Lost},
+		"in post-copy, the end first":          {[]Input{at(src, 2, SignPostCopy), at(dst, 3, SignStopped), at(dst, 2, SignResumed)}, Lost},
+		"after it has arrived":                 {[]Input{at(dst, 2, SignResumed), at(dst, 3, SignStopped)}, Failing},
+		"and the source runs it":               {[]Input{at(dst, 2, SignResumed), at(src, 2, SignResumed), at(dst, 3, SignStopped)}, Failed},
+		"it has not arrived":                   {[]Input{at(src, 2, SignPostCopy), listed(dst, 3, SignAbsent)}, PostCopy},
+		"before it arrived":                    {[]Input{at(dst, 3, SignResumed), listed(dst, 2, SignAbsent)}, Arrived},
+		"of an earlier stay":                   {[]Input{at(dst, 2, SignResumed), at(dst, 3, SignLeft), at(dst, 4, SignStarted)}, Paused},
+		"of an earlier stay, in post-copy":     {[]Input{at(dst, 2, SignResumed), at(dst, 3, SignLeft), at(dst, 4, SignStarted), at(src, 2, SignPostCopy)}, PostCopy},
+		"and the source has said that it left": {[]Input{at(dst, 2, SignResumed), at(dst, 3, SignStopped), at(src, 3, SignLeft)}, Left},
+	} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(start("req", wire.NovaPre), at(src, 1, SignPaused))
+		d.tell(c.story...)
+		if got := d.phase(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, phaseName(got), c.want)
+		}
+	}
+}
+
+// Before libvirt 8.5 both sides say that post-copy has failed, and the guest stands still on the destination.
+func TestTheDestinationSaysThatPostCopyHasFailed(t *testing.T) {
+	for _, said := range []HostSign{at(dst, 3, SignPostCopyFailed), listed(dst, 3, SignPostCopyFailed)} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), said)
+		wantPhase(t, d, Lost)
+		d.tell(at(src, 2, SignLeft))
+		wantPhase(t, d, Left)
+	}
+	d := newDrive(suspended, ready("p1"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), listed(dst, 2, SignPostCopy))
+	wantPhase(t, d, Arrived)
+	if got := aimed(d.log, GoalCommit); len(got) != 0 {
+		t.Errorf("a list commits: %+v", got)
 	}
 }
 

@@ -121,6 +121,10 @@ func domainOf(s wire.DomainState) domain {
 		return running
 	case s.State == "paused" && s.Reason == "migration":
 		return outgoing
+	case s.State == "paused" && s.Reason == string(wire.PostCopy):
+		return handed
+	case s.State == "paused" && s.Reason == string(wire.PostCopyFailed):
+		return broken
 	case s.State == "paused":
 		return standing
 	}

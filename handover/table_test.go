@@ -62,8 +62,8 @@ func parseTable(t *testing.T, text string) (columns []string, cells map[string]m
 // teach the same.
 var taughtBy = map[string][]string{
 	"paused":           {"paused"},
-	"post-copy":        {"post-copy"},
-	"post-copy failed": {"post-copy failed"},
+	"post-copy":        {"post-copy", "source in post-copy by its list"},
+	"post-copy failed": {"post-copy failed", "source lists a failed post-copy", "destination says that post-copy has failed"},
 	"source resumed":   {"source resumed", "source reads running"},
 	"source died":      {"source died"},
 	"source left":      {"source left"},

@@ -20,6 +20,8 @@ const (
 	running
 	standing // paused, and here: by a user, or as it came
 	outgoing // paused while it migrates away
+	handed   // the same, in post-copy: it runs on the destination, and never here again
+	broken   // the same, and post-copy has failed
 )
 
 // after is what a lifecycle event leaves of a domain.
@@ -31,8 +33,13 @@ func (d domain) after(r record) domain {
 		}
 		return running
 	case 3:
-		if r.Detail == 0 {
+		switch r.Detail {
+		case 0:
 			return standing
+		case 7:
+			return handed
+		case 8:
+			return broken
 		}
 		return outgoing
 	case 4:
@@ -47,7 +54,8 @@ func (d domain) here() bool { return d == running || d == standing }
 
 // listedAs is the sign that a list of states gives of it.
 func (d domain) listedAs() Sign {
-	return map[domain]Sign{absent: SignAbsent, incoming: SignStarted, running: SignRunning, standing: SignArrivedPaused, outgoing: SignPaused}[d]
+	return map[domain]Sign{absent: SignAbsent, incoming: SignStarted, running: SignRunning, standing: SignArrivedPaused, outgoing: SignPaused,
+		handed: SignPostCopy, broken: SignPostCopyFailed}[d]
 }
 
 // gap is a time without events from one host, since its libvirt was killed or
