@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
@@ -209,5 +210,18 @@ func TestFiguresOfADrain(t *testing.T) {
 	slices.Sort(got.restores)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestWhatIsFatalIsNotWaitedOut(t *testing.T) {
+	p := &process{cmd: exec.Command("program"), lines: make(chan string, 3), fatal: "lost"}
+	p.lines <- "is armed"
+	p.lines <- "is lost"
+	p.lines <- "is armed"
+	if _, err := p.await(time.Minute, "armed"); err != nil {
+		t.Error(err)
+	}
+	if line, err := p.await(time.Minute, "armed"); err == nil || !strings.Contains(err.Error(), "is lost") {
+		t.Errorf("%q, %v", line, err)
 	}
 }

@@ -43,6 +43,7 @@ func idleConsumer(ctx context.Context, r *rabbit, o options, rep *report) error 
 	if _, err := p.await(patience, `"consumer.active"`); err != nil {
 		return err
 	}
+	p.fatal = `"consumer.lost"` // with its session all that it holds is gone
 	pause(ctx, o.idle)
 	idle, err := resident(p.cmd.Process.Pid)
 	if err != nil {

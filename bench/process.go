@@ -19,6 +19,7 @@ import (
 type process struct {
 	cmd   *exec.Cmd
 	lines chan string // what it writes; closed at its end
+	fatal string      // a text after which nothing is worth waiting for; may be empty
 	once  sync.Once
 }
 
@@ -59,6 +60,9 @@ func (p *process) await(within time.Duration, text ...string) (string, error) {
 		case line, ok := <-p.lines:
 			if !ok {
 				return "", fmt.Errorf("%s has ended before it said %q", filepath.Base(p.cmd.Path), text)
+			}
+			if p.fatal != "" && strings.Contains(line, p.fatal) {
+				return "", fmt.Errorf("%s says %s", filepath.Base(p.cmd.Path), line)
 			}
 			if containsAll(line, text) {
 				return line, nil
