@@ -11,7 +11,6 @@ import (
 	"github.com/earlybind/earlybind/handover"
 	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/rollback"
-	"github.com/earlybind/earlybind/wire"
 )
 
 // toldUp has the agent report the port up when it has been told so many times
@@ -216,64 +215,5 @@ func TestRestoreEndsWithTheHandover(t *testing.T) {
 		d.aim(handover.GoalRestore, src, true)
 		d.pass(time.Second)
 		// work cancels and waits for the worker's end.
-	})
-}
-
-// failing has a migration fail after its ports were activated early.
-func (s *stage) failing() {
-	s.toThePause()
-	s.host(src, wire.Resumed, wire.Unpaused)
-	s.host(dst, wire.Stopped, wire.Failed)
-	s.nova("req", wire.NovaRollback, true)
-}
-
-// An old pre comes while Neutron does not take the restore's activate: it had cut the restore off, and
-// an operator was told.
-func TestALatePreDoesNotCutOffARestore(t *testing.T) {
-	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
-		s.neutron.answer = on("activate p1 "+src, func(context.Context) (bool, error) { return false, internal })
-		s.failing()
-		pass(time.Second)
-		before := len(s.of(audit.HandoverBegun))
-		s.nova("old", wire.NovaPre, false)
-		s.nova("old", wire.NovaPre, true)
-		s.neutron.answer = nil
-		pass(10 * time.Second)
-		if got := s.last(t, audit.HandoverEnded); got.Outcome != "restored" || got.Handover.RequestID != "req" {
-			t.Errorf("%+v", got)
-		}
-		if p := clone(s.neutron.ports["p1"]); p.Status != "ACTIVE" {
-			t.Errorf("%+v", p)
-		} else if right, why := p.RightOn(src); !right {
-			t.Error(why)
-		}
-		if asked := s.of(audit.HostsAsked); len(asked) != 1 || len(s.of(audit.HandoverAlarm)) != 0 || len(s.of(audit.HandoverBegun)) != before {
-			t.Errorf("the story is\n%s", strings.Join(s.story(), "\n"))
-		}
-		s.wantAllSettledOnce(t, 8)
-	})
-}
-
-// A second attempt, while the agent has not reported the restored port up yet, is seen by the rows.
-func TestASecondAttemptEndsARestoreThatHasRightRows(t *testing.T) {
-	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
-		s.failing()
-		s.neutron.change("p1", func(p *port.Port) { p.Status = "DOWN" })
-		pass(10 * time.Second)
-		s.neutron.change("p1", func(p *port.Port) { *p = *prepared("p1"); p.Status = "DOWN" })
-		writes := len(s.neutron.writes())
-		s.nova("next", wire.NovaPre, false)
-		if got := s.last(t, audit.HandoverBegun); got.Handover.RequestID != "next" {
-			t.Fatalf("the story is\n%s", strings.Join(s.story(), "\n"))
-		}
-		s.host(dst, wire.Started, wire.Migrated)
-		pass(30 * time.Second)
-		if got := s.neutron.writes()[writes:]; len(got) != 0 {
-			t.Errorf("writes %q before the pause", got)
-		}
-		s.host(src, wire.Suspended, wire.Migrated)
-		if got := s.neutron.writes()[writes:]; len(got) != 1 || got[0] != "activate p1 "+dst {
-			t.Errorf("writes %q", got)
-		}
 	})
 }

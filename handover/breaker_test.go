@@ -336,7 +336,7 @@ func TestVerdicts(t *testing.T) {
 		{"superseded on the way", then(arrives, back(start("", wire.NovaPre), 0, "next")), none, none, none, "", ""},
 		{"superseded before it was verified", then(leaves, back(start("", wire.NovaPre), 0, "next")), none, none, none, "", ""},
 		{"superseded when one was verified", then(leaves, verified("p1", true, true), back(start("", wire.NovaPre), 0, "next")), "good", "good", none, "", ""},
-		{"superseded after it failed", then(fails, at(dst, 9, SignStarted)), "bad", none, none, "the migration failed", ""},
+		{"superseded after it failed", then(fails, start("next", wire.NovaPre)), "bad", none, none, "the migration failed", ""},
 	} {
 		for _, trial := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s %t", c.name, trial), func(t *testing.T) {

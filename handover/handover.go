@@ -97,19 +97,6 @@ func (h *Handover) home() string {
 	return ""
 }
 
-// mending tells whether ports are brought back to the source, or are about to be.
-func (h *Handover) mending() bool {
-	if h.phase() == Failed {
-		return true
-	}
-	for id, goal := range h.goals {
-		if goal.Kind == GoalRestore && h.done[id].Goal != goal {
-			return true
-		}
-	}
-	return false
-}
-
 // stayed tells whether Nova has rolled back and both hosts have said since that the guest
 // runs on the source, and on the destination has not even come in since. This is how a failure
 // looks whose events were taken for an earlier migration's, or lost.

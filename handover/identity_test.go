@@ -488,7 +488,7 @@ func TestTheUnplacedAreBounded(t *testing.T) {
 }
 
 func TestAHandoverThatIsCutOffTellsOfPortsThatItWasRestoring(t *testing.T) {
-	for outcome, cut := range map[Outcome]Input{OutcomeSuperseded: at(dst, 9, SignStarted), OutcomeExpired: Expired{}} {
+	for outcome, cut := range map[Outcome]Input{OutcomeSuperseded: start("next", wire.NovaPre), OutcomeExpired: Expired{}} {
 		d := newDrive(suspended, ready("p1"))
 		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed))
 		wantPhase(t, d, Failed)

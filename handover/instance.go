@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -39,7 +38,7 @@ type Instance struct {
 	current  *Handover
 	ended    []string  // request ids
 	restored string    // the destination of the handover that ended last, if the guest stayed on its source
-	doubted  *NovaSign // the last pre that is [Instance.contradicted]; it has a request id
+	doubted  *NovaSign // the last pre that the hosts contradict; it has a request id
 	latest   streams
 }
 
@@ -80,13 +79,7 @@ func (i *Instance) Step(in Input) []Decision {
 	case LeftOver:
 		out = i.leftOver(in)
 	case Rows:
-		switch {
-		case i.current == nil:
-		case i.shown(in):
-			out = i.believe()
-			i.current.take(in)
-		case i.intrudes() && i.current.armed: // what is brought back shows less than it is
-		default:
+		if i.current != nil {
 			i.current.take(in)
 		}
 	case Activated:
@@ -297,55 +290,26 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 }
 
 // contradicted tells whether Nova says that a migration begins which is not the one that
-// goes on, from a host that the guest is not on by the hosts' own word, or from the one that
-// ports are being brought back to: Nova's messages can be hours late, or forged, and do not
-// show it. A migration that does begin is seen by its hosts too, and within seconds.
+// goes on, from a host that the guest is not on by the hosts' own word: Nova's messages can
+// be hours late, or forged, and do not show it. A migration that does begin there is seen
+// by its hosts too, and within seconds.
 func (i *Instance) contradicted(n NovaSign) bool {
 	h := i.current
-	if h == nil || n.Step != wire.NovaPre || n.RequestID == "" || n.RequestID == h.RequestID || h.RequestID == "" && !h.leftOver && i.adopts(n) {
+	if h == nil || n.Step != wire.NovaPre || n.RequestID == "" || n.RequestID == h.RequestID || h.RequestID == "" && i.adopts(n) {
 		return false
 	}
 	home := h.home()
-	return home != "" && (home != n.PayloadHost || h.mending())
+	return home != "" && home != n.PayloadHost
 }
 
-// doubt keeps a pre until the hosts agree with it, and has them asked once. Where the guest is on
-// that host, the rows may agree too: they are read anew.
+// doubt keeps a pre until the hosts agree with it, and has them asked once.
 func (i *Instance) doubt(n NovaSign) []Decision {
 	i.doubted = &n
-	h := i.current
-	why := ", and the guest is on " + h.home()
-	var out []Decision
-	if i.intrudes() {
-		why = " to " + n.PublisherHost + ", and ports are still being brought back to " + h.home()
-		out = append(out, Arm{})
+	if i.current.questioned {
+		return nil
 	}
-	if h.questioned {
-		return out
-	}
-	h.questioned = true
-	return append([]Decision{AskHosts{Why: "Nova says that a migration begins from " + n.PayloadHost + why}}, out...)
-}
-
-// intrudes tells whether the migration that was doubted is one from the host that ports are being
-// brought back to.
-func (i *Instance) intrudes() bool {
-	return i.doubted != nil && i.doubted.PayloadHost == i.current.home() && i.current.mending()
-}
-
-// shown tells whether Neutron shows the migration that was doubted: all ports are ACTIVE and
-// bound where the guest is, and announce it, so that nothing is left there to be brought back.
-// On the same destination that may be the failed one's, until Nova has rolled it back.
-func (i *Instance) shown(r Rows) bool {
-	h, n := i.current, i.doubted
-	if !i.intrudes() || len(r.Ports) == 0 || n.PublisherHost == h.Destination && !h.rollbackEnd && !h.leftOver {
-		return false
-	}
-	return !slices.ContainsFunc(r.Ports, func(p port.Port) bool {
-		active, _ := p.Active()
-		ready, _ := prepared(p, n.PayloadHost, n.PublisherHost)
-		return !ready || !active.Bound() || active.MigratingTo() != n.PublisherHost
-	})
+	i.current.questioned = true
+	return []Decision{AskHosts{Why: "Nova says that a migration begins from " + n.PayloadHost + ", and the guest is on " + i.current.home()}}
 }
 
 // confirms tells whether a sign is of the migration that was doubted: its guest comes in.
