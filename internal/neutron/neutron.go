@@ -103,7 +103,8 @@ func (a API) WrongOn(ctx context.Context, host string) ([]string, error) {
 func (a API) Read(ctx context.Context, id string) (port.Port, error) {
 	found, err := ask(ctx, a, func() (*binding.Port, error) { return binding.GetPort(ctx, a.client, id) })
 	if errors.Is(err, binding.ErrPortNotFound) {
-		// Neutron says so too to a user that has lost its role.
+		// Neutron says so too to a user that has lost its role; before 2023.2 to the probe as well, and
+		// there it is believed.
 		if !a.reads {
 			if probe := binding.ProbePermission(ctx, a.client); probe != nil {
 				return port.Port{}, errors.Join(err, probe)
