@@ -21,7 +21,7 @@ func (l *Lab) Dead(ctx context.Context, host, instance string) (bool, error) {
 	}
 	read := func() (toGuest, fromGuest int, err error) {
 		for _, p := range ports {
-			dir := "/sys/class/net/tap" + p.ID[:11] + "/statistics/"
+			dir := "/sys/class/net/" + tapOf(p) + "/statistics/"
 			text, err := l.Exec(ctx, host, "cat", dir+"tx_packets", dir+"rx_packets")
 			if err != nil {
 				return 0, 0, fmt.Errorf("the guest's tap on %s: %w", host, err)

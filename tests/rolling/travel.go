@@ -18,6 +18,12 @@ const (
 	// repairBound is how long after Nova is done a port may be wrong: where Nova gives up without
 	// a roll-back, earlybind waits 10 minutes for it.
 	repairBound = 12 * time.Minute
+	// agentBound is how long after its rows are right a port's status may be other than ACTIVE. The
+	// agent goes round every 2 s; of what was lost with RabbitMQ it waits 60 s for the answer, more
+	// than once.
+	agentBound = 3 * time.Minute
+	// answerBound is how long a guest may be silent after that: as the tour's.
+	answerBound = 30 * time.Second
 	// rest is for how long a guest stays before it goes on.
 	rest = 4 * time.Second
 )
@@ -35,7 +41,7 @@ func (t *traveller) travel(ctx context.Context, more func() bool, keep func(samp
 		if err != nil {
 			m.Fault = err.Error()
 		}
-		if m.ByHand, err = t.mend(ctx); err != nil {
+		if m.ByHand, err = t.mend(ctx, &m); err != nil {
 			fmt.Println("    the guest is not whole again:", err)
 		}
 		keep(m)
@@ -94,14 +100,42 @@ func (t *traveller) migrate(ctx context.Context) (sample, error) {
 	if err := lab.Sleep(ctx, rest); err != nil {
 		return m, err
 	}
-	m.Answers = t.lab.Reachable(ctx)
 	// What was right is to stay right.
-	return m, insist(ctx, time.Minute, "Neutron to answer", func() error {
-		why, err := t.wrong(ctx, m)
-		if m.Wrong == "" && why != "" {
-			m.Wrong = "it was right, and then: " + why
+	began := time.Now()
+	err = insist(ctx, agentBound+time.Minute, "Neutron to answer", func() error {
+		ports, err := t.lab.Ports(ctx, m.Instance)
+		if err != nil || m.Guest == "" {
+			return err
 		}
-		return err
+		return m.again(ports, time.Since(began))
+	})
+	for began := time.Now(); ; {
+		if m.Answers = t.lab.Reachable(ctx); m.Answers == len(lab.Addresses) || time.Since(began) > answerBound {
+			break
+		}
+		if err := lab.Sleep(ctx, 2*time.Second); err != nil {
+			return m, err
+		}
+	}
+	if m.Answers < len(lab.Addresses) {
+		m.Silence = t.silence(ctx, m.Guest, m.Instance)
+	}
+	return m, err
+}
+
+// silence asks why a guest does not answer. Nothing may have been mended yet.
+func (t *traveller) silence(ctx context.Context, host, instance string) *silence {
+	return found(func() (bool, error) {
+		if host == "" {
+			return false, errors.New("the guest is nowhere, or on both hosts")
+		}
+		return t.lab.Dead(ctx, host, instance)
+	}, func(host string) ([]lab.Tap, error) {
+		ports, err := t.lab.Ports(ctx, instance)
+		if err != nil {
+			return nil, err
+		}
+		return t.lab.Taps(ctx, host, ports)
 	})
 }
 
@@ -130,46 +164,19 @@ func (t *traveller) ended(ctx context.Context, m *sample, before int) error {
 	return nil
 }
 
-// judge looks until every port is right where the guest is.
+// judge looks until every port is right where the guest is, and its agent has said so.
 func (t *traveller) judge(ctx context.Context, m *sample) error {
 	if m.Guest == "" {
 		return nil // on neither host, or on both: nobody can say
 	}
-	return insist(ctx, repairBound+time.Minute, "Neutron to answer", func() error {
-		why, err := t.wrong(ctx, *m)
-		after := time.Since(m.Ended)
-		switch {
-		case err != nil:
+	w := watch{sample: m}
+	return insist(ctx, repairBound+agentBound+time.Minute, "Neutron to answer", func() error {
+		ports, err := t.lab.Ports(ctx, m.Instance)
+		if err != nil {
 			return err
-		case why == "":
-			if m.Wrong = ""; m.Late {
-				m.ToRight = after.Seconds()
-			}
-			return nil
 		}
-		m.Late, m.Wrong = true, why
-		if after > repairBound {
-			return nil
-		}
-		return errors.New(why)
+		return w.look(ports, time.Since(m.Ended))
 	})
-}
-
-// wrong says what is wrong with a port; empty if they are right where the guest is.
-func (t *traveller) wrong(ctx context.Context, m sample) (string, error) {
-	ports, err := t.lab.Ports(ctx, m.Instance)
-	if err != nil {
-		return "", err
-	}
-	if len(ports) != len(lab.Addresses) {
-		return fmt.Sprintf("it has %d ports", len(ports)), nil
-	}
-	for _, p := range ports {
-		if right, why := p.RightOn(m.Guest); !right {
-			return "port " + p.ID + ": " + why, nil
-		}
-	}
-	return "", nil
 }
 
 // where says on which host the guest runs, by libvirt; empty if on neither or on both.
@@ -242,7 +249,7 @@ func (t *traveller) settled(ctx context.Context) (lab.Server, error) {
 
 // mend sees to it that the guest can be migrated again, whatever Nova has left, and says
 // what an operator would have had to do by hand. The ports have been judged before.
-func (t *traveller) mend(ctx context.Context) (done []string, err error) {
+func (t *traveller) mend(ctx context.Context, m *sample) (done []string, err error) {
 	server, stuck := t.settled(ctx)
 	if stuck != nil || server.Status == "ERROR" {
 		done = append(done, fmt.Sprintf("state reset (%s, %v)", server.Status, stuck))
@@ -285,8 +292,10 @@ func (t *traveller) mend(ctx context.Context) (done []string, err error) {
 	if domains[server.Host] == "running" && t.lab.Reachable(ctx) > 0 {
 		return done, nil
 	}
-	dead, _ := t.lab.Dead(ctx, server.Host, server.ID)
-	done = append(done, fmt.Sprintf("reboot (libvirt: %v, lost by QEMU's emulation: %t)", domains, dead))
+	if m.Silence == nil {
+		m.Silence = t.silence(ctx, server.Host, server.ID)
+	}
+	done = append(done, fmt.Sprintf("reboot (libvirt: %v, %s)", domains, m.Silence))
 	return done, insist(ctx, 3*time.Minute, "the guest to be rebooted", func() error { return t.lab.Reboot(ctx, server.ID) })
 }
 

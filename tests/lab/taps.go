@@ -1,0 +1,87 @@
+package lab
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"strings"
+
+	"github.com/earlybind/earlybind/port"
+)
+
+// Tap is a port's tap on one host, as Open vSwitch's database and the kernel have it. What is
+// not there is empty.
+type Tap struct {
+	Port    string `json:"port"`
+	Plugged bool   `json:"plugged"` // Open vSwitch has a port of its name
+	// Tag is the port's VLAN on br-int: 4095 is the dead one, and none is what the agent has not wired.
+	Tag    string `json:"tag,omitempty"`
+	Mode   string `json:"vlan_mode,omitempty"`
+	Trunks string `json:"trunks,omitempty"`
+
+	OFPort      string `json:"ofport,omitempty"`
+	Error       string `json:"error,omitempty"` // Open vSwitch's, of the interface
+	ExternalIDs string `json:"external_ids,omitempty"`
+
+	Link      string `json:"link,omitempty"`       // the kernel's operstate
+	ToGuest   string `json:"to_guest,omitempty"`   // frames, ever
+	FromGuest string `json:"from_guest,omitempty"` // frames, ever
+}
+
+// readTaps writes a line for each tap that it is given: of the database's tables Port and
+// Interface (ovs-vswitchd.conf.db(5)), and of the kernel. An ovs-vsctl that fails ends it.
+const readTaps = `set -e
+list() { ovs-vsctl --timeout=10 --if-exists -f csv -d bare --no-headings "$@"; }
+p=$(list --columns=name,tag,vlan_mode,trunks list Port "$@")
+i=$(list --columns=name,ofport,error,external_ids list Interface "$@")
+echo "$p" | sed -n 's/^./port,&/p'
+echo "$i" | sed -n 's/^./interface,&/p'
+cd /sys/class/net
+for t in "$@"; do
+	if [ -e $t ]; then echo kernel,$t,$(cat $t/operstate $t/statistics/tx_packets $t/statistics/rx_packets | tr '\n' ,); fi
+done`
+
+// Taps reads the ports' taps on a host, one of each port, whether it is there or not.
+func (l *Lab) Taps(ctx context.Context, host string, ports []port.Port) ([]Tap, error) {
+	command := []string{"sh", "-c", readTaps, "taps"}
+	for _, p := range ports {
+		command = append(command, tapOf(p))
+	}
+	text, err := l.Exec(ctx, host, command...)
+	if err != nil {
+		return nil, fmt.Errorf("the taps on %s: %w", host, err)
+	}
+	return parseTaps(text, ports)
+}
+
+// tapOf is the name of a port's tap (nova/network/model.py, NIC_NAME_LEN).
+func tapOf(p port.Port) string { return "tap" + p.ID[:min(11, len(p.ID))] }
+
+func parseTaps(text string, ports []port.Port) ([]Tap, error) {
+	taps := make([]Tap, len(ports))
+	of := map[string]*Tap{}
+	for i, p := range ports {
+		taps[i].Port = p.ID
+		of[tapOf(p)] = &taps[i]
+	}
+	in := csv.NewReader(strings.NewReader(text))
+	in.FieldsPerRecord = -1
+	lines, err := in.ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("the taps read %q: %w", text, err)
+	}
+	for _, line := range lines {
+		if len(line) < 5 || of[line[1]] == nil {
+			return nil, fmt.Errorf("the taps read %q", line)
+		}
+		switch t := of[line[1]]; line[0] {
+		case "port":
+			t.Plugged, t.Tag, t.Mode, t.Trunks = true, line[2], line[3], line[4]
+		case "interface":
+			t.OFPort, t.Error, t.ExternalIDs = line[2], line[3], line[4]
+		case "kernel":
+			t.Link, t.ToGuest, t.FromGuest = line[2], line[3], line[4]
+		}
+	}
+	return taps, nil
+}
