@@ -126,6 +126,7 @@ type player struct {
 	// workTakes is how long a port takes to reach its goal; 0: it never does.
 	workTakes time.Duration
 	expires   bool // after 45 minutes of silence, as the consumer has it
+	looks     bool // a port that is verified is right only if its rows are; else it always is
 	rowsAt    func(time.Duration) []port.Port
 	rightAt   time.Duration // when Nova is done with the rows
 	// watch is told of every step that decided something.
@@ -195,6 +196,8 @@ const (
 	// holdFor is for how long a message is held for a handover that goes on
 	// (consumer/actor.go).
 	holdFor = 10 * time.Minute
+	// silence is what a handover expires after (consumer/actor.go).
+	silence = 45 * time.Minute
 	// writeTakes is how long an activate takes.
 	writeTakes = 200 * time.Millisecond
 	// answerTakes is how long it takes until a host's list is there that was asked for.
@@ -225,7 +228,7 @@ func (p *player) play(schedule []delivery) {
 	for len(p.queue) > 0 {
 		e := p.queue[0]
 		p.queue = p.queue[1:]
-		if p.expires && e.at-p.heard > 45*time.Minute && p.Current() != nil {
+		if p.expires && e.at-p.heard > silence && p.Current() != nil {
 			p.give(event{at: e.at, input: func() Input { return Expired{} }})
 		}
 		if e.of != nil {
@@ -296,10 +299,15 @@ func (p *player) give(e event) {
 				if p.Current() != of {
 					return nil
 				}
-				if d.Goal.Kind == GoalRestore {
+				if d.Goal.Kind == GoalRestore || d.Goal.Mend && d.Goal.NovaDone {
 					p.writes(d.Goal.Host, p.now-hour)
 				}
-				return PortDone{Port: d.Port, Goal: d.Goal, Right: true, Up: true, Now: p.now}
+				right := true
+				if p.looks {
+					active, _ := p.rows(p.now - hour)[0].Active()
+					right = active.Host == d.Goal.Host
+				}
+				return PortDone{Port: d.Port, Goal: d.Goal, Right: right, Up: right, Now: p.now}
 			}})
 		}
 	}

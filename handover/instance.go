@@ -38,6 +38,7 @@ type Instance struct {
 	current  *Handover
 	ended    []string  // request ids
 	restored string    // the destination of the handover that ended last, if the guest stayed on its source
+	stayed   string    // that source, until it says that it does not have the guest any more
 	doubted  *NovaSign // the last pre that the hosts contradict; it has a request id
 	latest   streams
 }
@@ -136,8 +137,12 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 	h := i.current
 	if h == nil {
 		// A destination that was frozen resumes the guest when it thaws, also when
-		// the source's has long been restored (libvirt-events/e8).
-		if news && s.Sign == SignResumed && s.Host == i.restored {
+		// the source's has long been restored (libvirt-events/e8). Its list tells too,
+		// but for a guest that has been stopped on the source, as by a cold migration.
+		switch {
+		case s.Host == i.stayed && (s.Sign == SignStopped || s.Sign == SignLeft || s.Sign == SignAbsent):
+			i.stayed = ""
+		case news && s.Host == i.restored && (s.Sign == SignResumed || s.Sign == SignRunning && i.stayed != ""):
 			i.restored = ""
 			out = append(out, Alarm{Why: alarms[Contradicted]})
 		}
@@ -350,7 +355,7 @@ func (i *Instance) begin(requestID, why string) []Decision {
 	if i.current != nil {
 		out = i.end(OutcomeSuperseded)
 	}
-	i.restored = ""
+	i.restored, i.stayed = "", ""
 	i.current = &Handover{RequestID: requestID, latest: &i.latest, floor: i.latest.now().since, arm: true}
 	return append(out, Begin{Why: why})
 }
@@ -371,7 +376,7 @@ func (i *Instance) end(o Outcome) []Decision {
 	}
 	out = append(out, i.current.verdicts(o)...)
 	if o == OutcomeRestored {
-		i.restored = i.current.Destination
+		i.restored, i.stayed = i.current.Destination, i.current.Source
 	}
 	i.current, i.doubted = nil, nil
 	return append(out, End{Outcome: o})

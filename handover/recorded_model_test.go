@@ -79,7 +79,7 @@ func factOf(m recording.Message, instance string) (fact, bool) {
 		return fact{at: m.At(), inputs: []Input{HostSign{Host: e.Host, Sign: sign, Order: e.Order, Replug: e.Replug}}}, ok
 	}
 	states, err := wire.ParseHostStates(n)
-	if err != nil {
+	if n.EventType != wire.EventStates || err != nil { // an event of another instance is no list without this one
 		return fact{}, false
 	}
 	d := absent

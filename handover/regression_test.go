@@ -79,6 +79,7 @@ func TestStoriesThatTheModelHasFound(t *testing.T) {
 func TestAThawAfterTheEndIsAnAlarm(t *testing.T) {
 	for _, thaws := range [][]Input{
 		{at(dst, 3, SignResumed)},
+		{listed(src, 3, SignRunning), listed(dst, 3, SignRunning)}, // its RESUMED is lost
 		{listed(dst, 2, SignStarted), listed(dst, 2, SignMissedEvents), at(dst, 3, SignResumed), listed(src, 5, SignRunning)},
 	} {
 		d := newDrive(suspended, ready("p1"))
@@ -94,6 +95,18 @@ func TestAThawAfterTheEndIsAnAlarm(t *testing.T) {
 		}
 		if commits := aimed(got, GoalCommit); len(commits) != 0 {
 			t.Errorf("commits %+v", commits)
+		}
+	}
+}
+
+// No thaw: the guest was stopped on the source, and started where its live migration was to lead.
+func TestAColdMigrationAfterAFailureIsNoAlarm(t *testing.T) {
+	for _, stops := range [][]Input{{at(src, 3, SignStopped)}, {listed(src, 3, SignAbsent)}, {at(src, 3, SignStopped), listed(src, 4, SignAbsent)}} {
+		d := newDrive(suspended, ready("p1"))
+		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed), ended("req", wire.NovaRollback))
+		d.finish(true)
+		if got := d.tell(append(stops, listed(dst, 3, SignRunning), listed(dst, 4, SignRunning))...); len(got) != 0 {
+			t.Errorf("%v: decides %+v", names(stops), got)
 		}
 	}
 }
