@@ -97,6 +97,12 @@ func (a *actor) hear(ctx context.Context, m message) {
 
 func (a *actor) take(ctx context.Context, m message) {
 	earlier := len(a.held)
+	// What Nova says of a migration whose handover has ended is not kept for the one that goes on: another
+	// replica would be given both, and take them for one.
+	if n, ok := m.input.(handover.NovaSign); ok && m.settle != nil && a.core.Over(n) {
+		m.settle()
+		m.settle = nil
+	}
 	if m.settle != nil {
 		a.held = append(a.held, heldMessage{m.settle, a.tools.clock()})
 		if len(a.held) > maxHeld {

@@ -33,10 +33,16 @@ func (h *Handover) decide(s Settings, bars Bars, paused Halt, now time.Duration)
 		out = append(out, h.explain(s)...)
 		for p := range h.each() {
 			goal := Goal{Kind: GoalVerify, Host: h.Destination, NovaDone: h.novaPostEnd, Mend: h.landed() && h.mends(s, p)}
-			out = append(out, h.aim(p, goal, "the guest has left the source")...)
+			for _, d := range h.aim(p, goal, "the guest has left the source") {
+				aim := d.(Aim)
+				aim.Doubtful = !h.landed()
+				out = append(out, aim)
+			}
 		}
 	case Failing:
-		out = append(out, h.ask("the migration may have failed and no host has said where the guest is")...)
+		if !h.belied() { // which the hosts have said
+			out = append(out, h.ask("the migration may have failed and no host has said where the guest is")...)
+		}
 		out = append(out, h.fail(s)...)
 	case Failed:
 		if h.unnamed() {
@@ -81,6 +87,8 @@ func (h *Handover) fail(s Settings) []Decision {
 			out = append(out, h.aim(p, Goal{Kind: GoalRestore, Host: h.Source, NovaDone: h.rollbackEnd}, "Nova rolls back, and the hosts list the guest on the source alone")...)
 		case h.rollbackEnd:
 			out = append(out, h.aim(p, Goal{Kind: GoalVerify, Host: h.Source, NovaDone: true}, "Nova has rolled back")...)
+		case h.belied():
+			out = append(out, h.aim(p, Goal{Kind: GoalVerify, Host: h.Source, NovaDone: true}, "Nova says that the guest has left, and the hosts list it on the source alone: Nova's word is of an earlier migration")...)
 		case kind == GoalCommit || kind == GoalRestore:
 			out = append(out, h.aim(p, Goal{Kind: GoalHold}, "the migration may have failed and no host has said where the guest is")...)
 		}
@@ -356,6 +364,8 @@ func (h *Handover) outcome() (Outcome, bool) {
 		return OutcomeWrong, true
 	case phase == Left:
 		return OutcomeMigrated, true
+	case h.belied():
+		return OutcomeSuperseded, true
 	default:
 		return OutcomeRestored, true
 	}

@@ -22,6 +22,9 @@ type Aim struct {
 	// Deadline, of a commit, on the caller's monotonic clock: not to be sent
 	// later.
 	Deadline time.Duration
+	// Doubtful, of a verify: Nova alone says that the guest is there. The hosts are to be asked
+	// when it has finished and the rows are wrong.
+	Doubtful bool
 	Why      string
 }
 
@@ -95,7 +98,7 @@ const (
 	OutcomeMigrated   Outcome = "migrated"   // the guest is on the destination, every port right
 	OutcomeRestored   Outcome = "restored"   // the migration failed, every port right on the source
 	OutcomeWrong      Outcome = "wrong"      // a port is not right; an alarm was raised
-	OutcomeSuperseded Outcome = "superseded" // another migration of the instance began
+	OutcomeSuperseded Outcome = "superseded" // another migration of the instance began, or had long begun
 	OutcomeExpired    Outcome = "expired"    // nothing was heard for too long
 )
 

@@ -44,6 +44,8 @@ type Handover struct {
 	// rolled is where each host's stream stood when Nova was first heard to roll back: what
 	// is above it says how things stand since.
 	rolled *streams
+	// finished is where it stood when Nova was first heard to have finished on the destination.
+	finished *streams
 	// muted holds the hosts whose publisher was not understood since it last was.
 	muted map[string]bool
 	// unplaced are the signs of hosts that are neither source nor destination,
@@ -58,6 +60,13 @@ const maxUnplaced = 4096
 
 // Phase reads where the handover stands.
 func (h *Handover) Phase() Phase { return h.phase() }
+
+func (h *Handover) phase() Phase {
+	if h.belied() {
+		return Failing
+	}
+	return h.evidence.phase()
+}
 
 // evident tells whether a host has shown that this migration runs, or ran just now. That
 // the guest runs where the migration was to lead, and no more on its source, lists of
@@ -100,11 +109,23 @@ func (h *Handover) home() string {
 // stayed tells whether Nova has rolled back and both hosts have said since that the guest
 // runs on the source, and on the destination has not even come in since. This is how a failure
 // looks whose events were taken for an earlier migration's, or lost.
-func (h *Handover) stayed() bool {
+func (h *Handover) stayed() bool { return h.rollback && h.alone(h.rolled) }
+
+// belied tells whether Nova, and it alone, has said that it has finished on the destination, and
+// both hosts have said since that the guest runs on the source. This is how an earlier migration
+// looks of which Nova's messages come late, when the guest has long come back.
+func (h *Handover) belied() bool {
+	told := h.paused.known() || h.postCopy || h.started.known() || h.landed()
+	return h.finished != nil && !told && h.evidence.phase() == Left && h.absent.Before(h.running.Order) && h.alone(h.finished)
+}
+
+// alone tells whether both hosts have said, since their streams stood so, that the guest runs on
+// the source, and on the destination has not even come in since.
+func (h *Handover) alone(since *streams) bool {
 	came := h.arrived.known() && !h.arrived.Before(h.incoming.Order) || h.incoming.known() && !h.incoming.Before(h.gone.Order)
-	return h.rollback && !came &&
-		h.running.known() && h.rolled.precede(h.Source, h.running.Order) &&
-		h.gone.known() && h.rolled.precede(h.Destination, h.gone.Order)
+	return !came &&
+		h.running.known() && since.precede(h.Source, h.running.Order) &&
+		h.gone.known() && since.precede(h.Destination, h.gone.Order)
 }
 
 // learn adds a host's sign to the evidence. The caller has settled which host

@@ -53,6 +53,11 @@ func NewInstance(s *Settings) *Instance {
 // is kept, and not to be changed any more.
 func (i *Instance) Follows(latest map[string]wire.Order) { i.latest = streams{first: latest} }
 
+// Over tells whether Nova says this of a migration whose handover has ended.
+func (i *Instance) Over(n NovaSign) bool {
+	return n.RequestID != "" && slices.Contains(i.ended, n.RequestID)
+}
+
 // Current is the handover that goes on, nil if none does.
 func (i *Instance) Current() *Handover { return i.current }
 
@@ -254,7 +259,7 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 		// what comes of it the hosts will say.
 		return nil
 	}
-	if n.RequestID != "" && slices.Contains(i.ended, n.RequestID) {
+	if i.Over(n) {
 		return nil
 	}
 	var out []Decision
@@ -286,10 +291,13 @@ func (i *Instance) novaSign(n NovaSign) []Decision {
 			h.Destination = n.PublisherHost
 		}
 	}
-	before := h.rollback
+	rolled, finished := h.rollback, h.novaPostEnd
 	h.learnFromNova(n)
-	if h.rollback && !before {
+	if h.rollback && !rolled {
 		h.rolled = new(i.latest.now())
+	}
+	if h.novaPostEnd && !finished {
+		h.finished = new(i.latest.now())
 	}
 	return out
 }

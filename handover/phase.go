@@ -17,7 +17,8 @@ import (
 // Failing where the table says Contradicted: the guest arrived and has gone. Where neither the
 // guest's start on the destination nor its arrival was heard of, its end there is not believed. A Failing
 // whose only sign is a RESUMED of the source is taken back by a pause that proves later and
-// by Nova's taking over, and Failed once Nova rolls back.
+// by Nova's taking over, and Failed once Nova rolls back. Left becomes Failing where Nova alone
+// tells of the migration, and both hosts list the guest on the source after Nova's end.
 //
 //	                    Watching  Paused    PostCopy  Arrived       Failing       Failed        Contradicted  Lost
 //	paused              Paused    .         .         .             .             .             .             .
@@ -52,7 +53,8 @@ const (
 	Left
 	// Failing: the migration may have failed, but no event of a host says where the
 	// guest is: Nova alone speaks of it, the guest has gone from the destination
-	// after it had arrived, or the source has resumed it and its pause was not heard of.
+	// after it had arrived, or the source has resumed it and its pause was not heard of; or
+	// Nova alone says that the guest has left, and the hosts list it on the source.
 	// Ask the hosts, and change nothing but rows that are wrong for a guest that both then
 	// list as one that has stayed.
 	Failing

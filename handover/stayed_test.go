@@ -63,3 +63,50 @@ func TestAFailureOfWhichOnlyNovaAndListsTellIsMendedWhereItMayBe(t *testing.T) {
 		}
 	}
 }
+
+// Found by chaos: all that Nova had said of a migration came five minutes late, when the guest had
+// long come back and that handover had ended too. Its rows were right, and told as wrong for 90 s
+// while both hosts listed the guest where it was.
+func TestNovasWordOfAnEarlierMigrationIsNotBelievedAgainstBothHosts(t *testing.T) {
+	runs, absent := listed(src, 5, SignRunning), listed(dst, 5, SignAbsent)
+	pre, leaves, finished := start("req", wire.NovaPre), start("req", wire.NovaPost), ended("req", wire.NovaPostDest)
+	for name, c := range map[string]struct {
+		says []Input
+		want bool // that it is on the source
+	}{
+		"both hosts say so":             {[]Input{pre, leaves, finished, runs, absent}, true},
+		"in the other order":            {[]Input{pre, leaves, finished, absent, runs}, true},
+		"Nova has not finished":         {[]Input{pre, leaves, runs, absent}, false},
+		"only the source":               {[]Input{pre, leaves, finished, runs}, false},
+		"only the destination":          {[]Input{pre, leaves, finished, absent}, false},
+		"before Nova had finished":      {[]Input{pre, leaves, runs, absent, finished}, false},
+		"one of them before":            {[]Input{pre, leaves, absent, finished, runs}, false},
+		"the source has left since":     {[]Input{pre, leaves, finished, runs, absent, at(src, 6, SignLeft)}, false},
+		"and lists it no more":          {[]Input{pre, leaves, finished, runs, absent, listed(src, 6, SignAbsent)}, false},
+		"it has arrived since":          {[]Input{pre, leaves, finished, runs, absent, at(dst, 6, SignResumed)}, false},
+		"it runs on the destination":    {[]Input{pre, leaves, finished, runs, listed(dst, 5, SignRunning)}, false},
+		"it comes in on the other host": {[]Input{pre, leaves, finished, runs, absent, at(dst, 6, SignStarted)}, false},
+	} {
+		d := newDrive(Settings{Policy: PolicySuspended, Repair: RepairAll, ConcurrentActivateSafe: true}, ready("p1"))
+		d.tell(c.says...)
+		goal, want := d.Current().goals["p1"], Goal{Kind: GoalVerify, Host: src, NovaDone: true}
+		if (goal == want) != c.want || !c.want && goal.Host != dst {
+			t.Errorf("%s: %s, %+v", name, d.phase(), goal)
+		}
+		if written := append(aimed(d.log, GoalCommit), aimed(d.log, GoalRestore)...); len(written) > 0 {
+			t.Errorf("%s: %+v", name, written)
+		}
+		if ends := endsIn(d.finish(true)); c.want && (len(ends) != 1 || ends[0] != OutcomeSuperseded) {
+			t.Errorf("%s: ends %v", name, ends)
+		}
+	}
+}
+
+// Where the rows are wrong for the source too, they are told and not touched.
+func TestNovasWordOfAnEarlierMigrationLeadsToNoWrite(t *testing.T) {
+	d := newDrive(Settings{Policy: PolicySuspended, Repair: RepairAll, ConcurrentActivateSafe: true}, with(func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true }))
+	d.tell(start("req", wire.NovaPre), start("req", wire.NovaPost), ended("req", wire.NovaPostDest), listed(src, 5, SignRunning), listed(dst, 5, SignAbsent))
+	if ends := endsIn(d.finish(false)); len(aimed(d.log, GoalRestore)) > 0 || len(ends) != 1 || ends[0] != OutcomeWrong {
+		t.Errorf("%+v, ends %v", aims(d.log), ends)
+	}
+}
