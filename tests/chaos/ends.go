@@ -129,7 +129,7 @@ const (
 	// notSeen: no line tells of one with this request id. Its notifications were lost,
 	// and what the hosts said was too, or was taken for another migration's; or one that a
 	// replica had taken over, by its hosts' word alone, was given an earlier request's id by an
-	// old notification.
+	// old notification: then the end that is told after its last line has that id.
 	notSeen noEnd = "not told apart from another migration"
 	// leftOpen: one was begun with this request id, or given it, and goes on. That is a
 	// fault of the consumers.
@@ -138,7 +138,16 @@ const (
 
 // whyNoEnd reads what was written about an instance.
 func (c *consumers) whyNoEnd(p played, instance string) noEnd {
-	if slices.ContainsFunc(c.about(instance), func(line string) bool { return strings.Contains(line, p.request) }) {
+	open := false
+	for _, line := range c.about(instance) {
+		switch {
+		case strings.Contains(line, p.request):
+			open = true
+		case strings.Contains(line, `"event":"handover.ended"`): // nothing of the instance goes on
+			open = false
+		}
+	}
+	if open {
 		return leftOpen
 	}
 	return notSeen

@@ -142,3 +142,21 @@ func TestBuild(t *testing.T) {
 		t.Errorf("a program that has no version is of build %q", build)
 	}
 }
+
+// Seen: a replica that knew a handover's request was lost, and the next one gave the handover an
+// earlier request's id. Its end was told, and waited for until the last.
+func TestAHandoverWhoseEndIsToldUnderAnotherRequestIsNotOpen(t *testing.T) {
+	c := newConsumers("", "", newAccount(1), newServing())
+	known, ended := `{"event":"evidence.seen","request_id":"r2"}`, `{"event":"handover.ended","request_id":"r1"}`
+	for _, of := range []struct {
+		lines []string
+		want  noEnd
+	}{
+		{[]string{known, ended}, notSeen}, {[]string{ended, known}, leftOpen}, {[]string{known, ended, known}, leftOpen}, {[]string{ended}, notSeen},
+	} {
+		c.lines["i"] = of.lines
+		if why := c.whyNoEnd(migration("r2", "a", "b", 0), "i"); why != of.want {
+			t.Errorf("%q: %s", of.lines, why)
+		}
+	}
+}
