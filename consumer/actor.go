@@ -229,7 +229,7 @@ func (a *actor) concerns(in handover.Input) bool {
 // what is only listed as running, or is missing, keeps no handover open.
 func tellsOfMigration(in handover.Input) bool {
 	sign, ok := in.(handover.HostSign)
-	return !ok || !sign.Listed || sign.Sign == handover.SignStarted || sign.Sign == handover.SignPaused
+	return !ok || !sign.Listed || sign.Sign == handover.SignStarted || sign.Sign == handover.SignPaused || sign.Sign == handover.SignPostCopy
 }
 
 func (a *actor) record(l audit.Line) {

@@ -241,7 +241,7 @@ func (r *registry) states(s wire.HostStates) {
 // it the host's publisher may be heard of for the first time. known: the state is
 // a sign.
 func signsOfList(sign handover.Sign, known, missed bool) []handover.Sign {
-	arrived := sign == handover.SignRunning || sign == handover.SignArrivedPaused || sign == handover.SignPostCopy
+	arrived := sign == handover.SignRunning || sign == handover.SignArrivedPaused
 	switch {
 	case !known && missed:
 		return []handover.Sign{handover.SignMissedEvents}

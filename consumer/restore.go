@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/earlybind/earlybind/audit"
@@ -18,7 +19,7 @@ func (w *worker) restore(ctx context.Context) {
 	host := aim.Goal.Host
 	patience, cancel := w.tools.time.WithTimeout(binding.OnlyIf(ctx, func() bool { return w.stands(ctx, aim) }), restorePatience)
 	defer cancel()
-	stopped := false
+	stopped, handsOff := false, false // handsOff: rows of another migration were seen
 	stop := func() bool {
 		if !stopped && w.replaced() {
 			stopped = true
@@ -33,7 +34,7 @@ func (w *worker) restore(ctx context.Context) {
 			return told || w.tools.clock()-began > novaPatience, !told
 		},
 		Came: w.aim.Goal.Mend,
-		May:  func() bool { return !stop() && w.tools.may() },
+		May:  func() bool { return !stop() && !handsOff && w.tools.may() },
 		Report: func(t rollback.Taken) {
 			stop()
 			w.taken(t)
@@ -47,7 +48,10 @@ func (w *worker) restore(ctx context.Context) {
 	var wrong doubt
 	for told := time.Duration(0); ; {
 		err := rollback.Restore(patience, w.tools.neutron, w.port, host, w.aim.Other, options)
-		if !errors.Is(err, rollback.ErrHandsOff) {
+		if handsOff && errors.Is(err, rollback.ErrStopped) {
+			err = fmt.Errorf("%w: the rows are wrong, and were another migration's", rollback.ErrHandsOff)
+		}
+		if handsOff = handsOff || errors.Is(err, rollback.ErrHandsOff); !errors.Is(err, rollback.ErrHandsOff) {
 			wrong.why = ""
 		}
 		switch {

@@ -38,7 +38,8 @@ type Instance struct {
 	current  *Handover
 	ended    []string  // request ids
 	restored string    // the destination of the handover that ended last, if the guest stayed on its source
-	stayed   string    // that source, until it says that it does not have the guest any more
+	stayed   string    // that source
+	away     bool      // it has said since that it does not have the guest any more
 	doubted  *NovaSign // the last pre that the hosts contradict; it has a request id
 	latest   streams
 }
@@ -145,9 +146,11 @@ func (i *Instance) hostSign(s HostSign) []Decision {
 		// the source's has long been restored (libvirt-events/e8). Its list tells too,
 		// but for a guest that has been stopped on the source, as by a cold migration.
 		switch {
-		case s.Host == i.stayed && (s.Sign == SignStopped || s.Sign == SignLeft || s.Sign == SignAbsent):
-			i.stayed = ""
-		case news && s.Host == i.restored && (s.Sign == SignResumed || s.Sign == SignRunning && i.stayed != ""):
+		case news && s.Host == i.stayed && (s.Sign == SignStopped || s.Sign == SignLeft || s.Sign == SignAbsent):
+			i.away = true
+		case news && s.Host == i.stayed && (s.Sign == SignResumed || s.Sign == SignRunning):
+			i.away = false // rebooted there
+		case news && s.Host == i.restored && (s.Sign == SignResumed || s.Sign == SignRunning && !i.away):
 			i.restored = ""
 			out = append(out, Alarm{Why: alarms[Contradicted]})
 		}
@@ -384,7 +387,7 @@ func (i *Instance) end(o Outcome) []Decision {
 	}
 	out = append(out, i.current.verdicts(o)...)
 	if o == OutcomeRestored {
-		i.restored, i.stayed = i.current.Destination, i.current.Source
+		i.restored, i.stayed, i.away = i.current.Destination, i.current.Source, false
 	}
 	i.current, i.doubted = nil, nil
 	return append(out, End{Outcome: o})

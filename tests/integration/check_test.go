@@ -119,10 +119,13 @@ func TestRabbitMQCheck(t *testing.T) {
 			must(t, nova.ch.QueueBind(queue, queue, "nova", false, nil))
 		}
 		g := guest{id: newUUID(), request: "req-" + newUUID()}
-		// Long: beside nine other tests on two cores 15 s were over before Nova had said four things (run).
 		c := checkBroker(b, "earlybind", 45*time.Second, nil, func() {
 			eventually(t, "the check to listen", func() (bool, error) {
-				return slices.ContainsFunc(b.queues(), func(q string) bool { return strings.HasSuffix(q, ".notifications") && strings.Contains(q, ".check.") }), nil
+				// The queue is there before it is bound.
+				return slices.ContainsFunc(b.queues(), func(q string) bool {
+					bound := b.bindings("nova", q)
+					return strings.HasSuffix(q, ".notifications") && strings.Contains(q, ".check.") && bound["notifications.info"] && bound["versioned_notifications.info"]
+				}), nil
 			})
 			nova.prepares(g)
 		})
