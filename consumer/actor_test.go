@@ -443,6 +443,7 @@ func TestListsDoNotKeepAHandoverOpen(t *testing.T) {
 		"absent":                {dst, nil, "expired"},
 		"comes in":              {dst, []wire.DomainState{{Instance: guest, State: "paused", Incoming: true}}, ""},
 		"paused to migrate":     {src, []wire.DomainState{{Instance: guest, State: "paused", Reason: "migration"}}, ""},
+		"in post-copy":          {src, []wire.DomainState{{Instance: guest, State: "paused", Reason: "postcopy"}}, ""},
 	} {
 		act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 			s.nova("req", wire.NovaPre, false)

@@ -79,7 +79,9 @@ func TestStoriesThatTheModelHasFound(t *testing.T) {
 func TestAThawAfterTheEndIsAnAlarm(t *testing.T) {
 	for _, thaws := range [][]Input{
 		{at(dst, 3, SignResumed)},
-		{listed(src, 3, SignRunning), listed(dst, 3, SignRunning)}, // its RESUMED is lost
+		{listed(src, 3, SignRunning), listed(dst, 3, SignRunning)},                          // its RESUMED is lost
+		{at(src, 1, SignLeft), listed(dst, 3, SignRunning)},                                 // and an old end of the source is told again
+		{at(src, 3, SignStopped), listed(src, 4, SignRunning), listed(dst, 3, SignRunning)}, // and the guest is rebooted on the source
 		{listed(dst, 2, SignStarted), listed(dst, 2, SignMissedEvents), at(dst, 3, SignResumed), listed(src, 5, SignRunning)},
 	} {
 		d := newDrive(suspended, ready("p1"))
