@@ -245,3 +245,25 @@ func TestRowsThatAreWrongInAnotherWayAreLookedAtAnew(t *testing.T) {
 		}
 	})
 }
+
+// Rows of a migration to a third host were seen: whatever becomes of it, this restore has no word any more.
+func TestNothingIsRestoredAfterRowsOfAnotherMigrationWereSeen(t *testing.T) {
+	work(t, committed("p1"), func(t *testing.T, d *desk) {
+		announces := func(profile map[string]any) {
+			d.neutron.change("p1", func(p *port.Port) {
+				p.Rows = []port.Row{
+					{Host: src, VIFType: "ovs", VNICType: "normal", Profile: map[string]any{}},
+					{Host: dst, Active: true, VIFType: "ovs", VNICType: "normal", Profile: profile},
+				}
+			})
+		}
+		announces(map[string]any{port.MigratingTo: "compute3"})
+		d.aim(handover.GoalRestore, src, true)
+		d.pass(3 * time.Second)
+		announces(map[string]any{}) // it has failed, and Nova has said so to nobody yet
+		d.pass(time.Minute)
+		if writes := d.neutron.writes(); len(writes) > 0 {
+			t.Errorf("written: %v", writes)
+		}
+	})
+}
