@@ -165,7 +165,8 @@ func signOf(e wire.HostEvent) (handover.Sign, bool) {
 // signOfState says what a listed domain's state proves. The reasons of post-copy are set
 // together with its events (libvirt's qemuProcessHandleMigrationStatus and
 // qemuMigrationSrcPostcopyFailed): they prove the same, and do not mean that the guest has arrived.
-// From libvirt 8.5 on the source alone has them: the destination's domain reads running.
+// That the source alone has them, and that an older libvirt's
+// destination may have them too, is from reading libvirt: lists of them were not recorded.
 func signOfState(d wire.DomainState) (handover.Sign, bool) {
 	switch {
 	case d.Incoming:

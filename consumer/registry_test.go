@@ -131,6 +131,15 @@ func TestAListInPostCopyIsNoArrivalAndCommitsNothingByItself(t *testing.T) {
 	})
 }
 
+// A post-copy proves that a migration runs: it is learnt before that events were missed, as a pause is.
+func TestAPostCopyInAListIsLearntAsAPauseIs(t *testing.T) {
+	for _, sign := range []handover.Sign{handover.SignPaused, handover.SignPostCopy} {
+		if got := signsOfList(sign, true, true); !slices.Equal(got, []handover.Sign{sign, handover.SignMissedEvents}) {
+			t.Errorf("%s: %v", sign, got)
+		}
+	}
+}
+
 func TestAnIncomingGuestInAListBeginsAHandover(t *testing.T) {
 	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
 		s.states(dst, true, incoming)

@@ -207,7 +207,7 @@ func (h *Handover) learnFromDestination(s HostSign) {
 	case SignResumed, SignArrivedPaused, SignRunning:
 		h.arrived.set(s.Order)
 		h.freshen(s)
-	case SignPostCopy: // libvirt before 8.5: the guest is there, and stands still
+	case SignPostCopy: // of an older libvirt, not run: the guest is there, and stands still
 		h.arrived.set(s.Order)
 	case SignPostCopyFailed: // and without all of its memory
 		h.arrived.set(s.Order)

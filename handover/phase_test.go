@@ -131,7 +131,7 @@ func TestTheEndOfAGuestWhoseStartWasNotHeardOf(t *testing.T) {
 	}
 }
 
-// Before libvirt 8.5 both sides say that post-copy has failed, and the guest stands still on the destination.
+// Should the destination say so itself (an older libvirt; not run): post-copy has failed, and the guest stands still there.
 func TestTheDestinationSaysThatPostCopyHasFailed(t *testing.T) {
 	for _, said := range []HostSign{at(dst, 3, SignPostCopyFailed), listed(dst, 3, SignPostCopyFailed)} {
 		d := newDrive(suspended, ready("p1"))
