@@ -24,6 +24,7 @@ type Handover struct {
 	questioned bool        // and because Nova says that it is elsewhere
 	wondered   bool        // and because the destination's word that it has arrived is doubted
 	byRows     bool        // the source is the host of the ACTIVE rows, and nobody has said so
+	rowed      []string    // the hosts that had a row in any answer since: by the time the source speaks, Nova may have deleted its row
 	alarmed    Phase       // the last phase that raised an alarm
 	// reported: a host has sent an event since, and not only lists of its domains. fresh:
 	// one that was neither old nor delivered before.
@@ -149,7 +150,7 @@ func (h *Handover) name() {
 		return
 	}
 	for _, s := range h.unplaced {
-		if s.Sign == SignRunning && s.Host != h.Destination && h.hasRow(s.Host) {
+		if s.Sign == SignRunning && s.Host != h.Destination && slices.Contains(h.rowed, s.Host) {
 			h.from(s.Host)
 			return
 		}
@@ -253,10 +254,23 @@ func (h *Handover) take(r Rows) {
 	for i, p := range r.Ports {
 		h.ports[i] = p.Lean()
 	}
-	if h.Source != "" {
+	if h.Source == "" {
+		h.sourceByRows(r.Ports)
+	}
+	if !h.byRows {
 		return
 	}
 	for _, p := range r.Ports {
+		for _, row := range p.Rows {
+			if !slices.Contains(h.rowed, row.Host) {
+				h.rowed = append(h.rowed, row.Host)
+			}
+		}
+	}
+}
+
+func (h *Handover) sourceByRows(ports []port.Port) {
+	for _, p := range ports {
 		if active, ok := p.Active(); ok && active.Host != h.Destination {
 			h.Source, h.byRows = active.Host, true
 			return
@@ -287,17 +301,7 @@ func (h *Handover) begunBefore(host string, order wire.Order) bool {
 // mayComeFrom tells whether a host may still prove to be the source: none is named, or the rows
 // alone name one, and it has a row too.
 func (h *Handover) mayComeFrom(host string) bool {
-	return h.Source == "" || h.unnamed() && h.hasRow(host)
-}
-
-// hasRow tells whether a port has a row for a host.
-func (h *Handover) hasRow(host string) bool {
-	for p := range h.each() {
-		if _, has := p.Row(host); has {
-			return true
-		}
-	}
-	return false
+	return h.Source == "" || h.unnamed() && slices.Contains(h.rowed, host)
 }
 
 // from names the source. Where the rows had named another, what that one has said is no word
@@ -311,7 +315,7 @@ func (h *Handover) from(host string) {
 			novaPost: e.novaPost, novaPostEnd: e.novaPostEnd, rollback: e.rollback, rollbackEnd: e.rollbackEnd,
 		}
 	}
-	h.Source, h.byRows = host, false
+	h.Source, h.byRows, h.rowed = host, false, nil
 }
 
 // Driver is that of a port's ACTIVE row, as last read; empty where it does not show.

@@ -238,12 +238,16 @@ func TestTheSourceIsWhoSaysSoAndNotWhoseRowIsActive(t *testing.T) {
 		p.Rows[0].Active, p.Rows[0].VIFType = false, "unbound"
 		p.Rows = append(p.Rows, port.Row{Host: third, Active: true, VIFType: "ovs", VNICType: "normal"})
 	})
+	finished := with(func(p *port.Port) {
+		p.Rows[0].Host, p.Rows[1].Host = dst, third
+	})
 	for _, c := range []struct {
 		name  string
 		rows  port.Port
 		says  []Input
 		phase Phase
 	}{
+		{"Nova has deleted its row when its pause comes", wrong, []Input{at(dst, 2, SignResumed), Rows{Ports: []port.Port{finished}}, at(src, 1, SignPaused), at(src, 2, SignLeft)}, Left},
 		{"the source pauses", wrong, []Input{at(src, 1, SignPaused)}, Paused},
 		{"and the destination ends", wrong, []Input{at(src, 1, SignPaused), at(dst, 2, SignStopped)}, Failed},
 		{"and has resumed it, which comes first", wrong, []Input{at(src, 2, SignResumed), at(src, 1, SignPaused)}, Failed},
