@@ -48,6 +48,7 @@ func (s *session) becomeActive(ctx context.Context) error {
 	if s.notifications, err = openFeed(s.nova, s.queues().notifications, s.replica+" notifications", s.part.portion(prefetch)); err != nil {
 		return err
 	}
+	s.notifications.acks = newAcks(s.notifications.channel)
 	if err := s.openJournal(ctx); err != nil {
 		return fmt.Errorf("read the journal: %w", err)
 	}

@@ -15,6 +15,7 @@ type feed struct {
 	queue      string
 	tag        string // of the consumer
 	channel    *amqp.Channel
+	acks       *acks // nil: each delivery is acknowledged by itself
 	deliveries <-chan amqp.Delivery
 	closed     <-chan *amqp.Error // told before the deliveries end, as is cancelled
 	cancelled  <-chan string
@@ -66,6 +67,9 @@ func (f feed) giveBack() error {
 	}
 	if err := f.channel.Cancel(f.tag, false); err != nil {
 		return fmt.Errorf("cancel the consumer of %s: %w", f.queue, err)
+	}
+	if f.acks != nil {
+		f.acks.end()
 	}
 	for d := range f.deliveries {
 		_ = d.Nack(false, true) // fails only with the session

@@ -141,7 +141,7 @@ func (c *Consumer) serve(asked context.Context, drain time.Duration, up func()) 
 			if !ok {
 				return s.notifications.ended(ctx)
 			}
-			if err := s.deliver(work, d); err != nil {
+			if err := s.deliver(work, s.notifications.acks.take(d)); err != nil {
 				return err
 			}
 		case _, ok := <-s.layout.deliveries:
