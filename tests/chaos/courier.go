@@ -157,11 +157,7 @@ func (c *courier) session(ctx context.Context) error {
 			continue
 		}
 		message, sent := l.ready(), time.Now()
-		confirmation, err := ch.PublishWithDeferredConfirmWithContext(ctx, l.exchange, l.key, true, false, message)
-		if err != nil {
-			return err
-		}
-		taken, err := confirmation.WaitContext(ctx)
+		taken, err := publish(ctx, ch, l.exchange, l.key, message)
 		if err != nil {
 			return err
 		}
@@ -176,6 +172,21 @@ func (c *courier) session(ctx context.Context) error {
 		}
 		c.done()
 	}
+}
+
+// confirmWithin bounds the wait for a confirm: one that a node lost with its leader never comes. The message is
+// then sent once more, on a new connection.
+const confirmWithin = time.Minute
+
+// publish sends a message and returns when the broker has said whether it has taken it.
+func publish(ctx context.Context, ch *amqp.Channel, exchange, key string, m amqp.Publishing) (taken bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, confirmWithin)
+	defer cancel()
+	confirmation, err := ch.PublishWithDeferredConfirmWithContext(ctx, exchange, key, true, false, m)
+	if err != nil {
+		return false, err
+	}
+	return confirmation.WaitContext(ctx)
 }
 
 func (c *courier) next() (letter, bool) {

@@ -175,11 +175,7 @@ func readAll(ctx context.Context, ch *amqp.Channel, queue string, see func(amqp.
 
 // put sends a message to a queue.
 func put(ctx context.Context, ch *amqp.Channel, queue string, m amqp.Publishing) error {
-	confirmation, err := ch.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, m)
-	if err != nil {
-		return err
-	}
-	taken, err := confirmation.WaitContext(ctx)
+	taken, err := publish(ctx, ch, "", queue, m)
 	if err == nil && !taken {
 		err = errors.New("the broker did not take a message for " + queue)
 	}
