@@ -35,6 +35,11 @@ func (l *Lab) RestartContainer(ctx context.Context, service string) error {
 	if _, err := l.docker(ctx, "restart", "--time", "30", l.Container(service)); err != nil {
 		return err
 	}
+	return l.healthy(ctx, service)
+}
+
+// healthy returns when a service's container says that it is.
+func (l *Lab) healthy(ctx context.Context, service string) error {
 	return Until(ctx, service+" to be healthy", func() (bool, error) {
 		state, err := l.docker(ctx, "inspect", "-f", "{{.State.Health.Status}}", l.Container(service))
 		return strings.TrimSpace(state) == "healthy", err

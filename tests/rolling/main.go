@@ -1,5 +1,5 @@
 // Command rolling live-migrates the lab's guests by Nova while everything is restarted in
-// turn, as in an operator's roll-out: both consumers, both publishers, RabbitMQ, Neutron. It
+// turn, as in an operator's roll-out: both consumers, both publishers, every node of RabbitMQ, Neutron. It
 // judges every port after each migration, rows and status, and once more before the guest's
 // next one, and asks whether the guest answers.
 //
@@ -31,6 +31,7 @@ func run(ctx context.Context) error {
 	length := flag.Duration("for", 40*time.Minute, "no migration begins later than this")
 	policy := flag.String("policy", "auto", "EARLYBIND_POLICY of the consumers")
 	replug := flag.Bool("replug", true, "the publishers plug ports in again, so that auto activates while a guest stands still")
+	cluster := flag.Bool("cluster", false, "RabbitMQ has three nodes meanwhile, and each is restarted in turn")
 	flag.Parse()
 
 	earlier, err := results.Load[sample](*file)
@@ -38,7 +39,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	if left := *n - judged(earlier); left > 0 {
-		taken, err := roll(ctx, left, *file, *length, *policy, *replug)
+		taken, err := roll(ctx, left, *file, *length, *policy, *replug, *cluster)
 		if err != nil {
 			return err
 		}
@@ -61,7 +62,7 @@ func judged(samples []sample) int {
 
 // roll takes samples: two guests in turn from host to host, each as soon as Nova takes it.
 // They begin on different hosts, since Nova migrates one guest at a time away from a host.
-func roll(ctx context.Context, n int, file string, length time.Duration, policy string, replug bool) ([]sample, error) {
+func roll(ctx context.Context, n int, file string, length time.Duration, policy string, replug, cluster bool) (_ []sample, err error) {
 	l, err := lab.Open(ctx)
 	if err != nil {
 		return nil, err
@@ -77,6 +78,12 @@ func roll(ctx context.Context, n int, file string, length time.Duration, policy 
 	if err := errors.Join(l.SetReplug(ctx, replug), l.SetPolicy(ctx, policy)); err != nil {
 		return nil, err
 	}
+	if cluster {
+		defer func() { err = errors.Join(err, l.RemoveNodes(context.WithoutCancel(ctx))) }()
+		if err := l.AddNodes(ctx); err != nil {
+			return nil, err
+		}
+	}
 	to, err := results.Open[sample](file)
 	if err != nil {
 		return nil, err
@@ -85,7 +92,7 @@ func roll(ctx context.Context, n int, file string, length time.Duration, policy 
 
 	restarting, stop := context.WithCancel(ctx)
 	defer stop()
-	r := &restarts{lab: l}
+	r := &restarts{lab: l, cluster: cluster}
 	var rolling, migrating sync.WaitGroup
 	var fault error
 	rolling.Go(func() { fault = r.run(restarting) })

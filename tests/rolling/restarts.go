@@ -12,7 +12,12 @@ import (
 )
 
 // order is in what order everything is restarted, over and over, one at a time.
-var order = []string{"consumer1", "publisher1", "rabbitmq", "consumer2", "publisher2", neutron}
+func order(cluster bool) []string {
+	if cluster {
+		return []string{"consumer1", "publisher1", lab.Brokers[0], "consumer2", lab.Brokers[1], "publisher2", lab.Brokers[2], neutron}
+	}
+	return []string{"consumer1", "publisher1", lab.Brokers[0], "consumer2", "publisher2", neutron}
+}
 
 const (
 	neutron = "neutron"
@@ -30,13 +35,15 @@ type restart struct {
 
 // restarts does them, and knows which there were.
 type restarts struct {
-	lab  *lab.Lab
-	lock sync.Mutex
-	done []restart
+	lab     *lab.Lab
+	cluster bool // RabbitMQ has three nodes
+	lock    sync.Mutex
+	done    []restart
 }
 
 // run restarts until the context ends; the one that goes on then is finished.
 func (r *restarts) run(ctx context.Context) error {
+	order := order(r.cluster)
 	for i := 0; ; i++ {
 		if err := lab.Sleep(ctx, settle); err != nil {
 			return nil
@@ -55,8 +62,11 @@ func (r *restarts) restart(ctx context.Context, what string) error {
 	r.done = append(r.done, restart{what: what, began: time.Now()})
 	r.lock.Unlock()
 	err := insist(ctx, within, "it to be healthy", func() error {
-		if what == neutron {
+		switch {
+		case what == neutron:
 			return r.lab.RollNeutron(ctx)
+		case r.cluster && slices.Contains(lab.Brokers, what):
+			return r.lab.RestartNode(ctx, what)
 		}
 		return r.lab.RestartContainer(ctx, what)
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -287,7 +288,7 @@ func table(samples []sample) string {
 			met[what]++
 		}
 	}
-	for _, what := range order {
+	for _, what := range slices.Sorted(maps.Keys(met)) {
 		fmt.Fprintf(&b, "%d migrations met a restart of %s\n", met[what], what)
 	}
 	return b.String()
