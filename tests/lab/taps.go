@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/earlybind/earlybind/port"
 )
@@ -52,6 +54,18 @@ func (l *Lab) Taps(ctx context.Context, host string, ports []port.Port) ([]Tap, 
 		return nil, fmt.Errorf("the taps on %s: %w", host, err)
 	}
 	return parseTaps(text, ports)
+}
+
+// AgentTimeouts counts the calls of a host's L2 agent that got no answer since then. Its loop stands still for each
+// (neutron_lib/rpc.py), and what Neutron tells it meanwhile it does afterwards: a binding's deactivation too, and if the port
+// has come back by then it is unplugged (seen on 2025.1; process_deactivated_bindings in ovs_neutron_agent.py).
+func (l *Lab) AgentTimeouts(ctx context.Context, host string, since time.Time) (int, error) {
+	const count = `awk -v since="$1" '$0 >= since && /ERROR neutron_lib.rpc .*Timeout in RPC method/ { n++ } END { print n + 0 }' /var/log/neutron/neutron-*-agent.log`
+	text, err := l.Exec(ctx, host, "sh", "-c", count, "timeouts", since.UTC().Format("2006-01-02 15:04:05"))
+	if err != nil {
+		return 0, fmt.Errorf("the agent's log on %s: %w", host, err)
+	}
+	return strconv.Atoi(strings.TrimSpace(text))
 }
 
 // tapOf is the name of a port's tap (nova/network/model.py, NIC_NAME_LEN).

@@ -128,24 +128,33 @@ func TestASilentGuestIsToldApart(t *testing.T) {
 	tap := []lab.Tap{{Port: "1", Tag: "4095"}}
 	taps := func(string) ([]lab.Tap, error) { return tap, nil }
 	on := map[string][]lab.Tap{lab.Computes[0]: tap, lab.Computes[1]: tap}
+	answered := func(string) (int, error) { return 0, nil }
 	for _, c := range []struct {
-		dead bool
-		err  error
-		taps func(string) ([]lab.Tap, error)
-		want silence
-		text string
+		dead     bool
+		err      error
+		taps     func(string) ([]lab.Tap, error)
+		timeouts func(string) (int, error)
+		want     silence
+		text     string
 	}{
-		{true, nil, taps, silence{Lost: true}, "lost by QEMU's emulation: true"},
-		{false, nil, taps, silence{Taps: on}, "lost by QEMU's emulation: false"},
-		{true, errors.New("no tap"), taps, silence{Faults: []string{"no tap"}, Taps: on}, "lost by QEMU's emulation: not known: no tap"},
+		{true, nil, taps, answered, silence{Lost: true}, "lost by QEMU's emulation: true"},
+		{false, nil, taps, answered, silence{Taps: on}, "lost by QEMU's emulation: false"},
+		{true, errors.New("no tap"), taps, answered, silence{Faults: []string{"no tap"}, Taps: on}, "lost by QEMU's emulation: not known: no tap"},
+		{false, nil, taps, func(host string) (int, error) {
+			if host == lab.Computes[0] {
+				return 0, errors.New("no log")
+			}
+			return 2, nil
+		}, silence{Faults: []string{"no log"}, Taps: on, Timeouts: map[string]int{lab.Computes[1]: 2}},
+			"lost by QEMU's emulation: not known: no log; 2 calls of the agent on " + lab.Computes[1] + " got no answer"},
 		{false, nil, func(host string) ([]lab.Tap, error) {
 			if host == lab.Computes[0] {
 				return nil, errors.New("away")
 			}
 			return tap, nil
-		}, silence{Faults: []string{"away"}, Taps: map[string][]lab.Tap{lab.Computes[1]: tap}}, "lost by QEMU's emulation: not known: away"},
+		}, answered, silence{Faults: []string{"away"}, Taps: map[string][]lab.Tap{lab.Computes[1]: tap}}, "lost by QEMU's emulation: not known: away"},
 	} {
-		got := found(func() (bool, error) { return c.dead, c.err }, c.taps)
+		got := found(func() (bool, error) { return c.dead, c.err }, c.taps, c.timeouts)
 		if !reflect.DeepEqual(*got, c.want) || got.String() != c.text {
 			t.Errorf("%+v, %s; want %+v, %s", *got, got, c.want, c.text)
 		}

@@ -58,10 +58,12 @@ type silence struct {
 	Faults []string `json:"faults,omitempty"`
 	// Taps of a guest that is not lost, on both hosts.
 	Taps map[string][]lab.Tap `json:"taps,omitempty"`
+	// Timeouts are the calls of each host's L2 agent that got no answer in the last 10 minutes.
+	Timeouts map[string]int `json:"agent_timeouts,omitempty"`
 }
 
 // found asks why a guest is silent.
-func found(dead func() (bool, error), taps func(host string) ([]lab.Tap, error)) *silence {
+func found(dead func() (bool, error), taps func(host string) ([]lab.Tap, error), timeouts func(host string) (int, error)) *silence {
 	s := &silence{}
 	lost, err := dead()
 	if err != nil {
@@ -71,6 +73,15 @@ func found(dead func() (bool, error), taps func(host string) ([]lab.Tap, error))
 	}
 	s.Taps = map[string][]lab.Tap{}
 	for _, host := range lab.Computes {
+		n, err := timeouts(host)
+		if err != nil {
+			s.Faults = append(s.Faults, err.Error())
+		} else if n > 0 {
+			if s.Timeouts == nil {
+				s.Timeouts = map[string]int{}
+			}
+			s.Timeouts[host] = n
+		}
 		on, err := taps(host)
 		if err != nil {
 			s.Faults = append(s.Faults, err.Error())
@@ -87,6 +98,9 @@ func (s *silence) String() string {
 	text := lostMark + fmt.Sprint(s.Lost)
 	if len(s.Faults) > 0 {
 		text = lostMark + "not known: " + strings.Join(s.Faults, "; ")
+	}
+	for _, host := range slices.Sorted(maps.Keys(s.Timeouts)) {
+		text += fmt.Sprintf("; %d calls of the agent on %s got no answer", s.Timeouts[host], host)
 	}
 	return text
 }

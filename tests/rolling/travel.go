@@ -136,6 +136,8 @@ func (t *traveller) silence(ctx context.Context, host, instance string) *silence
 			return nil, err
 		}
 		return t.lab.Taps(ctx, host, ports)
+	}, func(host string) (int, error) {
+		return t.lab.AgentTimeouts(ctx, host, time.Now().Add(-10*time.Minute))
 	})
 }
 
