@@ -312,7 +312,7 @@ func (d *doubts) add(e wire.JournalEntry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if slices.ContainsFunc(d.entries, func(waits wire.JournalEntry) bool {
-		return waits.Instance == e.Instance && waits.Port == e.Port && waits.Host == e.Host && waits.Late == e.Late
+		return waits.Instance == e.Instance && waits.Port == e.Port && waits.Host == e.Host && waits.Home == e.Home && waits.Late == e.Late
 	}) {
 		return
 	}

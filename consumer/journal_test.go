@@ -198,7 +198,7 @@ func TestDoubtsWaitForABrokerThatIsAway(t *testing.T) {
 // An instance that is armed again and again is doubted each time.
 func TestADoubtThatWaitsIsNotAddedAgain(t *testing.T) {
 	var d doubts
-	entries := []wire.JournalEntry{{Instance: guest, Port: "p1"}, {Instance: "other", Port: "p1"}, {Instance: guest, Port: "p2"}, {Instance: guest, Port: "p1", Host: src}, {Instance: guest, Port: "p1", Late: true}}
+	entries := []wire.JournalEntry{{Instance: guest, Port: "p1"}, {Instance: "other", Port: "p1"}, {Instance: guest, Port: "p2"}, {Instance: guest, Port: "p1", Host: src}, {Instance: guest, Port: "p1", Late: true}, {Instance: guest, Port: "p1", Home: src}}
 	for range 3 {
 		for _, e := range entries {
 			e.Why = rand.Text()

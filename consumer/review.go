@@ -30,9 +30,8 @@ func (r *registry) review(j *journal) {
 // look reads a port of the journal. One that is right where its guest runs alone,
 // that is gone or that is another's by now, is settled. One that is found wrong
 // twice in a row is mended as a left-over, unless its rows show a migration. Where the
-// guest is on no host, as it has died, what a restore has forgotten is deleted, and a port that is
-// left with one row alone, which is not ACTIVE, is brought back to that: while no row is
-// ACTIVE, Nova's PUT of the port answers 404 (run on Neutron 21.0.0 and 26.0.3). without holds the hosts that say that they do not have the guest.
+// guest is on no host, as it has died, what a restore has forgotten is deleted, and a port that a
+// restore has left half-way is brought back, see stranded. without holds the hosts that say that they do not have the guest.
 func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool, without map[string]bool) {
 	settle := j.settler(e.Port, r.tools.clock())
 	call, cancel := r.tools.time.WithTimeout(r.ctx, requestTimeout)
@@ -47,6 +46,7 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 			line.Outcome = rightness(p, host)
 		}
 	}
+	home, isStranded := stranded(p, e.Home)
 	forgotten, isForgotten := rollback.Forgotten(p)
 	isForgotten = isForgotten && err == nil && !alone
 	gone := errors.Is(err, port.ErrGone) || err == nil && p.Device != e.Instance
@@ -59,8 +59,8 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 		settle()
 	case err == nil && alone && !inMigration(p, host) && j.stillWrong(e.Port, host):
 		r.report(e.Instance, p, host, false)
-	case err == nil && stranded(p) && without[p.Rows[0].Host] && writes(r.tools.settings) && j.stillWrong(e.Port, p.Rows[0].Host):
-		r.report(e.Instance, p, p.Rows[0].Host, true)
+	case err == nil && isStranded && without[home] && writes(r.tools.settings) && j.stillWrong(e.Port, home):
+		r.report(e.Instance, p, home, true)
 	case isForgotten && writes(r.tools.settings) && j.stillWrong(e.Port, forgotten.Host) && r.tools.may():
 		line := audit.Line{
 			Event: audit.PortWritten, Handover: line.Handover, Port: e.Port, Host: forgotten.Host, Decided: rollback.Delete.String(),
@@ -82,10 +82,25 @@ func (r *registry) report(instance string, p port.Port, host string, dead bool) 
 	}
 }
 
-// stranded tells whether a port has one row, which is not ACTIVE, and announces where its migration
-// was to lead.
-func stranded(p port.Port) bool {
-	return len(p.Rows) == 1 && !p.Rows[0].Active && p.Rows[0].MigratingTo() != ""
+// stranded gives the host that a restore which was cut off was to bring a port back to, where what it has left shows it,
+// home being what the journal says of that: its row announces where the migration was to lead, and is not ACTIVE and bound.
+// It is alone (Nova's PUT of the port answers 404 then, run on Neutron 21.0.0 and 26.0.3), or the other row is
+// the destination's: one that the restore has made ([rollback.Plan]), or any, where the journal names the host.
+func stranded(p port.Port, home string) (host string, is bool) {
+	switch len(p.Rows) {
+	case 1:
+		r := p.Rows[0]
+		return r.Host, !r.Active && r.MigratingTo() != ""
+	case 2:
+		for i, r := range p.Rows {
+			other := p.Rows[1-i]
+			known := r.Host == home || rollback.Made(other)
+			if known && r.MigratingTo() == other.Host && (!r.Active || !r.Bound() && !other.Active) {
+				return r.Host, true
+			}
+		}
+	}
+	return "", false
 }
 
 // writes tells whether repair may change anything at all.

@@ -181,27 +181,58 @@ func TestAPortOfADeadGuestIsNotLeftWithoutAnActiveRow(t *testing.T) {
 		p.Rows = p.Rows[:1]
 		return p
 	}
+	// By chaos too: cut off one step later.
+	halfWay := func() *port.Port {
+		p := committed("p1")
+		p.Rows[1].Profile = map[string]any{rollback.MadeHere: dst}
+		return p
+	}
+	activated := func(other map[string]any) *port.Port {
+		p := prepared("p1")
+		p.Rows[0].VIFType, p.Rows[1].Profile = "unbound", other
+		return p
+	}
 	paused := wire.DomainState{Instance: guest, State: "paused"}
 	off := wire.DomainState{Instance: guest, State: "shutoff"}
 	both := func(s *stage) { s.states(src, false); s.states(dst, false) }
+	ofJournal := map[string]string{"the journal knows where to": src, "not to there": dst, "nor to there": "compute3", "one more step later": src}
 	for name, c := range map[string]struct {
 		p     *port.Port
 		lists func(*stage)
 		mends bool
 	}{
-		"it is on neither":          {stranded(), both, true},
-		"it is shut off":            {stranded(), func(s *stage) { s.states(src, false, off); s.states(dst, false) }, true},
-		"nobody has listed":         {stranded(), func(*stage) {}, false},
-		"the source is silent":      {stranded(), func(s *stage) { s.states(dst, false) }, false},
-		"the destination is silent": {stranded(), func(s *stage) { s.states(src, false) }, false},
-		"it is paused somewhere":    {stranded(), func(s *stage) { both(s); s.states("compute3", false, paused) }, false},
-		"it may not":                {stranded(), func(s *stage) { both(s); s.tools.settings.Policy = handover.PolicyObserve }, false},
-		"a row is ACTIVE":           {committed("p1"), both, false},
-		"Nova's row is left":        {func() *port.Port { p := committed("p1"); p.Rows[1].Active = false; return p }(), both, false},
+		"the journal knows where to": {committed("p1"), both, true},
+		"not to there":               {committed("p1"), both, false},
+		"nor to there":               {committed("p1"), both, false},
+		"one more step later":        {activated(nil), both, true},
+		"by a row that it has made":  {activated(map[string]any{rollback.MadeHere: dst}), both, true},
+		"it is on neither":           {stranded(), both, true},
+		"it is shut off":             {stranded(), func(s *stage) { s.states(src, false, off); s.states(dst, false) }, true},
+		"nobody has listed":          {stranded(), func(*stage) {}, false},
+		"the source is silent":       {stranded(), func(s *stage) { s.states(dst, false) }, false},
+		"the destination is silent":  {stranded(), func(s *stage) { s.states(src, false) }, false},
+		"it is paused somewhere":     {stranded(), func(s *stage) { both(s); s.states("compute3", false, paused) }, false},
+		"it may not":                 {stranded(), func(s *stage) { both(s); s.tools.settings.Policy = handover.PolicyObserve }, false},
+		"a row is ACTIVE":            {committed("p1"), both, false},
+		"the restore's is ACTIVE":    {halfWay(), both, true},
+		"and it is silent there":     {halfWay(), func(s *stage) { s.states(src, false) }, false},
+		"and not at home":            {halfWay(), func(s *stage) { s.states(dst, false) }, false},
+		"and may not":                {halfWay(), func(s *stage) { both(s); s.tools.settings.Policy = handover.PolicyObserve }, false},
+		"a copy of Nova's": {func() *port.Port {
+			p := halfWay()
+			p.Rows[1].Profile = map[string]any{rollback.MadeHere: "compute3"}
+			return p
+		}(), both, false},
+		"another host's migration": {func() *port.Port {
+			p := halfWay()
+			p.Rows[0].Profile = map[string]any{port.MigratingTo: "compute3"}
+			return p
+		}(), both, false},
+		"Nova's row is left": {func() *port.Port { p := committed("p1"); p.Rows[1].Active = false; return p }(), both, false},
 	} {
 		act(t, newNeutron(c.p), func(t *testing.T, s *stage) {
 			s.tools.settings.Repair = handover.RepairOwn
-			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() {}, func() {})
+			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Home: ofJournal[name]}, 0, func() {}, func() {})
 			for look := range 2 {
 				c.lists(s)
 				s.r.review(s.tools.journal)
@@ -258,6 +289,21 @@ func TestAPortThatIsArmedInTheMiddleOfARestoreIsLookedAtUntilItIsRight(t *testin
 			}
 		})
 	}
+}
+
+// What cut the restore off may tell of no failure, and its guest be dead.
+func TestTheJournalSaysWhereARestoreThatIsCutOffWasToLead(t *testing.T) {
+	act(t, newNeutron(prepared("p1")), func(t *testing.T, s *stage) {
+		s.nova("new", wire.NovaPre, false)
+		s.host(dst, wire.Started, wire.Migrated)
+		s.host(src, wire.Suspended, wire.Migrated)
+		s.host(src, wire.Stopped, "failed")
+		s.nova("old", wire.NovaPre, false)
+		synctest.Wait()
+		if got := s.pages.doubts; len(got) != 1 || got[0].Home != src {
+			t.Errorf("%+v", got)
+		}
+	})
 }
 
 // Of a guest that was deleted, or is stopped, no host tells any more.

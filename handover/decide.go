@@ -344,6 +344,14 @@ func (h *Handover) unfinished() []string {
 	return ports
 }
 
+// restoresTo gives the host to which a port is being restored; empty if it is not.
+func (h *Handover) restoresTo(port string) string {
+	if goal := h.goals[port]; goal.Kind == GoalRestore {
+		return goal.Host
+	}
+	return ""
+}
+
 // outcome tells whether the handover is over: the guest's place is settled and
 // every port's last goal was reached or given up.
 func (h *Handover) outcome() (Outcome, bool) {

@@ -58,6 +58,8 @@ type Alarm struct {
 	Ports []string
 	// CutOff: the handover ends without its end being known.
 	CutOff bool
+	// Home is the host to which Ports were being restored then; empty if they were not.
+	Home string
 }
 
 // End closes the handover.

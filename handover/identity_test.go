@@ -496,6 +496,15 @@ func TestAHandoverThatIsCutOffTellsOfPortsThatItWasRestoring(t *testing.T) {
 		if len(alarmsIn(got)) != 1 || !strings.Contains(alarmsIn(got)[0].Why, "p1") {
 			t.Errorf("%s decides %+v", outcome, got)
 		}
+		if a := alarmsIn(got)[0]; a.Home != src {
+			t.Errorf("%s: it was being restored on %q", outcome, a.Home)
+		}
+		d = newDrive(suspended, ready("p1"))
+		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused))
+		wantPhase(t, d, Paused)
+		if a := alarmsIn(d.tell(cut)); len(a) != 1 || a[0].Home != "" {
+			t.Errorf("%s: nothing was being restored: %+v", outcome, a)
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ type JournalEntry struct {
 	Why      string `json:"why"`
 	// Late: a write of the port may still take effect when this is written.
 	Late bool `json:"late,omitempty"`
+	// Home is the host that a restore was to bring the port back to which was cut off; empty where none was. What a guest
+	// that has died has left shows nowhere else.
+	Home string `json:"home,omitempty"`
 	// Replaces lists the entries of the same row that this one makes void.
 	Replaces []string `json:"replaces,omitempty"`
 	// Of a row that is deleted to be made again; Host is empty where nothing
