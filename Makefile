@@ -88,8 +88,8 @@ recordings: build ## ONLY=success,...: stages each outcome of a live migration i
 	go run ./tests/record -only '$(ONLY)'
 
 rolling: N = 50
-rolling: build ## N=50: two guests migrate to and fro while everything is restarted in turn; goes on where it stopped
-	go run ./tests/rolling -n $(N) -results var/rolling.jsonl
+rolling: build ## N=50: two guests migrate to and fro while everything is restarted in turn, each of three RabbitMQ nodes too, 30 minutes; goes on where it stopped
+	go run ./tests/rolling -cluster -n $(N) -results var/rolling.jsonl
 
 races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped
 	go run ./tests/races -n $(N) -results var/races.jsonl
