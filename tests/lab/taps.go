@@ -68,6 +68,22 @@ func (l *Lab) AgentTimeouts(ctx context.Context, host string, since time.Time) (
 	return strconv.Atoi(strings.TrimSpace(text))
 }
 
+// AgentGoesRound fails where a host's L2 agent stands still, see [Lab.AgentTimeouts]: its log has had no line of a
+// new round for 10 s (2025.1 has one every polling_interval). Where the log has none at all, nobody knows.
+func (l *Lab) AgentGoesRound(ctx context.Context, host string) error {
+	const age = `last=$(tail -n 2000 /var/log/neutron/neutron-*-agent.log | grep 'rpc_loop - iteration' | tail -n 1 | cut -c1-19)
+if [ -n "$last" ]; then echo $(($(date +%s) - $(date -d "$last" +%s))); else echo 0; fi`
+	text, err := l.Exec(ctx, host, "sh", "-c", age)
+	if err != nil {
+		return fmt.Errorf("the agent's log on %s: %w", host, err)
+	}
+	stood, err := strconv.Atoi(strings.TrimSpace(text))
+	if err == nil && stood > 10 {
+		err = fmt.Errorf("the agent on %s has stood still for %d s", host, stood)
+	}
+	return err
+}
+
 // tapOf is the name of a port's tap (nova/network/model.py, NIC_NAME_LEN).
 func tapOf(p port.Port) string { return "tap" + p.ID[:min(11, len(p.ID))] }
 

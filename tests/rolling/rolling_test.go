@@ -191,7 +191,7 @@ func TestARunFailsForASilentGuestUnlessQEMUHasLostIt(t *testing.T) {
 	}
 }
 
-// What docs/measurements.md says of the two runs of November 2026 is in their samples.
+// What docs/measurements.md says of the runs of November 2026 is in their samples.
 func TestOlderSamplesAreRead(t *testing.T) {
 	for _, c := range []struct {
 		file string
@@ -204,6 +204,15 @@ func TestOlderSamplesAreRead(t *testing.T) {
 			"| all | 52 | 50 | 0 | 0 | 2 | 0.0 / 0.0 | - | 49 | 9 | 38 |",
 			"3 guests did not answer on every address at the end: 2 lost by QEMU's emulation, 1 not known why",
 			"50 samples that were judged do not say whether the ports' status was ACTIVE",
+		}},
+		{"2025.1-rolling-cluster.jsonl", 100, []string{
+			"| succeeded | 68 | 65 | 0 | 3 | 0 | 0.0 / 0.0 | 0.4 / 163.1 | 65 | 3 | 67 |",
+			"| failed by Nova | 32 | 32 | 0 | 0 | 0 | 0.0 / 0.0 | 0.3 / 47.0 | 32 | 3 | 2 |",
+			"| all | 100 | 97 | 0 | 3 | 0 | 0.0 / 0.0 | 0.4 / 163.1 | 97 | 6 | 69 |",
+		}},
+		{"2025.1-rolling-one-node.jsonl", 32, []string{
+			"| succeeded | 23 | 23 | 0 | 0 | 0 | 0.0 / 0.0 | 0.3 / 64.9 | 23 | 0 | 20 |",
+			"| failed by Nova | 9 | 7 | 0 | 0 | 2 | 0.0 / 0.0 | 0.3 / 0.3 | 9 | 2 | 0 |",
 		}},
 		{"2025.1-rolling-busy.jsonl", 53, []string{
 			"5 guests did not answer on every address at the end: 0 lost by QEMU's emulation, 5 not known why",

@@ -63,6 +63,10 @@ func (t *traveller) migrate(ctx context.Context) (sample, error) {
 	}); err != nil {
 		return m, err
 	}
+	// A guest that comes back before the agent that it left has heard of that is unplugged by it, whoever activates.
+	if err := insist(ctx, agentBound, "the destination's agent to go round", func() error { return t.lab.AgentGoesRound(ctx, m.Destination) }); err != nil {
+		return m, err
+	}
 	if err := insist(ctx, novaBound, "Nova to take the migration", func() error {
 		err := t.lab.Migrate(ctx, server.ID, m.Destination)
 		if err == nil {
