@@ -270,7 +270,9 @@ func (t *traveller) mend(ctx context.Context, m *sample) (done []string, err err
 	}); err != nil {
 		return done, err
 	}
-	if other := lab.Other(server.Host); domains[other] != "" {
+	other := lab.Other(server.Host)
+	removed := domains[other] != ""
+	if removed {
 		done = append(done, fmt.Sprintf("domain on %s removed (%s)", other, domains[other]))
 		if err := t.lab.Destroy(ctx, other, server.ID); err != nil {
 			return done, err
@@ -298,10 +300,14 @@ func (t *traveller) mend(ctx context.Context, m *sample) (done []string, err err
 	if domains[server.Host] == "running" && t.lab.Reachable(ctx) > 0 {
 		return done, nil
 	}
-	if m.Silence == nil {
-		m.Silence = t.silence(ctx, server.Host, server.ID)
+	if removed && m.Silence == nil { // it is silent by our own hand
+		done = append(done, "started anew on "+server.Host)
+	} else {
+		if m.Silence == nil {
+			m.Silence = t.silence(ctx, server.Host, server.ID)
+		}
+		done = append(done, fmt.Sprintf("reboot (libvirt: %v, %s)", domains, m.Silence))
 	}
-	done = append(done, fmt.Sprintf("reboot (libvirt: %v, %s)", domains, m.Silence))
 	return done, insist(ctx, 3*time.Minute, "the guest to be rebooted", func() error { return t.lab.Reboot(ctx, server.ID) })
 }
 
