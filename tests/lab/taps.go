@@ -58,7 +58,7 @@ func (l *Lab) Taps(ctx context.Context, host string, ports []port.Port) ([]Tap, 
 
 // AgentTimeouts counts the calls of a host's L2 agent that got no answer since then. Its loop stands still for each
 // (neutron_lib/rpc.py), and what Neutron tells it meanwhile it does afterwards: a binding's deactivation too, and if the port
-// has come back by then it is unplugged (seen on 2025.1; process_deactivated_bindings in ovs_neutron_agent.py).
+// has come back by then it is unplugged, also with Nova alone (run on 2025.1; process_deactivated_bindings in ovs_neutron_agent.py).
 func (l *Lab) AgentTimeouts(ctx context.Context, host string, since time.Time) (int, error) {
 	const count = `awk -v since="$1" '$0 >= since && /ERROR neutron_lib.rpc .*Timeout in RPC method/ { n++ } END { print n + 0 }' /var/log/neutron/neutron-*-agent.log`
 	text, err := l.Exec(ctx, host, "sh", "-c", count, "timeouts", since.UTC().Format("2006-01-02 15:04:05"))
