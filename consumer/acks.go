@@ -16,7 +16,7 @@ const (
 
 // acks acknowledges the deliveries of one channel, those that are settled as they come with one
 // frame for many: nearly all notifications are none of earlybind's, and each frame is a system
-// call. While one is held, for a handover, each later one is
+// call (docs/performance.md). While one is held, for a handover, each later one is
 // acknowledged by itself: RabbitMQ takes "multiple" for all that it has delivered before.
 //
 // It stands in the place of the channel in each delivery, see take. Its errors are the channel's,
