@@ -174,8 +174,8 @@ func (c *courier) session(ctx context.Context) error {
 	}
 }
 
-// confirmWithin bounds the wait for a confirm: one that a node lost with its leader never comes. The message is
-// then sent once more, on a new connection.
+// confirmWithin bounds the wait for a confirm: one that never came would hold up all
+// that follows. The message is then sent once more, on a new connection.
 const confirmWithin = time.Minute
 
 // publish sends a message and returns when the broker has said whether it has taken it.
