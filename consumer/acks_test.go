@@ -173,3 +173,26 @@ func TestWhatIsSettledAsItComesIsToldTogether(t *testing.T) {
 		wantFrames("two after it", 22)
 	})
 }
+
+// A session's notifications are settled so, and what waits to be told when it gives its queues back is told.
+func TestASessionLeavesNoNotificationThatItHasSettled(t *testing.T) {
+	onRabbit(t, newNeutron(), func(t *testing.T, r *rabbit, acts *replicaOn) {
+		other := encoded(t, "compute."+dst, "compute.instance.update", map[string]string{"instance_id": guest})
+		comes := func(n, held int) {
+			t.Helper()
+			for range n {
+				r.publish("nova", "notifications.info", "openstack", other)
+			}
+			synctest.Wait()
+			if got := r.holds("earlybind.notifications"); got != held {
+				t.Errorf("after %d notifications of others %d are outstanding, want %d", n, got, held)
+			}
+		}
+		comes(ackTogether+3, 3)
+		pass(ackWithin)
+		comes(0, 0)
+		comes(3, 3)
+		acts.stop()
+		comes(0, 0)
+	})
+}

@@ -347,7 +347,10 @@ func (r *rabbit) take(l *rabbitLink, kind byte, channel uint16, f fields) {
 		f.take(2)
 		ch.coming = rabbitMessage{exchange: f.short(), key: f.short()}
 	case [2]uint16{60, 80}, [2]uint16{60, 120}: // ack, nack
-		r.settle(ch, method == 120, binary.BigEndian.Uint64(f.take(8))) // nobody settles several at once
+		last, multiple := binary.BigEndian.Uint64(f.take(8)), f.take(1)[0]&1 == 1
+		r.settle(ch, method == 120, slices.DeleteFunc(slices.Sorted(maps.Keys(ch.unsettled)), func(tag uint64) bool {
+			return tag > last || tag < last && !multiple
+		})...)
 	default:
 		panic(fmt.Sprintf("method %d.%d is not known here", class, method))
 	}
