@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,10 @@ type Server struct {
 	ID, Host, Status, TaskState string
 }
 
-// Server reads the guest.
+// ErrNoInstance is of a guest that has not been booted.
+var ErrNoInstance = errors.New("there is no instance")
+
+// Server reads the guest; [ErrNoInstance] if Nova has none of its name.
 func (l *Lab) Server(ctx context.Context) (Server, error) {
 	pages, err := servers.List(l.Nova, servers.ListOpts{Name: "^" + l.guest + "$", AllTenants: true}).AllPages(ctx)
 	if err != nil {
@@ -29,6 +33,9 @@ func (l *Lab) Server(ctx context.Context) (Server, error) {
 	found, err := servers.ExtractServers(pages)
 	if err != nil {
 		return Server{}, err
+	}
+	if len(found) == 0 {
+		return Server{}, fmt.Errorf("%w %s", ErrNoInstance, l.guest)
 	}
 	if len(found) != 1 {
 		return Server{}, fmt.Errorf("there are %d instances %s", len(found), l.guest)

@@ -67,11 +67,16 @@ func roll(ctx context.Context, n int, file string, length time.Duration, policy 
 	if err != nil {
 		return nil, err
 	}
+	second := l.About("guest2")
+	for _, guest := range []*lab.Lab{l, second} {
+		if err := (&traveller{lab: guest}).takeUp(ctx); err != nil {
+			return nil, err
+		}
+	}
 	first, err := l.Server(ctx)
 	if err != nil {
 		return nil, err
 	}
-	second := l.About("guest2")
 	if err := second.Boot(ctx, lab.Other(first.Host)); err != nil {
 		return nil, err
 	}

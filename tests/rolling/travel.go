@@ -253,6 +253,19 @@ func (t *traveller) settled(ctx context.Context) (lab.Server, error) {
 	return server, err
 }
 
+// takeUp mends a guest that a run which was cut off has left in the middle of a migration; one that has not been
+// booted yet needs nothing.
+func (t *traveller) takeUp(ctx context.Context) error {
+	if _, err := t.lab.Server(ctx); errors.Is(err, lab.ErrNoInstance) {
+		return nil
+	}
+	done, err := t.mend(ctx, &sample{})
+	if len(done) > 0 {
+		fmt.Println("    left by an earlier run, mended:", strings.Join(done, "; "))
+	}
+	return err
+}
+
 // mend sees to it that the guest can be migrated again, whatever Nova has left, and says
 // what an operator would have had to do by hand. The ports have been judged before.
 func (t *traveller) mend(ctx context.Context, m *sample) (done []string, err error) {
