@@ -200,7 +200,7 @@ func (a *actor) carryOut(ctx context.Context, d handover.Decision) {
 		}
 		a.record(audit.Line{Event: audit.HandoverAlarm, Kind: kind, Why: d.Why, Decided: "nothing is changed; look where the guest runs: virsh list on both hosts"})
 		for _, port := range d.Ports {
-			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: port, Why: d.Why, Home: d.Home})
+			a.tools.doubt(wire.JournalEntry{Instance: a.instance, Port: port, Why: d.Why, Home: d.Homes[port]})
 		}
 	case handover.End:
 		a.record(audit.Line{Event: audit.HandoverEnded, Outcome: string(d.Outcome), Driver: a.timeline.driver, Flavor: a.timeline.size().Name, Figures: a.timeline.figures()})

@@ -195,11 +195,11 @@ func (j *journal) waits(now time.Duration) bool {
 func (n *note) due(now time.Duration) bool { return !n.foreign && now >= n.next }
 
 // due gives, at most once per port, the entries that are to be looked at now,
-// and puts them off.
+// and puts them off. Of a port's it gives the one that tells where a restore was to lead.
 func (j *journal) due(now time.Duration) []wire.JournalEntry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	ports := map[string]bool{}
+	of := map[string]int{} // a port's place in due
 	var due []wire.JournalEntry
 	for _, n := range j.entries {
 		if !n.due(now) {
@@ -207,9 +207,12 @@ func (j *journal) due(now time.Duration) []wire.JournalEntry {
 		}
 		n.delay = min(max(2*n.delay, reviewEvery), reviewMax)
 		n.next = now + n.delay
-		if !ports[n.Port] {
-			ports[n.Port] = true
+		switch i, known := of[n.Port]; {
+		case !known:
+			of[n.Port] = len(due)
 			due = append(due, n.JournalEntry)
+		case due[i].Home == "":
+			due[i] = n.JournalEntry
 		}
 	}
 	return due

@@ -141,6 +141,19 @@ func TestAPortThatStaysWrongIsReviewedMoreAndMoreSeldom(t *testing.T) {
 	}
 }
 
+// Another entry of the same port tells less, and is not to stand before it.
+func TestOfAPortsEntriesTheOneThatTellsWhereARestoreWasToLeadIsLookedAt(t *testing.T) {
+	for range 50 { // a map's order
+		j := newJournal(nil)
+		for _, e := range []wire.JournalEntry{{ID: "1", Port: "p1"}, {ID: "2", Port: "p1", Home: src}, {ID: "3", Port: "p1"}} {
+			j.add(e, 0, func() {}, func() {})
+		}
+		if due := j.due(0); len(due) != 1 || due[0].Home != src {
+			t.Fatalf("%+v", due)
+		}
+	}
+}
+
 // RabbitMQ closes a channel that keeps a message for half an hour.
 func TestWhatIsHeldForLongIsGivenBackAndKnownAllTheWhile(t *testing.T) {
 	var settled []string

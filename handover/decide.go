@@ -344,12 +344,15 @@ func (h *Handover) unfinished() []string {
 	return ports
 }
 
-// restoresTo gives the host to which a port is being restored; empty if it is not.
-func (h *Handover) restoresTo(port string) string {
-	if goal := h.goals[port]; goal.Kind == GoalRestore {
-		return goal.Host
+// restoring gives the hosts to which ports are being restored, by port.
+func (h *Handover) restoring() map[string]string {
+	homes := map[string]string{}
+	for id, goal := range h.goals {
+		if goal.Kind == GoalRestore {
+			homes[id] = goal.Host
+		}
 	}
-	return ""
+	return homes
 }
 
 // outcome tells whether the handover is over: the guest's place is settled and

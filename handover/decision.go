@@ -58,8 +58,8 @@ type Alarm struct {
 	Ports []string
 	// CutOff: the handover ends without its end being known.
 	CutOff bool
-	// Home is the host to which Ports were being restored then; empty if they were not.
-	Home string
+	// Homes are the hosts to which ports were being restored then, by port; those that were not are missing.
+	Homes map[string]string
 }
 
 // End closes the handover.

@@ -212,7 +212,7 @@ func (h *Handover) learnFromDestination(s HostSign) {
 		h.arrived.set(s.Order)
 	case SignPostCopyFailed: // and without all of its memory
 		h.arrived.set(s.Order)
-		h.postFailed = true
+		h.torn = true
 	case SignStopped, SignLeft, SignAbsent:
 		h.gone.set(s.Order)
 	case SignMissedEvents:
@@ -311,7 +311,7 @@ func (h *Handover) from(host string) {
 		e := h.evidence
 		h.alarmed, h.asked = Watching, false
 		h.evidence = evidence{
-			started: e.started, incoming: e.incoming, arrived: e.arrived, gone: e.gone, missed: e.missed,
+			started: e.started, incoming: e.incoming, arrived: e.arrived, gone: e.gone, missed: e.missed, torn: e.torn,
 			novaPost: e.novaPost, novaPostEnd: e.novaPostEnd, rollback: e.rollback, rollbackEnd: e.rollbackEnd,
 		}
 	}

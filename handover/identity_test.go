@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -496,15 +497,27 @@ func TestAHandoverThatIsCutOffTellsOfPortsThatItWasRestoring(t *testing.T) {
 		if len(alarmsIn(got)) != 1 || !strings.Contains(alarmsIn(got)[0].Why, "p1") {
 			t.Errorf("%s decides %+v", outcome, got)
 		}
-		if a := alarmsIn(got)[0]; a.Home != src {
-			t.Errorf("%s: it was being restored on %q", outcome, a.Home)
+		if a := alarmsIn(got)[0]; a.Homes["p1"] != src {
+			t.Errorf("%s: it was being restored on %q", outcome, a.Homes)
 		}
 		d = newDrive(suspended, ready("p1"))
 		d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused))
 		wantPhase(t, d, Paused)
-		if a := alarmsIn(d.tell(cut)); len(a) != 1 || a[0].Home != "" {
+		if a := alarmsIn(d.tell(cut)); len(a) != 1 || len(a[0].Homes) != 0 {
 			t.Errorf("%s: nothing was being restored: %+v", outcome, a)
 		}
+	}
+}
+
+// One port of a guest may be restored while another, moved before, is held: each entry of the journal tells of its own.
+func TestAHandoverThatIsCutOffTellsWhichPortsItWasRestoring(t *testing.T) {
+	d := newDrive(suspended, ready("p1"), ready("p2"))
+	d.tell(start("req", wire.NovaPre), at(dst, 1, SignStarted), at(src, 1, SignPaused), at(src, 2, SignResumed))
+	wantPhase(t, d, Failed)
+	d.Current().goals["p1"] = Goal{Kind: GoalHold}
+	a := alarmsIn(d.tell(start("next", wire.NovaPre)))
+	if len(a) != 1 || !slices.Equal(a[0].Ports, []string{"p1", "p2"}) || !maps.Equal(a[0].Homes, map[string]string{"p2": src}) {
+		t.Errorf("%+v", a)
 	}
 }
 

@@ -376,7 +376,7 @@ func (i *Instance) begin(requestID, why string) []Decision {
 func (i *Instance) end(o Outcome) []Decision {
 	var out []Decision
 	if ports := i.current.unfinished(); len(ports) > 0 && (o == OutcomeSuperseded || o == OutcomeExpired) {
-		out = append(out, Alarm{Why: "the handover ends as " + string(o) + " and nothing is known of how these ports stand: " + strings.Join(ports, ", "), Ports: ports, CutOff: true, Home: i.current.restoresTo(ports[0])})
+		out = append(out, Alarm{Why: "the handover ends as " + string(o) + " and nothing is known of how these ports stand: " + strings.Join(ports, ", "), Ports: ports, CutOff: true, Homes: i.current.restoring()})
 	}
 	// A migration that was only not heard of for long may still be heard of.
 	if id := i.current.RequestID; id != "" && o != OutcomeExpired {

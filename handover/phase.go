@@ -71,7 +71,8 @@ var phaseNames = [...]string{"watching", "paused", "postcopy", "arrived", "left"
 func (p Phase) String() string { return phaseNames[p] }
 
 // evidence is all that was learnt of one handover. Every field is monotone: a
-// mark keeps its extreme, a flag once set stays, a set only grows.
+// mark keeps its extreme, a flag once set stays, a set only grows; but for
+// [Handover.from], which forgets what was taken for the source's word and was not.
 type evidence struct {
 	paused      lowest       // SUSPENDED/MIGRATED on the source
 	resumed     highest      // any RESUMED on the source
@@ -86,7 +87,8 @@ type evidence struct {
 	gone        highest      // STOPPED on the destination, or its libvirt does not know the domain
 	missed      []wire.Order // the destination's libvirt was away before these
 	postCopy    bool         // SUSPENDED/POSTCOPY on the source
-	postFailed  bool         // SUSPENDED/POSTCOPY_FAILED on either
+	postFailed  bool         // SUSPENDED/POSTCOPY_FAILED on the source
+	torn        bool         // the same on the destination
 	novaPost    bool         // Nova takes over
 	novaPostEnd bool         // Nova has finished on the destination
 	rollback    bool         // Nova rolls back
@@ -173,7 +175,7 @@ func (e evidence) phase() Phase {
 	switch {
 	case left, e.novaPost && !failed && !e.rollback:
 		return Left
-	case e.postFailed, e.postCopy && (failed || stirred || gone || e.rollback):
+	case e.postFailed, e.torn, e.postCopy && (failed || stirred || gone || e.rollback):
 		return Lost
 	case arrived && (failed || stirred || e.rollback), both:
 		return Contradicted

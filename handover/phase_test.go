@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/earlybind/earlybind/port"
 	"github.com/earlybind/earlybind/wire"
 )
 
@@ -146,6 +147,25 @@ func TestTheDestinationSaysThatPostCopyHasFailed(t *testing.T) {
 	if got := aimed(d.log, GoalCommit); len(got) != 0 {
 		t.Errorf("a list commits: %+v", got)
 	}
+}
+
+// The rows may have named another source before its pause does: what the destination has said is the destination's word still.
+func TestThatPostCopyHasFailedIsNotForgottenWithTheSourceThatTheRowsNamed(t *testing.T) {
+	p := ready("p1")
+	p.Rows[0].Host = third
+	p.Rows = append(p.Rows, port.Row{Host: src, VIFType: "ovs", VNICType: "normal"})
+	pre := start("req", wire.NovaPre)
+	pre.PayloadHost = ""
+	d := newDrive(suspended, p)
+	d.tell(pre, at(dst, 1, SignStarted), at(dst, 3, SignPostCopyFailed))
+	if d.Current().Source != third {
+		t.Fatalf("the rows name %q", d.Current().Source)
+	}
+	d.tell(at(src, 1, SignPaused))
+	if d.Current().Source != src {
+		t.Fatalf("the pause names %q", d.Current().Source)
+	}
+	wantPhase(t, d, Lost)
 }
 
 func TestAResumeFromBeforeThePauseIsNoFailure(t *testing.T) {
