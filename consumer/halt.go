@@ -105,7 +105,12 @@ func (s *session) heed(ctx context.Context, orders feed, kept retained, broken f
 			return
 		case <-look:
 			look = nil
-			h, err := kept.read(func(h wire.Halt) error { return s.sender.keepHalt(ctx, h) })
+			var h wire.Halt
+			// The session goes on meanwhile: it may have ports to restore.
+			err := tellingSilence(ctx, s.doubtHalt, func() (err error) {
+				h, err = kept.read(func(h wire.Halt) error { return s.sender.keepHalt(ctx, h) })
+				return err
+			})
 			switch {
 			case err == nil:
 				s.obey(ctx, h)
@@ -113,8 +118,8 @@ func (s *session) heed(ctx context.Context, orders feed, kept retained, broken f
 			case ctx.Err() != nil:
 				return // the next session may have found out already
 			}
-			if patience := time.Since(began) < lookPatience; !patience && s.halts.doubt(err.Error()) {
-				s.sayHalt(err)
+			if time.Since(began) >= lookPatience {
+				s.doubtHalt(err)
 			}
 			look = time.After(lookAgain/2 + rand.N(lookAgain))
 			if !errors.Is(err, errBusy) {
@@ -141,13 +146,18 @@ func (s *session) order(ctx context.Context, d amqp.Delivery) bool {
 		s.refuse(err)
 		return false
 	case err != nil: // of this user's: it has paused something
-		if s.halts.doubt(err.Error()) {
-			s.sayHalt(err)
-		}
+		s.doubtHalt(err)
 		return true
 	}
 	s.obey(ctx, h)
 	return true
+}
+
+// doubtHalt is told that it is not known what is paused, and says so where that is news.
+func (s *session) doubtHalt(why error) {
+	if s.halts.doubt(why.Error()) {
+		s.sayHalt(why)
+	}
 }
 
 // obey goes by what is paused, says so, and gives its word.

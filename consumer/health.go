@@ -16,6 +16,8 @@ func (s *session) sayHow() {
 		s.health.Lacks(s.factBroker(), "connected, but it blocks publishers, for want of memory or disk: nothing is written")
 	case !active:
 		s.health.Has(s.factBroker(), "connected; this replica stands by, the queue "+s.queues().events+" delivers to another")
+	case s.lease.held() && s.halts.now().Unknown != "":
+		s.health.Lacks(s.factBroker(), "connected; this replica acts, but "+s.halts.now().String()+": nothing is activated early")
 	case s.lease.held():
 		s.health.Has(s.factBroker(), "connected; this replica acts")
 	default:

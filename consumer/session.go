@@ -252,6 +252,26 @@ func (s *session) hangUp() {
 	closeConnection(s.nova)
 }
 
+// errSilent is of a call that the broker does not answer.
+var errSilent = fmt.Errorf("the broker has not answered for %s", setUpWithin)
+
+// tellingSilence tells of a call that takes longer than setUpWithin: the node that leads a queue can be frozen, while
+// another keeps the connection. tell has returned when it returns.
+func tellingSilence(ctx context.Context, tell func(error), call func() error) error {
+	told := make(chan struct{})
+	silent := time.AfterFunc(setUpWithin, func() {
+		defer close(told)
+		if ctx.Err() == nil {
+			tell(errSilent)
+		}
+	})
+	err := call()
+	if !silent.Stop() {
+		<-told
+	}
+	return err
+}
+
 // disconnect closes them all.
 func (s *session) disconnect() {
 	closeConnection(s.out)

@@ -178,7 +178,7 @@ func declareBound(ch *amqp.Channel, queue, exchange string, args amqp.Table, key
 // the other acts: until then one of that version may act.
 func (s Settings) bindNova(ctx context.Context, conn *amqp.Connection, q queues, acts func() bool, said func(error)) {
 	for {
-		err := s.bindNovaOnce(conn, q, acts())
+		err := tellingSilence(ctx, said, func() error { return s.bindNovaOnce(conn, q, acts()) })
 		if ctx.Err() != nil {
 			return
 		}
