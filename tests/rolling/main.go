@@ -6,7 +6,8 @@
 //	rolling -n 50
 //
 // Samples are appended to a file, and a run goes on where it was stopped. The exit status is
-// 1 if a port ended wrong, or a guest was silent at the end and it is not known why.
+// 1 if a port ended wrong, an activate of Nova's failed, a guest was silent at the end and it is not known why, or no migration
+// met a restart of one of them.
 package main
 
 import (
@@ -46,7 +47,7 @@ func run(ctx context.Context) error {
 		earlier = append(earlier, taken...)
 	}
 	fmt.Print(table(earlier))
-	return verdict(earlier, *n)
+	return verdict(earlier, *n, order(*cluster))
 }
 
 // judged counts the samples that tell how their ports have ended.

@@ -161,13 +161,14 @@ func TestASilentGuestIsToldApart(t *testing.T) {
 	}
 }
 
-func TestARunFailsForASilentGuestUnlessQEMUHasLostIt(t *testing.T) {
-	done := sample{Migration: "completed", Destination: "b", Guest: "b", Answers: 3}
-	partly, dead, rebooted, later := done, done, done, done
+func TestWhatARunFailsFor(t *testing.T) {
+	done := sample{Migration: "completed", Destination: "b", Guest: "b", Answers: 3, Restarts: []string{neutron, "consumer1"}}
+	partly, dead, rebooted, later, hurt, unmet := done, done, done, done, done, done
 	partly.Answers, partly.Silence = 2, &silence{Faults: []string{"no tap"}}
 	dead.Answers, dead.Silence = 0, &silence{Lost: true}
 	rebooted.Answers, rebooted.ByHand = 0, []string{"reboot (libvirt: map[b:running], lost by QEMU's emulation: true)"}
 	later.ByHand, later.Silence = []string{"reboot (libvirt: map[b:running], lost by QEMU's emulation: false)"}, &silence{}
+	hurt.NovaFailed, unmet.Restarts = 1, []string{"consumer1"}
 	for _, c := range []struct {
 		name string
 		m    sample
@@ -178,10 +179,12 @@ func TestARunFailsForASilentGuestUnlessQEMUHasLostIt(t *testing.T) {
 		{"lost by QEMU, an older sample", rebooted, ""},
 		{"silent on one", partly, "a guest did not answer"},
 		{"silent when it was mended", later, "a guest did not answer"},
+		{"Nova was hurt", hurt, "an activate of Nova's failed"},
+		{"Neutron was not restarted", unmet, "no migration met a restart of neutron"},
 		{"wrong", sample{Wrong: "no ACTIVE row", Answers: 3}, "a port ended wrong"},
 		{"not judged", sample{Fault: "no answer"}, "0 could be judged"},
 	} {
-		err := verdict([]sample{c.m}, 1)
+		err := verdict([]sample{c.m}, 1, []string{"consumer1", neutron})
 		if (err != nil) != (c.why != "") || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: %v", c.name, err)
 		}

@@ -194,8 +194,8 @@ func (m *sample) again(ports []port.Port, after time.Duration) error {
 	}
 }
 
-// verdict is the error of a run that has not shown n migrations to end right.
-func verdict(samples []sample, n int) error {
+// verdict is the error of a run that has not shown n migrations to end right while everything named in order was restarted.
+func verdict(samples []sample, n int, order []string) error {
 	var faults []error
 	if slices.ContainsFunc(samples, func(m sample) bool { return m.Wrong != "" }) {
 		faults = append(faults, errors.New("a port ended wrong"))
@@ -205,6 +205,14 @@ func verdict(samples []sample, n int) error {
 	}
 	if found := judged(samples); found < n {
 		faults = append(faults, fmt.Errorf("of %d migrations %d could be judged: run it again for the others", len(samples), found))
+	}
+	if slices.ContainsFunc(samples, func(m sample) bool { return m.NovaFailed > 0 }) {
+		faults = append(faults, errors.New("an activate of Nova's failed"))
+	}
+	for _, what := range order {
+		if !slices.ContainsFunc(samples, func(m sample) bool { return slices.Contains(m.Restarts, what) }) {
+			faults = append(faults, fmt.Errorf("no migration met a restart of %s", what))
+		}
 	}
 	return errors.Join(faults...)
 }
