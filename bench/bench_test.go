@@ -6,7 +6,9 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -52,9 +54,27 @@ func TestMissedGoalsAreMarked(t *testing.T) {
 	}
 }
 
+// An activate that has not come is no quick one.
+func TestWhatNeverCameIsNotTakenForNothing(t *testing.T) {
+	var rep report
+	rep.judge("part", "p99", "ms", math.Inf(1), 4, atMost(1.25, "floor"))
+	var out strings.Builder
+	rep.print(&out)
+	if !strings.Contains(out.String(), "never ms") || !strings.Contains(out.String(), "MISSED") {
+		t.Error(out.String())
+	}
+	file := filepath.Join(t.TempDir(), "results.json")
+	if err := rep.write(file); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := os.ReadFile(file); !strings.Contains(string(text), `"value": null`) {
+		t.Errorf("%s", text)
+	}
+}
+
 func TestRoundKeepsFourDigits(t *testing.T) {
-	for value, want := range map[float64]float64{0: 0, 1.23456: 1.235, 12345.6: 12350, 0.00123456: 0.001235, math.Inf(1): 0} {
-		if got := round(value); math.Abs(got-want) > want*1e-9 {
+	for value, want := range map[float64]float64{0: 0, 1.23456: 1.235, 12345.6: 12350, 0.00123456: 0.001235, math.Inf(1): math.Inf(1)} {
+		if got := float64(round(value)); got != want && math.Abs(got-want) > want*1e-9 {
 			t.Errorf("%v becomes %v", value, got)
 		}
 	}

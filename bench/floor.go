@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -22,6 +23,8 @@ type floor struct {
 	http *http.Client
 	body []byte
 	stop func()
+
+	sent, delivered atomic.Int64 // the last message's moments, in ns since 1970
 }
 
 const floorName = "bench-floor"
@@ -64,6 +67,7 @@ func newFloor(ctx context.Context, r *rabbit, s *sink, body []byte) (*floor, err
 	}()
 	go func() {
 		for d := range deliveries {
+			f.delivered.Store(time.Now().UnixNano())
 			go f.activate(d)
 		}
 	}()
@@ -149,17 +153,23 @@ func (f *floor) arm(ctx context.Context, instance string) error {
 // send publishes a message about an instance and tells when it began to.
 func (f *floor) send(ctx context.Context, instance string) (time.Time, error) {
 	at := time.Now()
+	f.sent.Store(at.UnixNano())
 	_, err := f.out.PublishWithDeferredConfirmWithContext(ctx, floorName, "libvirt."+source+".suspended."+instance, true, false, amqp.Publishing{
 		ContentType:     "application/json",
 		ContentEncoding: "utf-8",
 		DeliveryMode:    amqp.Persistent,
 		Expiration:      strconv.FormatInt((10 * time.Minute).Milliseconds(), 10),
-		MessageId:       instance, // 36 bytes, as the publisher's
+		MessageId:       instance, // 36 bytes; the publisher's have 26
 		Type:            "libvirt.domain.suspended",
 		UserId:          "admin",
 		Body:            f.body,
 	})
 	return at, err
+}
+
+// deliveredAfter gives how long the last message has taken to the floor's consumer.
+func (f *floor) deliveredAfter() time.Duration {
+	return time.Duration(f.delivered.Load() - f.sent.Load())
 }
 
 // pause does what [rig.pause] does.

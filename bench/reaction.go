@@ -105,9 +105,10 @@ type reaction struct {
 	floor *floor
 	rep   *report
 	next  int // number of the next instance
-	// stages of one port's reaction: callback to evidence in the core, to the decision
-	// in the log, to the activate's arrival.
-	stages [3][]float64
+	// stages of one port's reaction: from the callback to the consumer, and from there to the activate's arrival. Of
+	// earlybind the consumer's place is its first line about the pause, which it writes when the request is on its way;
+	// of the floor it is the delivery.
+	stages, floorStages [2][]float64
 }
 
 func (r *reaction) instance(ports int) string {
@@ -127,10 +128,9 @@ func (r *reaction) ours(ctx context.Context, ports int) ([]time.Duration, error)
 		return nil, err
 	}
 	if ports == 1 {
-		seen, decided := r.rig.said.when("evidence.seen", instance), r.rig.said.when("port.decided", instance)
-		r.stages[0] = append(r.stages[0], ms(seen.Sub(r.rig.pausedAt)))
-		r.stages[1] = append(r.stages[1], ms(decided.Sub(seen)))
-		r.stages[2] = append(r.stages[2], ms(took[0]-decided.Sub(r.rig.pausedAt)))
+		seen := r.rig.said.when("evidence.seen", instance).Sub(r.rig.pausedAt)
+		r.stages[0] = append(r.stages[0], ms(seen))
+		r.stages[1] = append(r.stages[1], ms(took[0]-seen))
 	}
 	r.rig.finish(ctx, instance)
 	return took, r.rig.said.await(ctx, "handover.ended", instance)
@@ -143,7 +143,13 @@ func (r *reaction) bare(ctx context.Context, ports int) ([]time.Duration, error)
 		return nil, err
 	}
 	r.calm(ctx)
-	return r.floor.pause(ctx, instance)
+	took, err := r.floor.pause(ctx, instance)
+	if err == nil && ports == 1 {
+		reached := r.floor.deliveredAfter()
+		r.floorStages[0] = append(r.floorStages[0], ms(reached))
+		r.floorStages[1] = append(r.floorStages[1], ms(took[0]-reached))
+	}
+	return took, err
 }
 
 // calm lets what the preparation has started come to rest.
@@ -179,9 +185,10 @@ func (r *reaction) steadily(ctx context.Context, count int) error {
 	for _, ports := range []int{1, 8} {
 		r.compare(fmt.Sprintf("%s, 1/s", portsText(ports)), ours[ports], bare[ports])
 	}
-	for i, name := range []string{"callback to consumer's core", "core to decision", "decision to arrival"} {
+	for i, name := range []string{"callback to consumer", "consumer to arrival"} {
 		r.rep.series("reaction", "1 port, 1/s: "+name, "ms", r.stages[i])
-		r.rep.note("reaction", "1 port, 1/s: "+name+", p50", "ms", median(r.stages[i]))
+		r.rep.series("reaction", "1 port, 1/s: "+name+", floor", "ms", r.floorStages[i])
+		r.rep.beside("reaction", "1 port, 1/s: "+name+", p50", "ms", median(r.stages[i]), median(r.floorStages[i]))
 	}
 	return nil
 }

@@ -27,25 +27,36 @@ type report struct {
 
 // sample is a series of raw samples, as its quantiles.
 type sample struct {
-	Part      string             `json:"part"`
-	Name      string             `json:"name"`
-	Unit      string             `json:"unit"`
-	Count     int                `json:"count"`
-	Quantiles map[string]float64 `json:"quantiles"`
+	Part      string            `json:"part"`
+	Name      string            `json:"name"`
+	Unit      string            `json:"unit"`
+	Count     int               `json:"count"`
+	Quantiles map[string]figure `json:"quantiles"`
 }
 
 // result is one figure with its goal.
 type result struct {
-	Part  string  `json:"part"`
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
+	Part  string `json:"part"`
+	Name  string `json:"name"`
+	Value figure `json:"value"`
+	Unit  string `json:"unit"`
 	// Against is what it is measured against, in the same unit, and Ratio the
 	// value's ratio to that; empty if the goal is absolute.
-	Against float64 `json:"against,omitempty"`
-	Ratio   float64 `json:"ratio,omitempty"`
-	Goal    string  `json:"goal,omitempty"`
-	Missed  bool    `json:"missed,omitempty"`
+	Against figure `json:"against,omitempty"`
+	Ratio   figure `json:"ratio,omitempty"`
+	Goal    string `json:"goal,omitempty"`
+	Missed  bool   `json:"missed,omitempty"`
+}
+
+// figure is a number of four digits. One that is none, as nothing was measured, and one without end, as what was waited
+// for has never come, are null in JSON, which has neither.
+type figure float64
+
+func (f figure) MarshalJSON() ([]byte, error) {
+	if v := float64(f); math.IsNaN(v) || math.IsInf(v, 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(f))
 }
 
 // goal is a bound on a value, or on its ratio to what it is measured against.
@@ -97,7 +108,7 @@ func (r *report) beside(part, name, unit string, value, against float64) {
 
 // series keeps the quantiles of raw samples.
 func (r *report) series(part, name, unit string, values []float64) {
-	s := sample{Part: part, Name: name, Unit: unit, Count: len(values), Quantiles: map[string]float64{}}
+	s := sample{Part: part, Name: name, Unit: unit, Count: len(values), Quantiles: map[string]figure{}}
 	for _, q := range []float64{0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1} {
 		s.Quantiles[strconv.FormatFloat(q, 'f', -1, 64)] = round(quantile(values, q))
 	}
@@ -115,13 +126,13 @@ func quantile(values []float64, q float64) float64 {
 
 func median(values []float64) float64 { return quantile(values, 0.5) }
 
-// round keeps four digits; JSON has no NaN.
-func round(v float64) float64 {
+// round keeps four digits.
+func round(v float64) figure {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
-		return 0
+		return figure(v)
 	}
 	scale := math.Pow(10, 4-math.Ceil(math.Log10(math.Abs(v))))
-	return math.Round(v*scale) / scale
+	return figure(math.Round(v*scale) / scale)
 }
 
 // print writes the table; goals stand beside results, and missed ones are marked.
@@ -150,11 +161,14 @@ func (r *report) print(to io.Writer) {
 	}
 }
 
-func number(v float64) string {
-	if v == 0 {
+func number(v figure) string {
+	switch {
+	case v == 0:
 		return ""
+	case math.IsInf(float64(v), 0):
+		return "never"
 	}
-	return strconv.FormatFloat(v, 'f', -1, 64)
+	return strconv.FormatFloat(float64(v), 'f', -1, 64)
 }
 
 // write keeps the report in a file; nowhere if it has no name.

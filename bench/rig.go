@@ -246,8 +246,6 @@ func (s *said) Write(line []byte) (int, error) {
 		case "libvirt: suspended/migrated":
 			s.note(event, field(line, "instance"))
 		}
-	case "port.decided":
-		s.note(event, field(line, "instance"))
 	case "handover.ended", "consumer.active":
 		s.hear(event, field(line, "instance"))
 	}

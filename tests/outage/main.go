@@ -41,6 +41,8 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Also of a run that breaks off.
+	defer func() { fmt.Print(table(samples)) }()
 	end := time.Now().Add(*length)
 	for name := range strings.SplitSeq(*sizes, ",") {
 		g, err := guestOf(name)
@@ -53,7 +55,6 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
-	fmt.Print(table(samples))
 	return verdict(samples)
 }
 

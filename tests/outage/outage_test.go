@@ -65,8 +65,12 @@ func TestTheTableComparesWithNovaAlone(t *testing.T) {
 		return sample{Release: "2025.1", Drivers: "openvswitch,l2population", Guest: "small", Arm: arm, RowsRight: true,
 			Addresses: []address{{GapMS: gap / 2, Lost: 10}, {GapMS: gap, Lost: 20}}}
 	}
-	got := table([]sample{of("nova", 1000), of("nova", 2000), of("nova", 4000), of("suspended", 500), {Fault: "failed"}})
-	for _, want := range []string{"2000 / 4000", "10 / 10", "0.25", "1 migrations say nothing"} {
+	ovn := func(m sample) sample { m.Drivers = "ovn"; return m }
+	got := table([]sample{
+		of("nova", 1000), of("nova", 2000), of("nova", 4000), of("resumed", 981), of("suspended", 500), {Fault: "failed"},
+		ovn(of("nova", 100)), ovn(of("resumed", 99)), ovn(of("suspended", 101)),
+	})
+	for _, want := range []string{"2000 / 4000", "10 / 10", "0.25", "1 migrations say nothing", "< 980 MISSED\n", "< 650 met\n", "< 100 met\n", "< 100 MISSED\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
 		}
