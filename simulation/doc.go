@@ -5,8 +5,8 @@
 // ([consumer.Offline], as in package replay), its client of Neutron, and so the rules by
 // which it queues: a worker for each port with one request at a time
 // (consumer/worker.go, run), rows of an instance's ports read side by side
-// (internal/neutron, Ports), and no bound on requests at once and no order among
-// instances. Neutron's rows and answers are package simulated/neutron's, Nova's calls
+// (internal/neutron, Ports), and as many requests at once as [Options] bounds, restores
+// first (internal/turn). Neutron's rows and answers are package simulated/neutron's, Nova's calls
 // those of package simulated/nova.
 //
 // Simulated are:

@@ -10,8 +10,9 @@ import (
 	"github.com/earlybind/earlybind/internal/health"
 )
 
-// lookEvery is how often loops are looked at that may be stuck. What changes on the board is told at once.
-const lookEvery = health.Turn
+// lookEvery is how often loops are looked at that may be stuck, which are given 30 s and more: each look wakes the program.
+// What changes on the board is told at once.
+const lookEvery = 15 * time.Second
 
 // supervisor is one run of a program's work.
 type supervisor struct {

@@ -107,7 +107,7 @@ func TestAStuckLoopIsNamedOnce(t *testing.T) {
 		p.board.Lacks("broker", "lost") // is told at once, and what else there is
 		synctest.Wait()
 		p.signals <- os.Interrupt
-		want := "program: not ready: session: stuck: has not come round for 1m5s, and may take 1m0s\nprogram: lives again\n"
+		want := "program: not ready: session: stuck: has not come round for 1m15s, and may take 1m0s\nprogram: lives again\n"
 		if _, _, said := p.ended(); said != want {
 			t.Errorf("said %q", said)
 		}
