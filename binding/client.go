@@ -283,6 +283,9 @@ func credentials(opts ClientOpts) (gophercloud.AuthOptions, gophercloud.Endpoint
 	}
 	auth.AllowReauth = true
 	tlsConfig.ServerName = opts.ServerName
+	// A server closes what is idle for seconds, and a pre-copy can take minutes: the connection that an activate then
+	// needs is made without certificates.
+	tlsConfig.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	return auth, endpoint, tlsConfig, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	th "github.com/gophercloud/gophercloud/v2/testhelper"
@@ -73,6 +74,31 @@ func TestTLS(t *testing.T) {
 				th.AssertNoErr(t, binding.List(t.Context(), client, portID).Err)
 			})
 		}
+	}
+}
+
+// A connection that is made anew goes on with the session of an earlier one.
+func TestTLSSessionsAreResumed(t *testing.T) {
+	ours := tlstest.NewAuthority(t)
+	server := ours.Issue(t, "cloud.example")
+	var resumed atomic.Int32
+	cloud := newTLSCloud(t, &tls.Config{
+		Certificates: []tls.Certificate{server.Certificate},
+		VerifyConnection: func(c tls.ConnectionState) error {
+			if c.DidResume {
+				resumed.Add(1)
+			}
+			return nil
+		},
+	})
+	env(t, cloud, map[string]string{"OS_CACERT": ours.File})
+	client, err := binding.NewClient(t.Context(), binding.ClientOpts{Region: "RegionOne", ServerName: "cloud.example"})
+	th.AssertNoErr(t, err)
+	client.HTTPClient.CloseIdleConnections()
+	before := resumed.Load()
+	th.AssertNoErr(t, binding.List(t.Context(), client, portID).Err)
+	if resumed.Load() != before+1 {
+		t.Error("not resumed")
 	}
 }
 

@@ -86,6 +86,7 @@ func run(ctx context.Context, settings consumer.Settings, drain time.Duration, b
 		return err
 	}
 	go heap.Bound(ctx)
+	go binding.KeepToken(ctx, cloud.client.ProviderClient)
 	m.Settings(settings.PolicyInForce().String(), settings.Repair.String(), cloud.safe)
 	board.Has("neutron", "met at the start, at "+cloud.client.Endpoint)
 	replica := consumer.Replica{Name: name, Neutron: settings.Neutron(cloud.client), ConcurrentActivateSafe: cloud.safe, Log: log, Board: board, Metrics: m}
