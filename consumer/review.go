@@ -58,9 +58,9 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 	case right, gone:
 		settle()
 	case err == nil && alone && !inMigration(p, host) && j.stillWrong(e.Port, host):
-		r.report(e.Instance, p, host, false)
+		r.report(e.Instance, p, handover.LeftOver{Host: host, Alone: true}, false)
 	case err == nil && isStranded && without[home] && writes(r.tools.settings) && j.stillWrong(e.Port, home):
-		r.report(e.Instance, p, home, true)
+		r.report(e.Instance, p, handover.LeftOver{Host: home}, true)
 	case isForgotten && writes(r.tools.settings) && j.stillWrong(e.Port, forgotten.Host) && r.tools.may():
 		line := audit.Line{
 			Event: audit.PortWritten, Handover: line.Handover, Port: e.Port, Host: forgotten.Host, Decided: rollback.Delete.String(),
@@ -73,9 +73,9 @@ func (r *registry) look(j *journal, e wire.JournalEntry, host string, alone bool
 	}
 }
 
-// report has a left-over mended on a host.
-func (r *registry) report(instance string, p port.Port, host string, dead bool) {
-	input := handover.LeftOver{Host: host, Other: otherHost([]port.Port{p}, host), Now: r.tools.clock()}
+// report has a left-over mended on its host.
+func (r *registry) report(instance string, p port.Port, input handover.LeftOver, dead bool) {
+	input.Other, input.Now = otherHost([]port.Port{p}, input.Host), r.tools.clock()
 	select {
 	case r.leftOvers <- found{instance, input, dead}:
 	case <-r.ctx.Done():

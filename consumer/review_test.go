@@ -262,6 +262,63 @@ func TestAPortOfADeadGuestIsNotLeftWithoutAnActiveRow(t *testing.T) {
 	}
 }
 
+// Found by make rolling: Neutron was stopping as the guest arrived, and answered our activate and Nova's with 500. Nova gave up
+// without a word, and the rows announced for ever the migration that was over.
+func TestAGuestThatHasArrivedIsActivatedWhereNovaHasGivenUp(t *testing.T) {
+	running := wire.DomainState{Instance: guest, State: "running"}
+	incoming := wire.DomainState{Instance: guest, State: "running", Incoming: true}
+	here := func(s *stage) { s.states(src, false); s.states(dst, false, running) }
+	elsewhere := prepared("p1")
+	elsewhere.Rows[0].Profile = map[string]any{port.MigratingTo: "compute3"}
+	for name, c := range map[string]struct {
+		p      *port.Port
+		change func(*handover.Settings)
+		lists  func(*stage)
+		mends  bool
+	}{
+		"it runs there":                     {prepared("p1"), nil, here, true},
+		"a migration to another host":       {elsewhere, nil, here, false},
+		"two activates at once are no good": {prepared("p1"), func(s *handover.Settings) { s.ConcurrentActivateSafe = false }, here, false},
+		"all is observed":                   {prepared("p1"), func(s *handover.Settings) { s.Policy = handover.PolicyObserve }, here, false},
+		"it still comes in":                 {prepared("p1"), nil, func(s *stage) { s.states(src, false); s.states(dst, false, incoming) }, false},
+		"the source has it too":             {prepared("p1"), nil, func(s *stage) { s.states(src, false, running); s.states(dst, false, running) }, false},
+		"it is on the source":               {prepared("p1"), nil, func(s *stage) { s.states(src, false, running); s.states(dst, false) }, false},
+	} {
+		act(t, newNeutron(c.p), func(t *testing.T, s *stage) {
+			s.tools.settings.Repair = handover.RepairOwn
+			if c.change != nil {
+				c.change(&s.tools.settings)
+			}
+			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() {}, func() {})
+			for look := range 2 {
+				c.lists(s)
+				s.r.review(s.tools.journal)
+				synctest.Wait()
+				select {
+				case f := <-s.r.leftOvers:
+					s.r.leftOver(f)
+				default:
+				}
+				if got := s.neutron.writes(); look == 0 && len(got) != 0 {
+					t.Errorf("%s: %q at the first look", name, got)
+				}
+				pass(reviewEvery)
+			}
+			pass(time.Minute)
+			p, err := s.neutron.Read(t.Context(), "p1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if active, _ := p.Active(); (active.Host == dst) != c.mends {
+				t.Errorf("%s: %s", name, p.Describe())
+			}
+			if !c.mends && len(s.neutron.writes()) != 0 {
+				t.Errorf("%s: %q", name, s.neutron.writes())
+			}
+		})
+	}
+}
+
 // Found by chaos: a restore was cut off, the next session began with an old notification and
 // knew nothing of it.
 func TestAPortThatIsArmedInTheMiddleOfARestoreIsLookedAtUntilItIsRight(t *testing.T) {

@@ -287,7 +287,7 @@ func (h *Handover) restore(s Settings) []Decision {
 	for p := range h.each() {
 		goal := Goal{Kind: GoalVerify, Host: h.Source, NovaDone: h.rollbackEnd || h.leftOver}
 		if h.mends(s, p) && !h.unnamed() {
-			goal.Kind = GoalRestore
+			goal.Kind, goal.Mend = GoalRestore, h.came
 		}
 		out = append(out, h.aim(p, goal, "the migration has failed")...)
 	}

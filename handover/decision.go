@@ -88,7 +88,8 @@ type Goal struct {
 	// going to change by itself.
 	NovaDone bool
 	// Mend, of a verify: repair covers the port, and a host has said that its guest
-	// runs there. What is still wrong when Nova has finished is brought right.
+	// runs there. What is still wrong when Nova has finished is brought right. Of a restore: the
+	// migration by which the guest came there is over, whatever the other row announces.
 	Mend bool
 }
 

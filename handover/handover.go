@@ -23,6 +23,7 @@ type Handover struct {
 	asked      bool        // the hosts were asked where the guest is
 	questioned bool        // and because Nova says that it is elsewhere
 	wondered   bool        // and because the destination's word that it has arrived is doubted
+	came       bool        // of a left-over: the guest is on its source alone, see [LeftOver]
 	byRows     bool        // the source is the host of the ACTIVE rows, and nobody has said so
 	rowed      []string    // the hosts that had a row in any answer since: by the time the source speaks, Nova may have deleted its row
 	alarmed    Phase       // the last phase that raised an alarm

@@ -93,6 +93,9 @@ type Activated struct {
 type LeftOver struct {
 	Host  string // where the guest is
 	Other string // the host of the other row
+	// Alone: the rows were found so twice, each time after the hosts had said that the guest is on Host and on no other. A
+	// migration to Host that they announce is over, and Nova has left them so.
+	Alone bool
 	Now   time.Duration
 }
 

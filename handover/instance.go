@@ -202,7 +202,7 @@ func (i *Instance) leftOver(l LeftOver) []Decision {
 	out := i.begin("", "rows left wrong, the guest runs on "+l.Host)
 	i.ended = ended // the one that gave way may still be heard of
 	i.current.Source, i.current.Destination = l.Host, l.Other
-	i.current.leftOver = true
+	i.current.leftOver, i.current.came = true, l.Alone
 	return out
 }
 

@@ -167,3 +167,29 @@ func TestALeftOverTakesOverFromAMigrationThatOnlyListsSpeakOf(t *testing.T) {
 		}
 	}
 }
+
+// What the rows announce may be a migration that was not heard of yet, unless they and the hosts were looked at twice; and Nova's
+// own activate may be late rather than lost.
+func TestALeftOverIsMendedThroughAnAnnouncementOnlyWhereItWasFoundTwice(t *testing.T) {
+	safe := Settings{Policy: PolicyAuto, Repair: RepairOwn, ConcurrentActivateSafe: true}
+	unsafe := safe
+	unsafe.ConcurrentActivateSafe = false
+	for name, c := range map[string]struct {
+		settings Settings
+		alone    bool
+		want     []Goal
+	}{
+		"twice":                 {safe, true, []Goal{{Kind: GoalRestore, Host: dst, NovaDone: true, Mend: true}}},
+		"once":                  {safe, false, []Goal{{Kind: GoalRestore, Host: dst, NovaDone: true}}},
+		"and it is not safe to": {unsafe, true, nil},
+	} {
+		d := newDrive(c.settings, ready("p1"))
+		var got []Goal
+		for _, a := range aimed(d.tell(LeftOver{Host: dst, Other: src, Alone: c.alone}), GoalRestore) {
+			got = append(got, a.Goal)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}

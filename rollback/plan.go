@@ -92,7 +92,7 @@ type Situation struct {
 	// work: a row that nobody moved is left to it.
 	Presumed bool
 	// Came: the guest came to Source by a migration from Destination, which Nova has
-	// finished. What Destination's row announces of that one goes on no more.
+	// finished, or has given up. What Destination's row announces of that one goes on no more.
 	Came bool
 	// Held is what was written down of the source's row; nil if nothing was.
 	Held *Held
@@ -193,7 +193,7 @@ func (s Step) Request(id string) string {
 //
 // Nova: "at work" until it has said that its roll-back has ended, or has been
 // silent for long; "done" only when it has said so. Where the guest came by a migration
-// that Nova has finished, the destination's ">" to the guest's host does not count. Written: what is known of
+// that Nova has finished or given up, the destination's ">" to the guest's host does not count. Written: what is known of
 // the source's row from the journal; "same" is what the row holds now. Port:
 // "other" is no instance's, "movable" is one for which a row can be made on the
 // destination: vnic_type normal, no allocation, a destination that is known and
