@@ -85,6 +85,9 @@ func roll(ctx context.Context, n int, file string, length time.Duration, policy 
 		return nil, err
 	}
 	if cluster {
+		if err := l.LosesNothingWithANode(ctx); err != nil {
+			return nil, err
+		}
 		defer func() { err = errors.Join(err, l.RemoveNodes(context.WithoutCancel(ctx))) }()
 		if err := l.AddNodes(ctx); err != nil {
 			return nil, err

@@ -254,8 +254,11 @@ func (m sample) answers() string {
 
 // judged tells whether it says how the ports have ended: of a migration that Nova has ended.
 func (m sample) judged() bool {
-	return m.Wrong != "" || m.Fault == "" && m.Guest != "" && !strings.HasPrefix(m.Migration, "stuck")
+	return m.Wrong != "" || m.Fault == "" && m.Guest != "" && !m.stuck()
 }
+
+// stuck tells whether Nova has not ended the migration.
+func (m sample) stuck() bool { return strings.HasPrefix(m.Migration, "stuck") }
 
 // table sums up: those that Nova brought to their end, those that it did not, and all.
 func table(samples []sample) string {

@@ -51,7 +51,7 @@ func (t *traveller) travel(ctx context.Context, more func() bool, keep func(samp
 // migrate takes one sample.
 func (t *traveller) migrate(ctx context.Context) (sample, error) {
 	var m sample
-	server, err := t.settled(ctx)
+	server, err := t.settled(ctx, novaBound)
 	if err != nil {
 		return m, err
 	}
@@ -239,16 +239,18 @@ func (t *traveller) recount(ctx context.Context, m *sample) error {
 	return err
 }
 
-// settled waits until Nova works on the guest no more, however often it does not answer.
-func (t *traveller) settled(ctx context.Context) (lab.Server, error) {
+// settled waits until Nova works on the guest no more, however often it does not answer. With an error comes what it last said.
+func (t *traveller) settled(ctx context.Context, bound time.Duration) (lab.Server, error) {
 	var server lab.Server
-	err := insist(ctx, novaBound, "Nova to be done with the guest", func() error {
-		var err error
-		server, err = t.lab.Server(ctx)
-		if err == nil && server.TaskState != "" {
-			err = fmt.Errorf("status %s, task %s", server.Status, server.TaskState)
+	err := insist(ctx, bound, "Nova to be done with the guest", func() error {
+		now, err := t.lab.Server(ctx)
+		if err != nil {
+			return err
 		}
-		return err
+		if server = now; server.TaskState != "" {
+			return fmt.Errorf("status %s, task %s", server.Status, server.TaskState)
+		}
+		return nil
 	})
 	return server, err
 }
@@ -269,7 +271,17 @@ func (t *traveller) takeUp(ctx context.Context) error {
 // mend sees to it that the guest can be migrated again, whatever Nova has left, and says
 // what an operator would have had to do by hand. The ports have been judged before.
 func (t *traveller) mend(ctx context.Context, m *sample) (done []string, err error) {
-	server, stuck := t.settled(ctx)
+	bound := novaBound
+	if m.stuck() {
+		bound = 0 // Nova had that long already
+	}
+	server, stuck := t.settled(ctx, bound)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if server.ID == "" {
+		return nil, stuck
+	}
 	if stuck != nil || server.Status == "ERROR" {
 		done = append(done, fmt.Sprintf("state reset (%s, %v)", server.Status, stuck))
 		if err := insist(ctx, time.Minute, "Nova to reset the state", func() error { return t.lab.ResetState(ctx, server.ID) }); err != nil {
