@@ -88,7 +88,8 @@ recordings: build ## ONLY=success,...: stages each outcome of a live migration i
 	go run ./tests/record -only '$(ONLY)'
 
 rolling: N = 50
-rolling: build ## N=50: two guests migrate to and fro while everything is restarted in turn, each of three RabbitMQ nodes too, 30 minutes; goes on where it stopped
+rolling: export EARLYBIND_LAB_QUORUM = true
+rolling: lab-up ## N=50: two guests migrate to and fro while everything is restarted in turn, each of three RabbitMQ nodes too, 30 minutes; goes on where it stopped
 	go run ./tests/rolling -cluster -n $(N) -results var/rolling.jsonl
 
 races: ## N=20: our calls to Neutron against Nova's, -300 to +300 ms apart; goes on where it stopped
@@ -110,7 +111,7 @@ model: ## CHECKS=10000: the handovers of recorded streams under many more orders
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
 
 outage: N = 10
-outage: lab-up ## N=10: packets that a guest's network loses in live migrations, Nova alone and earlybind in turn, small guest and large; goes on where it stopped; with EARLYBIND_LAB_RELEASE=zed EARLYBIND_LAB_DRIVER=linuxbridge on Linux bridges
+outage: lab-up ## N=10: packets that a guest's network loses in live migrations, Nova alone and earlybind in turn, small guest and large; goes on where it stopped; with EARLYBIND_LAB_RELEASE=zed EARLYBIND_LAB_DRIVER=linuxbridge on Linux bridges, with EARLYBIND_LAB_DRIVER=ovn on OVN
 	go run ./tests/outage -n $(N) -results var/outage-$${EARLYBIND_LAB_RELEASE:-2025.1}.jsonl
 
 bench: build ## reaction, drain, firehose, memory and growth against what bounds them, goals beside results, in 16 minutes; writes bench/results.json

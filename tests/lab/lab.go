@@ -95,8 +95,8 @@ func (l *Lab) About(guest string) *Lab {
 	return &other
 }
 
-// Drivers are Neutron's mechanism drivers in the running lab, "openvswitch,l2population" or
-// "linuxbridge,l2population".
+// Drivers are Neutron's mechanism drivers in the running lab, "openvswitch,l2population",
+// "linuxbridge,l2population" or "ovn".
 func (l *Lab) Drivers(ctx context.Context) (string, error) {
 	const last = "sed -n 's/^mechanism_drivers = //p' /etc/neutron/ml2_conf.ini | tail -n 1"
 	text, err := l.Exec(ctx, "controller", "sh", "-c", last)

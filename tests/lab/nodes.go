@@ -9,6 +9,18 @@ import (
 // Brokers are the services of a broker of three nodes; the lab has the first, see [Lab.AddNodes].
 var Brokers = []string{"rabbitmq", "rabbitmq2", "rabbitmq3"}
 
+// LosesNothingWithANode tells whether Nova and Neutron use quorum queues. Theirs as shipped are classic: each is on one node,
+// and what is in it is gone when that restarts. Nova then waits for ever for a word that was lost (of 15 migrations
+// on a slow machine three failed and three were stuck), which says nothing of earlybind.
+func (l *Lab) LosesNothingWithANode(ctx context.Context) error {
+	const option = "OS_OSLO_MESSAGING_RABBIT__RABBIT_QUORUM_QUEUE"
+	text, err := l.Exec(ctx, "controller", "sh", "-c", "echo $"+option)
+	if err == nil && strings.TrimSpace(text) != "true" {
+		err = errors.New("the lab's Nova and Neutron have classic queues: lab down, and EARLYBIND_LAB_QUORUM=true lab up")
+	}
+	return err
+}
+
 // AddNodes makes the lab's RabbitMQ one of three nodes: two join it, under its name for clients too, and every
 // quorum queue gets a replica on each. It returns when they serve. Nodes that an earlier run has left are removed
 // first; lab down removes them too.

@@ -2,24 +2,33 @@ package lab
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Wiring is a report of ports' being up by a host's L2 agent.
+// Wiring is a report of ports' being up by a host's L2 agent, or by OVN.
 type Wiring struct {
-	At    time.Time // openvswitch: the agent has heard Neutron's answer; linuxbridge: Neutron makes the port ACTIVE
+	At    time.Time // openvswitch: the agent has heard Neutron's answer; linuxbridge, ovn: Neutron makes the port ACTIVE
 	Ports []string
 }
 
-// Wired reads what a host's L2 agent has reported from a time on. The Linux bridge agent writes nothing when it has:
-// with linuxbridge it is read from Neutron's log, of all hosts. Neutron hears of a port from the host that it is bound to only.
+// Wired reads what a host's L2 agent has reported from a time on. The Linux bridge agent writes nothing when it has, nor
+// does OVN: with these it is read from Neutron's logs, of all hosts. Neutron hears of a port from the host that it is bound to only.
 func (l *Lab) Wired(ctx context.Context, drivers, host string, since time.Time) ([]Wiring, error) {
-	service, log := host, "neutron-openvswitch-agent"
-	if strings.HasPrefix(drivers, "linuxbridge") {
-		service, log = "controller", "neutron-rpc-server"
+	service, logs := host, []string{"neutron-openvswitch-agent"}
+	switch {
+	case strings.HasPrefix(drivers, "linuxbridge"):
+		service, logs = "controller", []string{"neutron-rpc-server"}
+	case strings.HasPrefix(drivers, "ovn"):
+		// Any of Neutron's processes that is connected to OVN's databases may be the one that sees to an event of theirs.
+		service, logs = "controller", []string{"neutron-api", "neutron-rpc-server"}
 	}
-	text, err := l.Exec(ctx, service, "tail", "-n", "2000", "/var/log/neutron/"+log+".log")
+	tail := []string{"tail", "-q", "-n", "2000"}
+	for _, log := range logs {
+		tail = append(tail, "/var/log/neutron/"+log+".log")
+	}
+	text, err := l.Exec(ctx, service, tail...)
 	if err != nil {
 		return nil, err
 	}
@@ -29,6 +38,7 @@ func (l *Lab) Wired(ctx context.Context, drivers, host string, since time.Time) 
 			found = append(found, w)
 		}
 	}
+	slices.SortStableFunc(found, func(a, b Wiring) int { return a.At.Compare(b.At) })
 	return found, nil
 }
 

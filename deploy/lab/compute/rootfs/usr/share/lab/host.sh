@@ -1,10 +1,11 @@
 # What a compute host and the probe host have in common: their addresses, what plugs ports in, and the L2 agent.
-# Sourced; LAB_HOST is the host's name for Nova and Neutron, LAB_DRIVER is ovs or linuxbridge, LAB_NET_* are the three
+# Sourced; LAB_HOST is the host's name for Nova and Neutron, LAB_DRIVER is ovs, linuxbridge or ovn, LAB_NET_* are the three
 # networks' first octets.
 
 case $LAB_DRIVER in
 ovs) agent=neutron-openvswitch-agent ;;
 linuxbridge) agent=neutron-linuxbridge-agent ;;
+ovn) agent=ovn-controller ;;
 esac
 
 # Interfaces are found by subnet: docker attaches several networks in no stable order. awk reads all: one that ends
@@ -48,8 +49,10 @@ move_underlay_to_openvswitch() {
 }
 
 start_network() {
+	local address
+	address=$(address_in "$LAB_NET_UNDERLAY")
 	mkdir -p /run/netns
-	fill /etc/neutron/agent.ini "HOST=$LAB_HOST" "UNDERLAY_IP=$(address_in "$LAB_NET_UNDERLAY")" "PASSWORD=$(cat /usr/share/lab/password)"
+	fill /etc/neutron/agent.ini "HOST=$LAB_HOST" "UNDERLAY_IP=$address" "PASSWORD=$(cat /usr/share/lab/password)"
 	case $LAB_DRIVER in
 	ovs)
 		start_openvswitch
@@ -58,6 +61,16 @@ start_network() {
 	linuxbridge)
 		# Nova and the agent switch IPv6 off on what they make, and docker mounts this read-only.
 		mount -o remount,rw /proc/sys
+		;;
+	ovn)
+		start_openvswitch
+		move_underlay_to_openvswitch
+		ovs-vsctl set Open_vSwitch . "external_ids:system-id=$LAB_HOST" "external_ids:hostname=$LAB_HOST" \
+			external_ids:ovn-remote=tcp:controller:6642 external_ids:ovn-bridge-datapath-type=netdev \
+			external_ids:ovn-encap-type=geneve "external_ids:ovn-encap-ip=$address"
+		mkdir -p /run/ovn
+		daemon $agent /var/log/ovn/$agent.log $agent unix:/run/openvswitch/db.sock
+		return
 		;;
 	esac
 	daemon $agent /var/log/neutron/$agent.log $agent --config-file /etc/neutron/agent.ini
