@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,16 +29,15 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		renewed, asked := 0, 0
-		var away error
+		var renewed, asked atomic.Int32
+		var away atomic.Bool
 		client := &gophercloud.ProviderClient{}
 		client.UseTokenLock()
 		client.ReauthFunc = func(context.Context) error {
-			if asked++; away != nil {
-				return away
+			if asked.Add(1); away.Load() {
+				return errors.New("away")
 			}
-			renewed++
-			return client.SetTokenAndAuthResult(issued(renewed))
+			return client.SetTokenAndAuthResult(issued(int(renewed.Add(1))))
 		}
 		th.AssertNoErr(t, client.SetTokenAndAuthResult(issued(0)))
 		began := time.Now()
@@ -47,7 +47,7 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 			synctest.Wait()
 		}
 		until(49)
-		if asked != 0 {
+		if asked.Load() != 0 {
 			t.Error("renewed early")
 		}
 		until(50)
@@ -55,15 +55,15 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 			t.Errorf("%s after 50 minutes", client.Token())
 		}
 		// Keystone is away when the next is due, after 100 minutes, and comes back after 105.
-		away = errors.New("away")
+		away.Store(true)
 		until(105)
-		if renewed != 1 || asked != 7 {
-			t.Errorf("renewed %d times, asked %d times, want one a minute", renewed, asked)
+		if renewed.Load() != 1 || asked.Load() != 7 {
+			t.Errorf("renewed %d times, asked %d times, want one a minute", renewed.Load(), asked.Load())
 		}
-		away = nil
+		away.Store(false)
 		until(106)
-		if client.Token() != "token-2" || asked != 8 {
-			t.Errorf("%s, asked %d times", client.Token(), asked)
+		if client.Token() != "token-2" || asked.Load() != 8 {
+			t.Errorf("%s, asked %d times", client.Token(), asked.Load())
 		}
 		// A request renews it in between: the next is due by that one's end, 200 minutes after the beginning.
 		until(150)

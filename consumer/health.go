@@ -17,7 +17,7 @@ func (s *session) sayHow() {
 	case !active:
 		s.health.Has(s.factBroker(), "connected; this replica stands by, the queue "+s.queues().events+" delivers to another")
 	case s.lease.held() && s.halts.now().Unknown != "":
-		s.health.Lacks(s.factBroker(), "connected; this replica acts, but "+s.halts.now().String()+": nothing is activated early")
+		s.health.Lacks(s.factBroker(), "connected; this replica acts, but it is not known what is paused, and nothing is activated early: "+s.halts.now().Unknown)
 	case s.lease.held():
 		s.health.Has(s.factBroker(), "connected; this replica acts")
 	default:
