@@ -233,25 +233,7 @@ func TestAPortOfADeadGuestIsNotLeftWithoutAnActiveRow(t *testing.T) {
 		act(t, newNeutron(c.p), func(t *testing.T, s *stage) {
 			s.tools.settings.Repair = handover.RepairOwn
 			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1", Home: ofJournal[name]}, 0, func() {}, func() {})
-			for look := range 2 {
-				c.lists(s)
-				s.r.review(s.tools.journal)
-				synctest.Wait()
-				select {
-				case f := <-s.r.leftOvers:
-					s.r.leftOver(f)
-				default:
-				}
-				if got := s.neutron.writes(); look == 0 && len(got) != 0 {
-					t.Errorf("%s: %q at the first look", name, got)
-				}
-				pass(reviewEvery)
-			}
-			pass(time.Minute)
-			p, err := s.neutron.Read(t.Context(), "p1")
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := s.lookedAtTwice(t, name, c.lists)
 			if right, why := p.RightOn(src); right != c.mends {
 				t.Errorf("%s: %t, %s: %s", name, right, why, p.Describe())
 			}
@@ -260,6 +242,31 @@ func TestAPortOfADeadGuestIsNotLeftWithoutAnActiveRow(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lookedAtTwice gives the journal's port after two reviews, each after the hosts' lists; at the first nothing is written.
+func (s *stage) lookedAtTwice(t *testing.T, name string, lists func(*stage)) port.Port {
+	t.Helper()
+	for look := range 2 {
+		lists(s)
+		s.r.review(s.tools.journal)
+		synctest.Wait()
+		select {
+		case f := <-s.r.leftOvers:
+			s.r.leftOver(f)
+		default:
+		}
+		if got := s.neutron.writes(); look == 0 && len(got) != 0 {
+			t.Errorf("%s: %q at the first look", name, got)
+		}
+		pass(reviewEvery)
+	}
+	pass(time.Minute)
+	p, err := s.neutron.Read(t.Context(), "p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // Found by make rolling: Neutron was stopping as the guest arrived, and answered our activate and Nova's with 500. Nova gave up
@@ -290,25 +297,7 @@ func TestAGuestThatHasArrivedIsActivatedWhereNovaHasGivenUp(t *testing.T) {
 				c.change(&s.tools.settings)
 			}
 			s.tools.journal.add(wire.JournalEntry{ID: "1", Instance: guest, Port: "p1"}, 0, func() {}, func() {})
-			for look := range 2 {
-				c.lists(s)
-				s.r.review(s.tools.journal)
-				synctest.Wait()
-				select {
-				case f := <-s.r.leftOvers:
-					s.r.leftOver(f)
-				default:
-				}
-				if got := s.neutron.writes(); look == 0 && len(got) != 0 {
-					t.Errorf("%s: %q at the first look", name, got)
-				}
-				pass(reviewEvery)
-			}
-			pass(time.Minute)
-			p, err := s.neutron.Read(t.Context(), "p1")
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := s.lookedAtTwice(t, name, c.lists)
 			if active, _ := p.Active(); (active.Host == dst) != c.mends {
 				t.Errorf("%s: %s", name, p.Describe())
 			}
