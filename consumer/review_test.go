@@ -269,7 +269,7 @@ func (s *stage) lookedAtTwice(t *testing.T, name string, lists func(*stage)) por
 	return p
 }
 
-// Found by make rolling: Neutron was stopping as the guest arrived, and answered our activate and Nova's with 500. Nova gave up
+// Found by make rolling: Neutron was stopping as the guest arrived, and answered our activates with 500. Nova gave up
 // without a word, and the rows announced for ever the migration that was over.
 func TestAGuestThatHasArrivedIsActivatedWhereNovaHasGivenUp(t *testing.T) {
 	running := wire.DomainState{Instance: guest, State: "running"}
