@@ -29,12 +29,7 @@ type desk struct {
 func work(t *testing.T, p *port.Port, test func(*testing.T, *desk)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{kit: newKit(newNeutron(p)), done: make(chan handover.PortDone, 9), began: time.Now()}
-		d.w = &worker{
-			instance: guest, port: "p1", tools: d.tools, mail: newMailbox(), ended: make(chan struct{}), report: d.record,
-			done:      func(p handover.PortDone) { d.done <- p },
-			committed: func(sent, answered time.Duration) {},
-		}
+		d := newDesk(p)
 		ctx, cancel := context.WithCancel(t.Context())
 		over := make(chan struct{})
 		go func() { defer close(over); d.w.run(ctx) }()
@@ -42,6 +37,17 @@ func work(t *testing.T, p *port.Port, test func(*testing.T, *desk)) {
 		cancel()
 		<-over
 	})
+}
+
+// newDesk has a worker for port p1 that is not at work.
+func newDesk(p *port.Port) *desk {
+	d := &desk{kit: newKit(newNeutron(p)), done: make(chan handover.PortDone, 9), began: time.Now()}
+	d.w = &worker{
+		instance: guest, port: "p1", tools: d.tools, mail: newMailbox(), ended: make(chan struct{}), report: d.record,
+		done:      func(p handover.PortDone) { d.done <- p },
+		committed: func(sent, answered time.Duration) {},
+	}
+	return d
 }
 
 func (d *desk) aim(kind handover.GoalKind, host string, novaDone bool) {
@@ -161,14 +167,14 @@ func TestCommitThatFailedWithA500IsReadAgain(t *testing.T) {
 }
 
 func TestCommitThatIsReplacedBeforeItIsSentIsNotSent(t *testing.T) {
-	work(t, prepared("p1"), func(t *testing.T, d *desk) {
-		d.aim(handover.GoalCommit, dst, false)
-		d.aim(handover.GoalHold, "", false)
-		synctest.Wait()
-		if got := d.neutron.called(); len(got) != 0 {
-			t.Errorf("calls %q", got)
-		}
-	})
+	d := newDesk(prepared("p1"))
+	d.aim(handover.GoalCommit, dst, false)
+	d.w.aim, _ = d.w.mail.take()
+	d.aim(handover.GoalHold, "", false)
+	d.w.commit(t.Context())
+	if got := d.neutron.called(); len(got) != 0 || len(d.lines) != 0 {
+		t.Errorf("calls %q, told %+v", got, d.lines)
+	}
 }
 
 func TestAWriteWithoutAnAnswerIsWatchedForAMinute(t *testing.T) {
