@@ -23,6 +23,7 @@ type desk struct {
 	done  chan handover.PortDone
 	began time.Time
 	reads atomic.Int32 // see blockReads
+	ended func()       // what happens as the read that waited ends, before its caller knows
 }
 
 // work runs a test in a bubble with a worker for port p1.
@@ -70,6 +71,9 @@ func (d *desk) blockReads(after time.Duration) {
 			return true, nil
 		}
 		<-ctx.Done()
+		if d.ended != nil {
+			d.ended()
+		}
 		return false, ctx.Err()
 	})
 }
@@ -367,8 +371,8 @@ func TestAReadThatWasEndedForAnAimThatIsGoneAgain(t *testing.T) {
 			for d.reads.Load() == 0 {
 				d.pass(time.Second)
 			}
+			d.ended = func() { d.aim(kind, dst, true) }
 			d.aim(handover.GoalRestore, src, true)
-			d.aim(kind, dst, true)
 			d.pass(time.Minute)
 			for _, l := range d.lines {
 				if l.Err != nil || strings.Contains(l.Why, "canceled") || strings.Contains(l.Why, errReplaced.Error()) {
