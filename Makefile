@@ -44,7 +44,7 @@ SERIAL = audit/report replay simulation
 # Tests of minutes, which were seen to pass on Zed too: SLOW=none runs them there.
 SLOW ?= ^TestRabbitMQ(Neighbour|IsAwayForLong|PublisherSt|MemoryAlarm|AbsentConsumer|PolicyOfAShortLife|Cells|SharesSpread|SecondReplicaRestores)|^TestNeutronProcessIsFrozen
 
-.PHONY: help build release packages images lab lab-images lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model outage bench bench-short test test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed test-packages prerequisites
+.PHONY: help build release packages images lab lab-images lab-up lab-down tour series kills series-without-notifications recordings rolling races chaos chaos-short cluster flood model fuzz outage bench bench-short test test-unit test-vulnerabilities test-alerts test-browser test-lab test-zed test-packages prerequisites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,11 @@ flood: ## ROUNDS=5: host events while Nova sends notifications by the thousand, 
 
 model: ## CHECKS=10000: the handovers of recorded streams under many more orders, losses and delays than test-unit has
 	go test -run '^TestModel' -rapid.checks=$(CHECKS) ./handover
+
+fuzz: SPAN = 1m
+fuzz: ## SPAN=1m: each fuzz target for so long, seeded with the recordings; an input that fails is kept in its package's testdata/fuzz
+	@set -e; grep -roE --include='*_test.go' '^func Fuzz[A-Za-z]+' . | sort | while IFS=: read -r file target; do \
+		target=$${target#func }; (set -x; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(SPAN) "$$(dirname "$$file")"); done
 
 outage: N = 10
 outage: lab-up ## N=10: packets that a guest's network loses in live migrations, Nova alone and earlybind in turn, small guest and large; goes on where it stopped; with EARLYBIND_LAB_RELEASE=zed EARLYBIND_LAB_DRIVER=linuxbridge on Linux bridges, with EARLYBIND_LAB_DRIVER=ovn on OVN

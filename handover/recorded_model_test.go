@@ -171,7 +171,7 @@ func (p *player) asItWent(facts []fact) (begun []time.Duration) {
 }
 
 // Late, more than once and out of turn, nothing lost: it comes to where it came to. The recordings
-// of several migrations are for others: TestModelTheSecondMigrationEndsWhereItsTruthDemands.
+// of several migrations are for others: TestModelEachOfSeveralMigrationsEndsWhereItsTruthDemands.
 func TestModelRecordingsOfTheLabEndAsTheyWent(t *testing.T) {
 	several := 0
 	for name, facts := range labRecordings(t) {

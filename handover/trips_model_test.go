@@ -20,6 +20,10 @@ func (l leg) as(source, destination, request string, by time.Duration) leg {
 	l.facts = slices.DeleteFunc(slices.Clone(l.facts), func(f fact) bool { return f.at < l.from })
 	l.source, l.destination, l.request = source, destination, request
 	l.from, l.till = l.from+by, l.till+by
+	if l.away.host != "" {
+		ms := float64(by) / float64(time.Millisecond)
+		l.away.from, l.away.to, l.away.at = l.away.from+ms, l.away.to+ms, l.away.at+ms
+	}
 	l.went = slices.Clone(l.went)
 	for i := range l.went {
 		l.went[i].at += by
@@ -36,24 +40,30 @@ func (l leg) as(source, destination, request string, by time.Duration) leg {
 	return l
 }
 
-// trips are two migrations of one instance, the second soon after the first.
+// trips are two or three migrations of one instance, each soon after the one before.
 type trips struct {
-	first, second leg
-	facts         []fact
+	legs  []leg
+	facts []fact
 }
+
+func (w trips) last() leg { return w.legs[len(w.legs)-1] }
 
 func drawTrips(t *rapid.T, legs []leg, captures map[bool][][]announcement) trips {
 	settled := slices.DeleteFunc(slices.Clone(legs), func(l leg) bool { return l.ends != Left && l.ends != Failed })
 	var w trips
-	w.first = settled[rapid.IntRange(0, len(settled)-1).Draw(t, "first")].as(src, dst, "req", 0)
-	w.second = settled[rapid.IntRange(0, len(settled)-1).Draw(t, "second")]
-	source, destination := src, rapid.SampledFrom([]string{dst, third}).Draw(t, "to")
-	if !w.first.failed {
-		source, destination = dst, rapid.SampledFrom([]string{src, third}).Draw(t, "to")
-	}
-	after := w.first.facts[len(w.first.facts)-1].at + rapid.SampledFrom([]time.Duration{3 * time.Second, time.Minute}).Draw(t, "pause between them")
-	w.second = w.second.as(source, destination, "req-2", after)
-	for i, l := range []leg{w.first, w.second} {
+	stands, other, after := src, dst, time.Duration(0)
+	for i := range rapid.IntRange(2, 3).Draw(t, "migrations") {
+		l := settled[rapid.IntRange(0, len(settled)-1).Draw(t, "of the kind")]
+		if i > 0 {
+			other = rapid.SampledFrom(slices.DeleteFunc([]string{src, dst, third}, func(host string) bool { return host == stands })).Draw(t, "to")
+			last := w.last()
+			after = last.facts[len(last.facts)-1].at + rapid.SampledFrom([]time.Duration{3 * time.Second, time.Minute}).Draw(t, "pause between them")
+		}
+		l = l.as(stands, other, fmt.Sprintf("req-%d", i+1), after)
+		if !l.failed {
+			stands, other = other, stands
+		}
+		w.legs = append(w.legs, l)
 		announced := l.announce(t, rapid.SampledFrom(captures[l.failed]).Draw(t, "capture"), 100*time.Millisecond)
 		for _, f := range append(announced, l.facts...) {
 			f.leg = i
@@ -64,12 +74,24 @@ func drawTrips(t *rapid.T, legs []leg, captures map[bool][][]announcement) trips
 	return w
 }
 
-func (w trips) rows(now time.Duration) []port.Port {
-	done := w.first.till + 2*time.Second
-	if now < done {
-		return rowsOf(w.first, done)(now)
+// goingOn is the migration that goes on then, or has ended last: it begins with its first message.
+func (w trips) goingOn(when time.Duration) leg {
+	now := 0
+	for _, f := range w.facts {
+		if f.at <= when {
+			now = max(now, f.leg)
+		}
 	}
-	return rowsOf(w.second, w.second.till+time.Second)(now)
+	return w.legs[now]
+}
+
+func (w trips) rows(now time.Duration) []port.Port {
+	for _, l := range w.legs[:len(w.legs)-1] {
+		if done := l.till + 2*time.Second; now < done {
+			return rowsOf(l, done)(now)
+		}
+	}
+	return rowsOf(w.last(), w.last().till+time.Second)(now)
 }
 
 func (w trips) player(s Settings) *player {
@@ -77,31 +99,36 @@ func (w trips) player(s Settings) *player {
 }
 
 // What a replica has heard once, or what is older than that, changes nothing when
-// it comes again in the second migration: every decision is what it would be
+// it comes again in the last migration: every decision is what it would be
 // without it.
-func TestModelLateMessagesOfTheFirstMigrationNeverChangeTheSecond(t *testing.T) {
+func TestModelLateMessagesOfEarlierMigrationsNeverChangeTheLast(t *testing.T) {
 	legs := truly(t)
 	captures := map[bool][][]announcement{true: announced(t, true), false: announced(t, false)}
 	changed := 0
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawTrips(t, legs, captures)
-		last := map[string]fact{} // of each sender, of the first migration
+		now := len(w.legs) - 1
+		newest := make([]map[string]time.Duration, now) // of each sender, of each earlier migration
 		for _, f := range w.facts {
-			if f.leg == 0 {
-				last[f.host()] = f
+			if f.leg < now {
+				if newest[f.leg] == nil {
+					newest[f.leg] = map[string]time.Duration{}
+				}
+				newest[f.leg][f.host()] = f.at
 			}
 		}
 		var schedule, late []delivery
 		for _, f := range w.facts {
-			heldBack := f.leg == 0 && f.at != last[f.host()].at && !opensByNova(f) && rapid.IntRange(0, 5).Draw(t, "held back") == 0
+			earlier := f.leg < now
+			heldBack := earlier && f.at != newest[f.leg][f.host()] && !opensByNova(f) && rapid.IntRange(0, 5).Draw(t, "held back") == 0
 			at := f.at + 5*time.Millisecond
-			if f.leg == 1 {
+			if !earlier {
 				at += drawDelay(t, 20*time.Second)
 			}
 			if !heldBack {
 				schedule = append(schedule, delivery{at: at, fact: f})
 			}
-			if f.leg == 0 && (heldBack || rapid.Bool().Draw(t, "comes again")) {
+			if earlier && (heldBack || rapid.Bool().Draw(t, "comes again")) {
 				late = append(late, delivery{at: drawDelay(t, time.Hour), fact: f, again: !heldBack})
 			}
 		}
@@ -109,13 +136,13 @@ func TestModelLateMessagesOfTheFirstMigrationNeverChangeTheSecond(t *testing.T) 
 		s := committing[rapid.IntRange(0, len(committing)-1).Draw(t, "settings")]
 
 		without := w.player(s)
-		begun := without.secondBegin()
+		begun := without.begins()
 		without.play(schedule)
-		if *begun < 0 {
-			t.Fatalf("the second migration begins no handover%s", without.tale())
+		if len(*begun) < len(w.legs) {
+			t.Fatalf("%d migrations begin %d handovers%s", len(w.legs), len(*begun), without.tale())
 		}
 		for i := range late {
-			late[i].at += *begun + time.Microsecond
+			late[i].at += (*begun)[now] + time.Microsecond
 		}
 		with := w.player(s)
 		with.play(inTurn(append(slices.Clone(schedule), late...)))
@@ -142,48 +169,62 @@ func (w trips) asked(at time.Duration) []fact {
 
 // lists are what the hosts have then.
 func (w trips) lists(when time.Duration) []fact {
-	if when >= w.second.from {
-		return w.second.lists(when)
+	now := w.legs[0]
+	for _, l := range w.legs {
+		if when >= l.from {
+			now = l
+		}
 	}
-	return w.first.lists(when)
+	return now.lists(when)
 }
 
-// Each of two migrations ends as its own truth demands, the second one promptly
-// told, whichever replica sees it.
-func TestModelTheSecondMigrationEndsWhereItsTruthDemands(t *testing.T) {
+// Each migration ends as its own truth demands, promptly told, whichever replica sees it, and
+// what is aimed at in one is that one's.
+func TestModelEachOfSeveralMigrationsEndsWhereItsTruthDemands(t *testing.T) {
 	legs := truly(t)
 	captures := map[bool][][]announcement{true: announced(t, true), false: announced(t, false)}
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawTrips(t, legs, captures)
 		p := w.player(committing[rapid.IntRange(0, len(committing)-1).Draw(t, "settings")])
 		restarts := rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "replicas end")
+		asked := slices.Clone(w.facts)
 		for range restarts {
-			at := drawSpan(t, "ends at", w.first.from, w.facts[len(w.facts)-1].at)
+			at := drawSpan(t, "ends at", w.legs[0].from, w.facts[len(w.facts)-1].at)
 			p.put(event{at: at, restart: &restart{kept: true}})
-			w.facts = append(w.facts, w.asked(at)...)
+			asked = append(asked, w.asked(at)...)
 		}
 		var schedule []delivery
-		p.stream = inSequence(w.facts)
+		p.stream = inSequence(asked)
 		for _, f := range p.stream {
 			schedule = append(schedule, delivery{at: f.at + drawSpan(t, "delay", 0, 20*time.Millisecond), fact: f})
 		}
+		p.watch = func(s step) {
+			for _, a := range aims(s.decided) {
+				l := w.goingOn(s.at)
+				if a.Goal.Kind == GoalCommit && a.Goal.Host != l.destination || a.Goal.Kind == GoalRestore && (a.Goal.Host != l.source || !l.failed) {
+					t.Fatalf("%s towards %s while it goes from %s to %s%s", a.Goal.Kind, a.Goal.Host, l.source, l.destination, p.tale())
+				}
+			}
+		}
 		p.play(inTurn(schedule))
 		ends := endsIn(p.log)
-		want := map[bool]Outcome{true: OutcomeRestored, false: OutcomeMigrated}
+		var truth []string
+		fits := restarts > 0 || len(ends) == len(w.legs)
 		if restarts > 0 { // what is taken over is begun anew, and what has come to its end may be heard of once more
 			ends = slices.DeleteFunc(ends, func(o Outcome) bool { return o == OutcomeSuperseded })
-			if len(ends) == 0 || ends[len(ends)-1] != want[w.second.failed] {
-				t.Fatalf("ends %v, the truth is %s and %s%s", ends, w.first.ends, w.second.ends, p.tale())
-			}
-		} else if len(ends) != 2 || ends[0] != want[w.first.failed] && ends[0] != OutcomeSuperseded || ends[1] != want[w.second.failed] {
-			t.Fatalf("ends %v, the truth is %s and %s%s", ends, w.first.ends, w.second.ends, p.tale())
 		}
-		for _, a := range aims(p.log) {
-			commit := a.Goal.Kind == GoalCommit && a.Goal.Host != w.first.destination && a.Goal.Host != w.second.destination
-			restore := a.Goal.Kind == GoalRestore && (a.Goal.Host == w.second.source && !w.second.failed && !w.first.failed || a.Goal.Host == w.first.source && !w.first.failed && w.second.source != w.first.source)
-			if commit || restore {
-				t.Fatalf("%s towards %s%s", a.Goal.Kind, a.Goal.Host, p.tale())
+		for i, l := range w.legs {
+			want := map[bool]Outcome{true: OutcomeRestored, false: OutcomeMigrated}[l.failed]
+			truth = append(truth, l.ends.String())
+			switch last := i == len(w.legs)-1; {
+			case last:
+				fits = fits && len(ends) > 0 && ends[len(ends)-1] == want
+			case fits && restarts == 0:
+				fits = ends[i] == want || ends[i] == OutcomeSuperseded
 			}
+		}
+		if !fits {
+			t.Fatalf("ends %v, the truth is %q%s", ends, truth, p.tale())
 		}
 	})
 }
@@ -240,15 +281,13 @@ func inTurn(schedule []delivery) []delivery {
 	return schedule
 }
 
-// secondBegin is filled, while it plays, with when the second handover began.
-func (p *player) secondBegin() *time.Duration {
-	at, begun := time.Duration(-1), 0
+// begins is filled, while it plays, with when each handover began.
+func (p *player) begins() *[]time.Duration {
+	var at []time.Duration
 	p.watch = func(s step) {
 		for _, d := range s.decided {
 			if _, ok := d.(Begin); ok {
-				if begun++; begun == 2 {
-					at = s.at
-				}
+				at = append(at, s.at)
 			}
 		}
 	}
@@ -266,15 +305,16 @@ func written(log []Decision) string {
 	return out
 }
 
-// A replica that has just taken over, of a first migration whose last messages
+// A replica that has just taken over, of earlier migrations whose last messages
 // wait at the hosts: they come in their turn, and it has heard nothing before.
-func TestModelAReplicaThatKnowsNothingOfTheFirstMigration(t *testing.T) {
+func TestModelAReplicaThatKnowsNothingOfEarlierMigrations(t *testing.T) {
 	legs := truly(t)
 	captures := map[bool][][]announcement{true: announced(t, true), false: announced(t, false)}
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawTrips(t, legs, captures)
+		last, now := w.last(), len(w.legs)-1
 		kept := map[string]int{}
-		for _, host := range []string{src, dst} {
+		for _, host := range []string{src, dst, third} {
 			kept[host] = rapid.IntRange(0, 3).Draw(t, "waiting at "+host)
 		}
 		// The hosts' lists may have come before, and tell what is older than they are.
@@ -282,7 +322,7 @@ func TestModelAReplicaThatKnowsNothingOfTheFirstMigration(t *testing.T) {
 		if rapid.Bool().Draw(t, "the hosts' lists came before") {
 			follows = map[string]wire.Order{}
 			for _, f := range w.facts {
-				if f.leg == 0 && f.host() != "" {
+				if f.leg < now && f.host() != "" {
 					follows[f.host()] = f.inputs[0].(HostSign).Order
 				}
 			}
@@ -290,14 +330,14 @@ func TestModelAReplicaThatKnowsNothingOfTheFirstMigration(t *testing.T) {
 		var schedule []delivery
 		for _, f := range slices.Backward(w.facts) {
 			at := f.at + 5*time.Millisecond
-			if f.leg == 0 {
+			if f.leg < now {
 				if f.host() == "" || kept[f.host()] == 0 {
 					continue
 				}
 				if kept[f.host()]--; f.tells == stops && follows == nil {
 					continue // the first pause counts, see TestTheFirstPauseCountsWhicheverComesFirst
 				}
-				at = w.second.from - 20*time.Millisecond // between Nova's pre and STARTED
+				at = last.from - 20*time.Millisecond // between Nova's pre and STARTED
 			}
 			schedule = append(schedule, delivery{at: at, fact: f})
 		}
@@ -305,8 +345,8 @@ func TestModelAReplicaThatKnowsNothingOfTheFirstMigration(t *testing.T) {
 		p := w.player(committing[rapid.IntRange(0, len(committing)-1).Draw(t, "settings")])
 		p.Follows(follows)
 		p.watch = func(s step) {
-			paused := w.second.first(stops)
-			if paused < 0 || s.at <= paused+5*time.Millisecond || s.at >= w.second.till || !s.current {
+			paused := last.first(stops)
+			if paused < 0 || s.at <= paused+5*time.Millisecond || s.at >= last.till || !s.current {
 				return
 			}
 			if goal := p.Current().goals["p1"]; goal.Kind == GoalRestore {
@@ -314,7 +354,7 @@ func TestModelAReplicaThatKnowsNothingOfTheFirstMigration(t *testing.T) {
 			}
 		}
 		p.play(inTurn(schedule))
-		want := map[bool]Outcome{true: OutcomeRestored, false: OutcomeMigrated}[w.second.failed]
+		want := map[bool]Outcome{true: OutcomeRestored, false: OutcomeMigrated}[last.failed]
 		if ends := endsIn(p.log); len(ends) == 0 || ends[len(ends)-1] != want {
 			t.Fatalf("ends %v, want %s%s", ends, want, p.tale())
 		}
