@@ -24,7 +24,10 @@ const mendAfter = 5 * time.Second
 const unreadPatience = 30 * time.Second
 
 // verify waits for Nova's end and reads until the rows are right, or mends them where
-// that is allowed and Nova has said that it has finished.
+// that is allowed and Nova has said that it has finished, or has not activated what the
+// guest, that has left its source, waits for. It will not where Neutron has answered its own
+// activate with an error: the migration ends as "error", without a roll-back (_live_migration_operation
+// in nova/virt/libvirt/driver.py, "Error monitoring migration"; seen as Neutron was restarted, 2025.1).
 func (w *worker) verify(ctx context.Context) {
 	began := w.tools.clock()
 	host := w.aim.Goal.Host
@@ -38,12 +41,14 @@ func (w *worker) verify(ctx context.Context) {
 		if w.aim.Goal.NovaDone && !novaDone {
 			novaDone, began = true, w.tools.clock() // the last of its changes may be on their way
 		}
-		waited, bound := w.tools.clock()-began, verifyPatience
+		waited, bound, first := w.tools.clock()-began, verifyPatience, novaPatience
 		if w.aim.Goal.NovaDone {
-			bound = 2 * novaPatience
+			bound, first = 2*novaPatience, 0
+		} else if w.refused && w.aim.Goal.Mend {
+			first = mendAfter // Nova's own may be refused as ours was
 		}
-		if !w.aim.Goal.NovaDone && waited < novaPatience {
-			if !w.pause(ctx, novaPatience-waited) {
+		if waited < first {
+			if !w.pause(ctx, first-waited) {
 				return
 			}
 			continue
@@ -66,11 +71,14 @@ func (w *worker) verify(ctx context.Context) {
 		if right || err != nil {
 			wrong = doubt{}
 		}
+		left := !right && err == nil && w.aim.Goal.Mend && !w.aim.Goal.NovaDone && awaited(p, w.aim.Other, host)
 		if !right && err == nil && w.aim.Doubtful && w.aim.Goal.NovaDone && waited > mendAfter && !asked {
 			// Nova's word may be of an earlier migration: where the guest is, its hosts know.
 			asked = true
-			w.report(audit.Line{Event: audit.HostsAsked, Port: w.port, Host: host, Why: "Nova has finished and the rows are wrong: " + why})
-			w.tools.ask("Nova has finished and rows are wrong")
+			w.askHosts("Nova has finished and the rows are wrong: " + why)
+		} else if left && !asked {
+			asked = true // they may know of a migration that has begun since
+			w.askHosts("the guest has arrived, and Nova has not activated: " + why)
 		}
 		switch {
 		case errors.Is(err, port.ErrGone):
@@ -80,8 +88,10 @@ func (w *worker) verify(ctx context.Context) {
 			w.finish(ctx, host, true, w.tools.upWithin, seen)
 			return
 		case !right && err == nil && w.aim.Goal.Mend && w.aim.Goal.NovaDone && waited > mendAfter:
-			w.report(audit.Line{Event: audit.PortDecided, Port: w.port, Host: host, Saw: p.Describe(), Decided: handover.GoalRestore.String(), Why: "Nova has finished and the rows are wrong: " + why})
-			w.restore(turn.As(ctx, turn.Restoring))
+			w.mend(ctx, p, "Nova has finished and the rows are wrong: "+why)
+			return
+		case left && stays:
+			w.mend(ctx, p, "the guest has arrived, and Nova has not activated: "+why)
 			return
 		case !right && waited > bound && (err != nil || stays || waited > bound+restorePatience):
 			w.alarm(ctx, host, errors.New(why))
@@ -95,6 +105,24 @@ func (w *worker) verify(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// awaited tells whether a port is as Nova has prepared it for the migration: it waits for an activate.
+func awaited(p port.Port, source, destination string) bool {
+	active, _ := p.Active()
+	row, _ := p.Row(destination)
+	return p.ActiveRows() == 1 && active.Host == source && active.MigratingTo() == destination && row.Bound()
+}
+
+func (w *worker) askHosts(why string) {
+	w.report(audit.Line{Event: audit.HostsAsked, Port: w.port, Host: w.aim.Goal.Host, Why: why})
+	w.tools.ask(why)
+}
+
+// mend brings the rows right for a guest that has come.
+func (w *worker) mend(ctx context.Context, p port.Port, why string) {
+	w.report(audit.Line{Event: audit.PortDecided, Port: w.port, Host: w.aim.Goal.Host, Saw: p.Describe(), Decided: handover.GoalRestore.String(), Why: why})
+	w.restore(turn.As(ctx, turn.Restoring))
 }
 
 // reading is what was read of the port, and what ends the entries that the journal had

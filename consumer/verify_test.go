@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -210,7 +211,7 @@ func TestVerifyMendsWhatIsWrongWhenNovaHasFinished(t *testing.T) {
 func TestVerifyGivesNovaTimeBeforeItMends(t *testing.T) {
 	work(t, prepared("p1"), func(t *testing.T, d *desk) {
 		d.w.mail.put(handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalVerify, Host: dst, Mend: true}, Other: src})
-		d.pass(40 * time.Second) // before that Nova's silence is taken for nothing
+		d.pass(novaPatience + time.Second) // before that Nova's silence is taken for nothing
 		d.w.mail.put(handover.Aim{Port: "p1", Goal: handover.Goal{Kind: handover.GoalVerify, Host: dst, Mend: true, NovaDone: true}, Other: src})
 		d.pass(mendAfter - time.Second)
 		d.neutron.change("p1", func(p *port.Port) { p.Rows[0].Active, p.Rows[1].Active = false, true })
@@ -219,6 +220,81 @@ func TestVerifyGivesNovaTimeBeforeItMends(t *testing.T) {
 		}
 		d.wantWrites(t)
 	})
+}
+
+// Found by make rolling: Neutron answered 500 to our activates and to Nova's first, and Nova, which gives up for
+// good then, says nothing. Consumers that are restarted meanwhile know of no activate of theirs.
+func TestVerifyActivatesWhatNovaHasNot(t *testing.T) {
+	mends := handover.Goal{Kind: handover.GoalVerify, Host: dst, Mend: true}
+	for name, c := range map[string]struct {
+		change  func(*desk)
+		refused bool // ours, before that
+		goal    handover.Goal
+		after   time.Duration // the least; 0: never
+	}{
+		"ours was refused":            {nil, true, mends, mendAfter + leaseFor},
+		"nothing is known of ours":    {nil, false, mends, novaPatience + leaseFor},
+		"repair does not cover it":    {nil, true, handover.Goal{Kind: handover.GoalVerify, Host: dst}, 0},
+		"the lease is away":           {func(d *desk) { d.barred.Store(true) }, false, mends, 0},
+		"another migration's rows":    {func(d *desk) { d.announce("compute3") }, false, mends, 0},
+		"a third host announces it":   {func(d *desk) { d.neutron.ports["p1"].Rows[0].Host = "compute3" }, false, mends, 0},
+		"no migration is announced":   {func(d *desk) { d.announce("") }, false, mends, 0},
+		"the row there is unbound":    {func(d *desk) { d.neutron.ports["p1"].Rows[1].VIFType = "unbound" }, false, mends, 0},
+		"Nova activates in its time":  {func(d *desk) { go d.novaActivates(novaPatience - time.Second) }, false, mends, 0},
+		"Nova activates a bit later":  {func(d *desk) { go d.novaActivates(novaPatience + leaseFor - time.Second) }, false, mends, 0},
+		"another aim comes before it": {func(d *desk) { go d.aimLater(handover.GoalHold, "", false, novaPatience+leaseFor-time.Second) }, false, mends, 0},
+	} {
+		work(t, prepared("p1"), func(t *testing.T, d *desk) {
+			if c.change != nil {
+				c.change(d)
+			}
+			from := time.Duration(0)
+			var want []string
+			if c.refused {
+				d.neutron.answer = on("activate", func(context.Context) (bool, error) { return false, internal })
+				d.aim(handover.GoalCommit, dst, false)
+				d.pass(time.Second / 2)
+				d.neutron.answer = nil
+				from, want = time.Since(d.began), append(want, "activate p1 compute2")
+			}
+			d.w.mail.put(handover.Aim{Port: "p1", Goal: c.goal, Other: src})
+			if c.after > 0 {
+				d.pass(c.after - time.Second)
+				d.wantWrites(t, want...)
+				want = append(want, "activate p1 compute2")
+				got, at := d.wait()
+				if !got.Right || got.Goal != c.goal || at-from > c.after+novaPatience+10*look {
+					t.Errorf("%s: %+v after %s", name, got, at-from)
+				}
+				if l := d.last(t, audit.HostsAsked); !strings.Contains(l.Why, "Nova has not activated") || d.asked.Load() != 1 {
+					t.Errorf("%s: asked %d times, %+v", name, d.asked.Load(), l)
+				}
+			} else {
+				d.pass(verifyPatience / 2)
+				if decided := d.of(audit.PortDecided); len(decided) > 0 {
+					t.Errorf("%s: %+v", name, decided)
+				}
+			}
+			if got := d.neutron.writes(); !slices.Equal(got, want) {
+				t.Errorf("%s: writes %q", name, got)
+			}
+		})
+	}
+}
+
+// announce has the source's row announce a migration to a host.
+func (d *desk) announce(host string) {
+	d.neutron.change("p1", func(p *port.Port) {
+		p.Rows[0].Profile = nil
+		if host != "" {
+			p.Rows[0].Profile = map[string]any{port.MigratingTo: host}
+		}
+	})
+}
+
+func (d *desk) novaActivates(after time.Duration) {
+	<-time.After(after)
+	d.neutron.change("p1", func(p *port.Port) { p.Rows[0].Active, p.Rows[0].VIFType, p.Rows[1].Active = false, "unbound", true })
 }
 
 func TestMendingStopsForAnotherGoal(t *testing.T) {
@@ -233,5 +309,8 @@ func TestMendingStopsForAnotherGoal(t *testing.T) {
 		d.pass(time.Minute)
 		d.wantWrites(t, "activate p1 compute2")
 		d.wantQuiet(t)
+		if d.asked.Load() != 0 {
+			t.Error("hosts are asked where Nova has said that it has finished")
+		}
 	})
 }

@@ -65,6 +65,7 @@ type worker struct {
 
 	aim     handover.Aim  // the one at work
 	unknown time.Duration // until when a write may still take effect, on the monotonic clock
+	refused bool          // Neutron has answered the last commit with an error, or not at all
 }
 
 // tools are what every worker and actor of a session share.
@@ -213,9 +214,10 @@ func (w *worker) commit(ctx context.Context) {
 	case err != nil:
 		line.Outcome = "failed"
 	}
+	w.refused = line.Outcome == "failed"
 	w.suspect(err, line.Took)
 	w.report(line)
-	if line.Outcome != "failed" {
+	if !w.refused {
 		w.committed(sent, answered)
 	}
 	if ctx.Err() != nil {
