@@ -6,7 +6,7 @@
 //	rolling -n 50
 //
 // Samples are appended to a file, and a run goes on where it was stopped. The exit status is
-// 1 if a port ended wrong, an activate of Nova's failed, a guest was silent at the end and it is not known why, or no migration
+// 1 if a port ended wrong, an activate of Nova's failed that met one of ours, a guest was silent at the end and it is not known why, or no migration
 // met a restart of one of them.
 package main
 

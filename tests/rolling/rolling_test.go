@@ -161,6 +161,29 @@ func TestASilentGuestIsToldApart(t *testing.T) {
 	}
 }
 
+func TestWhichOfNovasActivatesMetOneOfOurs(t *testing.T) {
+	began := time.Unix(1e9, 0)
+	at := func(agent string, status, from, till int) lab.Request {
+		return lab.Request{At: began.Add(time.Duration(from) * time.Second), Took: time.Duration(till-from) * time.Second, Status: status, Agent: agent}
+	}
+	novas := at("nova", 500, 10, 20)
+	for _, c := range []struct {
+		name string
+		ours lab.Request
+		met  bool
+	}{
+		{"answered 200 before", at("earlybind/1", 200, 1, 2), true},
+		{"refused before", at("earlybind/1", 500, 1, 2), false},
+		{"refused meanwhile", at("earlybind/1", 500, 9, 11), true},
+		{"came later", at("earlybind/1", 200, 21, 22), false},
+		{"another's", at("nova", 200, 11, 12), false},
+	} {
+		if got := met(novas, []lab.Request{novas, c.ours}); got != c.met {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}
+
 func TestWhatARunFailsFor(t *testing.T) {
 	done := sample{Migration: "completed", Destination: "b", Guest: "b", Answers: 3, Restarts: []string{neutron, "consumer1"}}
 	partly, dead, rebooted, later, hurt, unmet := done, done, done, done, done, done
@@ -168,7 +191,9 @@ func TestWhatARunFailsFor(t *testing.T) {
 	dead.Answers, dead.Silence = 0, &silence{Lost: true}
 	rebooted.Answers, rebooted.ByHand = 0, []string{"reboot (libvirt: map[b:running], lost by QEMU's emulation: true)"}
 	later.ByHand, later.Silence = []string{"reboot (libvirt: map[b:running], lost by QEMU's emulation: false)"}, &silence{}
-	hurt.NovaFailed, unmet.Restarts = 1, []string{"consumer1"}
+	refused := done
+	refused.NovaFailed = 1
+	hurt.NovaFailed, hurt.NovaHurt, unmet.Restarts = 1, 1, []string{"consumer1"}
 	for _, c := range []struct {
 		name string
 		m    sample
@@ -179,6 +204,7 @@ func TestWhatARunFailsFor(t *testing.T) {
 		{"lost by QEMU, an older sample", rebooted, ""},
 		{"silent on one", partly, "a guest did not answer"},
 		{"silent when it was mended", later, "a guest did not answer"},
+		{"Neutron refused Nova's", refused, ""},
 		{"Nova was hurt", hurt, "an activate of Nova's failed"},
 		{"Neutron was not restarted", unmet, "no migration met a restart of neutron"},
 		{"wrong", sample{Wrong: "no ACTIVE row", Answers: 3}, "a port ended wrong"},

@@ -201,9 +201,17 @@ func (t *traveller) where(ctx context.Context, instance string) (string, error) 
 	return host, err
 }
 
+// met tells whether an activate of Nova's came while one of ours for the port was at work, or after one that was answered 200.
+func met(novas lab.Request, activates []lab.Request) bool {
+	return slices.ContainsFunc(activates, func(r lab.Request) bool {
+		begins := r.At.Before(novas.At.Add(novas.Took))
+		return r.ByEarlybind() && begins && (r.Status == 200 || r.At.Add(r.Took).After(novas.At))
+	})
+}
+
 // recount takes down who has activated the destination, and what the consumers have alarmed of.
 func (t *traveller) recount(ctx context.Context, m *sample) error {
-	m.Ours, m.Novas, m.NovaConflict, m.NovaFailed, m.Alarms = 0, 0, 0, 0, 0
+	m.Ours, m.Novas, m.NovaConflict, m.NovaFailed, m.NovaHurt, m.Alarms = 0, 0, 0, 0, 0, 0
 	requests, err := t.lab.Requests(ctx, m.Began)
 	if err != nil {
 		return err
@@ -212,11 +220,11 @@ func (t *traveller) recount(ctx context.Context, m *sample) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range requests {
-		for _, p := range ports {
-			if !strings.Contains(r.Path, p.ID) || !r.Activates() || r.At.After(m.Ended) {
-				continue
-			}
+	for _, p := range ports {
+		activates := slices.DeleteFunc(slices.Clone(requests), func(r lab.Request) bool {
+			return !strings.Contains(r.Path, p.ID) || !r.Activates() || r.At.After(m.Ended)
+		})
+		for _, r := range activates {
 			switch {
 			case r.ByEarlybind() && r.Status == 200:
 				m.Ours++
@@ -227,6 +235,9 @@ func (t *traveller) recount(ctx context.Context, m *sample) error {
 				m.NovaConflict++
 			default:
 				m.NovaFailed++
+				if met(r, activates) {
+					m.NovaHurt++
+				}
 			}
 		}
 	}
